@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import "time"
+
+// An Outcome says what became of a decision.
+type Outcome string
+
+// The outcomes.
+const (
+	Applied   Outcome = "applied"   // committed and read back
+	Unchanged Outcome = "unchanged" // the slots are those already in force
+	Failed    Outcome = "failed"    // the kernel refused; the slots before hold
+)
+
+// A Decision is the record of one run of steps 3 to 7 for one service: enough
+// to explain a share, and to compute it again.
+type Decision struct {
+	Seq     uint64    `json:"seq"`
+	Service string    `json:"service"`
+	Node    string    `json:"node"`
+	At      time.Time `json:"at"`
+	Trigger string    `json:"trigger"` // "interval", "web1 went down", "reload", …
+
+	Policy        string  `json:"policy"`
+	PolicyVersion string  `json:"policy_version,omitempty"`
+	PolicySeconds float64 `json:"policy_seconds"`
+	// PolicyError is set when the policy's answer could not be used; the last
+	// good weights were taken instead.
+	PolicyError string `json:"policy_error,omitempty"`
+
+	Backends []BackendDecision `json:"backends"`
+	Outcome  Outcome           `json:"outcome"`
+	Error    string            `json:"error,omitempty"` // why Outcome is failed
+	Commit   *Commit           `json:"commit,omitempty"`
+	// CommitSeconds is the time of the transaction, read-back included;
+	// TotalSeconds the time from the trigger to the commit.
+	CommitSeconds float64 `json:"commit_seconds,omitempty"`
+	TotalSeconds  float64 `json:"total_seconds"`
+}
+
+// A BackendDecision is one backend's part of a Decision.
+type BackendDecision struct {
+	Backend    string      `json:"backend"`
+	Health     HealthState `json:"health"`
+	Configured uint32      `json:"configured_weight"`
+	Inputs     []Input     `json:"inputs"`
+	// Policy is the policy's own answer as a share of all answers; nil when it
+	// held its opinion back.
+	Policy *float64 `json:"policy_share"`
+	Steps  []Step   `json:"steps"`
+	Share  float64  `json:"share"`
+	Slots  uint32   `json:"slots"`
+	Why    string   `json:"why"` // the reason for the share, in a few words
+}
+
+// An Input is one reading that the policy saw, or did not see because it was
+// stale.
+type Input struct {
+	Metric        string  `json:"metric"`
+	Value         float64 `json:"value"`
+	Unit          string  `json:"unit"`
+	AgeSeconds    float64 `json:"age_seconds"`
+	WindowSeconds float64 `json:"window_seconds,omitempty"`
+	Known         bool    `json:"known"`
+}
+
+// A Step is what one rule of shaping did to a backend's share.
+type Step struct {
+	Name   string  `json:"name"` // policy, freshness, health, slow_start, bounds, step, dead_band, panic, slots
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
+	Note   string  `json:"note,omitempty"`
+}
+
+// Factor is After over Before; 1 where Before is 0.
+func (s Step) Factor() float64 {
+	if s.Before == 0 {
+		return 1
+	}
+	return s.After / s.Before
+}

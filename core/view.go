@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import "time"
+
+// A NodeView is the state of a running steelyard: what `status` and `show`
+// print and the control API returns. Units are in the keys; a null is a number
+// that nobody knows.
+type NodeView struct {
+	Node      string    `json:"node"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	At        time.Time `json:"at"`
+
+	ConfigPath  string    `json:"config_path"`
+	ConfigHash  string    `json:"config_hash"`
+	ConfigAt    time.Time `json:"config_at"`
+	ReloadError string    `json:"reload_error,omitempty"` // of the last reload; empty if it was good
+
+	Kernel   KernelView    `json:"kernel"`
+	Policies []PolicyView  `json:"policies"`
+	Services []ServiceView `json:"services"`
+}
+
+// A KernelView is the state of the data plane.
+type KernelView struct {
+	Table      string  `json:"table"`
+	Owned      bool    `json:"owned"` // no other process can change the table
+	Adopted    bool    `json:"adopted"`
+	Generation uint32  `json:"generation"`
+	Commits    uint64  `json:"commits"`
+	LastError  string  `json:"last_error,omitempty"`
+	P50Seconds float64 `json:"commit_p50_seconds"` // of the last 1000 commits
+	P99Seconds float64 `json:"commit_p99_seconds"`
+}
+
+// A PolicyView is the state of one loaded policy.
+type PolicyView struct {
+	Name             string  `json:"name"`
+	Version          string  `json:"version"`
+	Calls            uint64  `json:"calls"`
+	Faults           uint64  `json:"faults"`
+	LastFault        string  `json:"last_fault,omitempty"`
+	QuarantineSecond float64 `json:"quarantined_for_seconds,omitempty"`
+	P50Seconds       float64 `json:"call_p50_seconds"`
+}
+
+// A ServiceView is one service.
+type ServiceView struct {
+	Name       string     `json:"name"`
+	VIP        string     `json:"vip"` // address and port
+	Protocol   Protocol   `json:"protocol"`
+	Forwarding Forwarding `json:"forwarding"`
+	Policy     string     `json:"policy"`
+	// PolicyError is the policy's latest failure while the last good weights
+	// are in force; empty when it is well.
+	PolicyError string `json:"policy_error,omitempty"`
+	Error       string `json:"error,omitempty"` // why the kernel refused the service
+
+	Connections      *uint64       `json:"connections"` // open now
+	ConnectionsTotal uint64        `json:"connections_total"`
+	RefusedTotal     uint64        `json:"refused_total"`
+	NewPerSecond     *float64      `json:"new_connections_per_second"`
+	DecisionSeq      uint64        `json:"decision_seq"`
+	DecidedAt        time.Time     `json:"decided_at"`
+	Backends         []BackendView `json:"backends"`
+}
+
+// A BackendView is one backend.
+type BackendView struct {
+	Name    string      `json:"name"`
+	Address string      `json:"address"`
+	Health  HealthState `json:"health"`
+	Since   time.Time   `json:"health_since"`
+
+	Configured uint32  `json:"configured_weight"`
+	Share      float64 `json:"share_ratio"`
+	Slots      uint32  `json:"slots"` // of 65536
+	Why        string  `json:"why"`
+
+	Connections      *uint64     `json:"connections"`
+	ConnectionsTotal uint64      `json:"connections_total"`
+	NewPerSecond     *float64    `json:"new_connections_per_second"`
+	CPU              *float64    `json:"cpu_ratio"`
+	CPUAge           *float64    `json:"cpu_age_seconds"`
+	Response         *float64    `json:"response_time_seconds"`
+	Probes           []ProbeView `json:"probes"`
+}
+
+// A ProbeView is the latest sample of one probe of one backend.
+type ProbeView struct {
+	Name   string    `json:"name"`
+	Type   string    `json:"type"`
+	Role   Role      `json:"role"`
+	OK     bool      `json:"ok"`
+	Code   Code      `json:"code"`
+	Detail string    `json:"detail"`
+	At     time.Time `json:"at"`
+	Took   float64   `json:"took_seconds"`
+}
