@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// A ShapeBackend is what shaping needs to know of one backend.
+type ShapeBackend struct {
+	Weight  uint32 // configured
+	Health  HealthState
+	Opinion float64       // the policy's weight, or Hold
+	HeldFor time.Duration // since the policy last had an opinion of it
+	Prev    float64       // share applied by the decision before; 0 if none
+	// UpFor is the time since the backend came up while we watched; negative if
+	// it has been up since before we did, which needs no slow start.
+	UpFor time.Duration
+}
+
+// Shaped is the outcome for one backend: its share of new connections and the
+// steps that led there.
+type Shaped struct {
+	Share float64
+	Steps []Step
+}
+
+// Shape turns a policy's opinions into shares that add up to 1, or are all 0
+// when no backend is left. Step 5 of 7.
+//
+// The rules run in the order of the fields of shaping, each on the result of
+// the one before, and each leaves a Step where it changed something. With free
+// set, the step limit and the dead band do not apply: the operator asked for
+// new weights.
+func Shape(rules Shaping, backends []ShapeBackend, free bool) []Shaped {
+	s := shaper{rules: rules, in: backends, free: free, out: make([]Shaped, len(backends)), share: make([]float64, len(backends))}
+	s.run()
+	for i := range s.out {
+		s.out[i].Share = s.share[i]
+	}
+	return s.out
+}
+
+// A shaper is one run of Shape.
+type shaper struct {
+	rules    Shaping
+	free     bool
+	in       []ShapeBackend
+	out      []Shaped
+	share    []float64 // sums to 1 over the eligible, 0 elsewhere
+	eligible []int
+}
+
+func (s *shaper) run() {
+	if s.panicking() {
+		return
+	}
+	for i, b := range s.in {
+		if b.Health == Up && b.Weight > 0 {
+			s.eligible = append(s.eligible, i)
+		}
+	}
+	if len(s.eligible) == 0 {
+		return
+	}
+	s.opinions()
+	s.slowStart()
+	s.bounds()
+	s.stepLimit()
+	s.deadBand()
+}
+
+// panicking shares among all backends, up or not, when too few are up. With
+// none up there is nobody to panic for: the service is empty.
+func (s *shaper) panicking() bool {
+	var up, all int
+	for _, b := range s.in {
+		if b.Weight == 0 {
+			continue
+		}
+		all++
+		if b.Health == Up {
+			up++
+		}
+	}
+	if up == 0 || float64(up) >= s.rules.Panic*float64(all) {
+		return false
+	}
+	sum := configuredSum(s.in, func(ShapeBackend) bool { return true })
+	for i, b := range s.in {
+		s.share[i] = float64(b.Weight) / sum
+		s.note(i, "panic", b.Prev, fmt.Sprintf("only %d of %d backends are up, fewer than %.0f %%", up, all, 100*s.rules.Panic))
+	}
+	return true
+}
+
+// note records a step that ended at the present share.
+func (s *shaper) note(i int, name string, before float64, text string) {
+	s.out[i].Steps = append(s.out[i].Steps, Step{Name: name, Before: before, After: s.share[i], Note: text})
+}
+
+// configured is a backend's share by configured weight among the eligible.
+func (s *shaper) configured(i int) float64 {
+	return float64(s.in[i].Weight) / configuredSum(s.in, func(b ShapeBackend) bool { return b.Health == Up })
+}
+
+func configuredSum(in []ShapeBackend, take func(ShapeBackend) bool) float64 {
+	var sum float64
+	for _, b := range in {
+		if take(b) {
+			sum += float64(b.Weight)
+		}
+	}
+	return sum
+}
+
+// opinions starts from the policy's ratios; a backend without an opinion keeps
+// its share, and after Hold decays to the configured one.
+func (s *shaper) opinions() {
+	var opined, held float64
+	for _, i := range s.eligible {
+		if b := s.in[i]; b.Opinion == Hold {
+			s.share[i] = s.heldShare(i)
+			held += s.share[i]
+		} else {
+			opined += b.Opinion
+		}
+	}
+	rest := 1 - held
+	if opined == 0 {
+		rest = 0
+	} else {
+		// What is held may leave nothing for a backend that has just come.
+		rest = max(rest, s.newcomers())
+	}
+	for _, i := range s.eligible {
+		if b := s.in[i]; b.Opinion != Hold && opined > 0 {
+			s.share[i] = rest * b.Opinion / opined
+		}
+	}
+	normalise(s.share)
+	for _, i := range s.eligible {
+		name, text := "policy", ""
+		if s.in[i].Opinion == Hold {
+			name, text = "freshness", s.heldText(i)
+		}
+		s.note(i, name, s.configured(i), text)
+	}
+}
+
+// newcomers is the share by configured weight of the backends that have an
+// opinion and had no share before.
+func (s *shaper) newcomers() float64 {
+	var sum float64
+	for _, i := range s.eligible {
+		if s.in[i].Opinion != Hold && s.in[i].Prev == 0 {
+			sum += s.configured(i)
+		}
+	}
+	return sum
+}
+
+func (s *shaper) heldShare(i int) float64 {
+	b, conf := s.in[i], s.configured(i)
+	if b.Prev == 0 {
+		return conf
+	}
+	if b.HeldFor <= s.rules.Hold || s.rules.Hold == 0 {
+		return b.Prev
+	}
+	decay := math.Exp(-(b.HeldFor - s.rules.Hold).Seconds() / s.rules.Hold.Seconds())
+	return conf + (b.Prev-conf)*decay
+}
+
+func (s *shaper) heldText(i int) string {
+	b := s.in[i]
+	switch {
+	case b.Prev == 0:
+		return "the policy has no opinion yet: configured weight"
+	case b.HeldFor <= s.rules.Hold || s.rules.Hold == 0:
+		return "the policy has no opinion: share held"
+	}
+	return "the policy has had no opinion for " + b.HeldFor.Round(time.Second).String() + ": decaying to the configured weight"
+}
+
+// slowStart gives a backend that has just come up a growing part of its share.
+func (s *shaper) slowStart() {
+	if s.rules.SlowStart <= 0 || len(s.eligible) < 2 {
+		return
+	}
+	before := append([]float64(nil), s.share...)
+	var slow []int
+	for _, i := range s.eligible {
+		up := s.in[i].UpFor
+		if up < 0 || up >= s.rules.SlowStart {
+			continue
+		}
+		s.share[i] *= max(s.rules.SlowStartMin, float64(up)/float64(s.rules.SlowStart))
+		slow = append(slow, i)
+	}
+	if len(slow) == 0 || !normalise(s.share) {
+		copy(s.share, before)
+		return
+	}
+	for _, i := range slow {
+		s.note(i, "slow_start", before[i], fmt.Sprintf("up for %s of %s", s.in[i].UpFor.Round(100*time.Millisecond), s.rules.SlowStart))
+	}
+}
+
+// bounds keeps each share between floor and ceiling. The floor never lifts a
+// backend above its configured share: who configures 1:1000 means it.
+func (s *shaper) bounds() {
+	n := float64(len(s.eligible))
+	lo, hi := make([]float64, len(s.eligible)), make([]float64, len(s.eligible))
+	for k, i := range s.eligible {
+		lo[k] = min(s.rules.Floor/n, s.configured(i))
+		if up := s.in[i].UpFor; up >= 0 && up < s.rules.SlowStart {
+			lo[k] = 0
+		}
+		hi[k] = 1
+		if s.rules.Ceiling > 0 {
+			hi[k] = max(s.rules.Ceiling, 1/n)
+		}
+	}
+	s.fitStep("bounds", lo, hi, func(_ int, raised bool) string {
+		if raised {
+			return "lifted to the floor"
+		}
+		return "cut to the ceiling"
+	})
+}
+
+// stepLimit keeps each share near what it was. What a backend that has gone
+// leaves, and what a new one takes, is shared out first: that part of the change is
+// no opinion and is not limited.
+func (s *shaper) stepLimit() {
+	if s.rules.Step <= 0 || s.free {
+		return
+	}
+	var prev, fresh float64
+	for _, i := range s.eligible {
+		if s.in[i].Prev > 0 {
+			prev += s.in[i].Prev
+		} else {
+			fresh += s.share[i]
+		}
+	}
+	if prev == 0 {
+		return
+	}
+	lo, hi := make([]float64, len(s.eligible)), make([]float64, len(s.eligible))
+	for k, i := range s.eligible {
+		if s.in[i].Prev == 0 {
+			lo[k], hi[k] = s.share[i], s.share[i]
+			continue
+		}
+		base := s.in[i].Prev / prev * (1 - fresh)
+		lo[k], hi[k] = base*(1-s.rules.Step), base*(1+s.rules.Step)
+	}
+	s.fitStep("step", lo, hi, func(k int, raised bool) string {
+		return fmt.Sprintf("at most %.0f %% in one decision", 100*s.rules.Step)
+	})
+}
+
+// fitStep fits the eligible shares into lo and hi and notes who was moved.
+func (s *shaper) fitStep(name string, lo, hi []float64, text func(k int, raised bool) string) {
+	want := make([]float64, len(s.eligible))
+	for k, i := range s.eligible {
+		want[k] = s.share[i]
+	}
+	got := fit(want, lo, hi)
+	for k, i := range s.eligible {
+		before := s.share[i]
+		s.share[i] = got[k]
+		if math.Abs(got[k]-before) > 1e-6 {
+			s.note(i, name, before, s.fitText(want[k], lo[k], hi[k], func(raised bool) string { return text(k, raised) }))
+		}
+	}
+}
+
+func (s *shaper) fitText(want, lo, hi float64, text func(raised bool) string) string {
+	switch {
+	case want < lo:
+		return text(true)
+	case want > hi:
+		return text(false)
+	}
+	return "makes room for the others"
+}
+
+// deadBand keeps the shares in force when no change is worth a commit.
+func (s *shaper) deadBand() {
+	if s.rules.DeadBand <= 0 || s.free {
+		return
+	}
+	for i, b := range s.in {
+		if (b.Prev > 0) != (s.share[i] > 0) || math.Abs(b.Prev-s.share[i]) > s.rules.DeadBand {
+			return
+		}
+	}
+	for _, i := range s.eligible {
+		before := s.share[i]
+		s.share[i] = s.in[i].Prev
+		if before != s.share[i] {
+			s.note(i, "dead_band", before, fmt.Sprintf("no share would move by more than %.1f %%", 100*s.rules.DeadBand))
+		}
+	}
+}
+
+// normalise scales the shares to a sum of 1 and reports whether it could.
+func normalise(share []float64) bool {
+	var sum float64
+	for _, v := range share {
+		sum += v
+	}
+	if sum <= 0 || math.IsInf(sum, 0) || math.IsNaN(sum) {
+		return false
+	}
+	for i := range share {
+		share[i] /= sum
+	}
+	return true
+}
+
+// fit returns min(hi, max(lo, f·want)) with the one factor f for which the
+// result sums to 1. It exists because sum(lo) <= 1 <= sum(hi), and the sum grows
+// with f; bisection finds it to the last bits of a float64. A share that is
+// wanted at 0 counts as a trace, so that it too can take what the others may not.
+func fit(want, lo, hi []float64) []float64 {
+	const trace = 1e-9
+	out := make([]float64, len(want))
+	at := func(f float64) float64 {
+		var sum float64
+		for i := range want {
+			out[i] = min(hi[i], max(lo[i], f*max(want[i], trace)))
+			sum += out[i]
+		}
+		return sum
+	}
+	if math.Abs(at(1)-1) < 1e-12 {
+		return out
+	}
+	a, b := 0.0, 2.0
+	for range 64 {
+		if at(b) >= 1 {
+			break
+		}
+		b *= 2
+	}
+	for range 100 {
+		m := (a + b) / 2
+		if at(m) < 1 {
+			a = m
+		} else {
+			b = m
+		}
+	}
+	at(b)
+	return out
+}
