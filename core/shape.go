@@ -119,28 +119,25 @@ func configuredSum(in []ShapeBackend, take func(ShapeBackend) bool) float64 {
 // opinions starts from the policy's ratios; a backend without an opinion keeps
 // its share, and after Hold decays to the configured one.
 func (s *shaper) opinions() {
+	kept := s.kept()
 	var opined, held float64
 	for _, i := range s.eligible {
 		if b := s.in[i]; b.Opinion == Hold {
-			s.share[i] = s.heldShare(i)
+			s.share[i] = s.decayed(i, kept[i])
 			held += s.share[i]
 		} else {
 			opined += b.Opinion
 		}
 	}
-	rest := 1 - held
-	if opined == 0 {
-		rest = 0
-	} else {
-		// What is held may leave nothing for a backend that has just come.
-		rest = max(rest, s.newcomers())
-	}
+	rest := max(0, 1-held)
 	for _, i := range s.eligible {
 		if b := s.in[i]; b.Opinion != Hold && opined > 0 {
 			s.share[i] = rest * b.Opinion / opined
 		}
 	}
-	normalise(s.share)
+	if !normalise(s.share) {
+		copy(s.share, kept)
+	}
 	for _, i := range s.eligible {
 		name, text := "policy", ""
 		if s.in[i].Opinion == Hold {
@@ -150,28 +147,35 @@ func (s *shaper) opinions() {
 	}
 }
 
-// newcomers is the share by configured weight of the backends that have an
-// opinion and had no share before.
-func (s *shaper) newcomers() float64 {
-	var sum float64
+// kept is the share of each eligible backend if nobody has an opinion: those
+// that had one keep their ratios, newcomers get their configured share.
+func (s *shaper) kept() []float64 {
+	kept := make([]float64, len(s.in))
+	var newcomers, prev float64
 	for _, i := range s.eligible {
-		if s.in[i].Opinion != Hold && s.in[i].Prev == 0 {
-			sum += s.configured(i)
+		if s.in[i].Prev == 0 {
+			kept[i] = s.configured(i)
+			newcomers += kept[i]
+		}
+		prev += s.in[i].Prev
+	}
+	for _, i := range s.eligible {
+		if s.in[i].Prev > 0 {
+			kept[i] = s.in[i].Prev / prev * (1 - newcomers)
 		}
 	}
-	return sum
+	normalise(kept)
+	return kept
 }
 
-func (s *shaper) heldShare(i int) float64 {
-	b, conf := s.in[i], s.configured(i)
-	if b.Prev == 0 {
-		return conf
+// decayed is the share of a backend that the policy has no opinion of.
+func (s *shaper) decayed(i int, kept float64) float64 {
+	b := s.in[i]
+	if b.Prev == 0 || b.HeldFor <= s.rules.Hold || s.rules.Hold == 0 {
+		return kept
 	}
-	if b.HeldFor <= s.rules.Hold || s.rules.Hold == 0 {
-		return b.Prev
-	}
-	decay := math.Exp(-(b.HeldFor - s.rules.Hold).Seconds() / s.rules.Hold.Seconds())
-	return conf + (b.Prev-conf)*decay
+	conf := s.configured(i)
+	return conf + (kept-conf)*math.Exp(-(b.HeldFor-s.rules.Hold).Seconds()/s.rules.Hold.Seconds())
 }
 
 func (s *shaper) heldText(i int) string {

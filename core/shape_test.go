@@ -56,7 +56,7 @@ func TestShape(t *testing.T) {
 		{"a young backend starts slowly", slow, []ShapeBackend{up(10, 1, 1), young}, false, []float64{5. / 6, 1. / 6}},
 		{"no opinion keeps the share", rules, []ShapeBackend{stale, up(10, 1, .2)}, false, []float64{.8, .2}},
 		{"without a hold time it is held for good", bare, []ShapeBackend{old, up(10, 1, .2)}, false, []float64{.8, .2}},
-		{"a newcomer gets room beside the held", rules, []ShapeBackend{up(10, Hold, 1), up(10, 1, 0)}, false, []float64{2. / 3, 1. / 3}},
+		{"a newcomer gets room beside the held", rules, []ShapeBackend{up(10, Hold, 1), up(10, 1, 0)}, false, []float64{.5, .5}},
 		{"no opinion decays", Shaping{Hold: time.Minute}, []ShapeBackend{old, up(10, 1, .2)}, false, []float64{.5, .5}},
 		{"panic uses everybody", panics, []ShapeBackend{up(1, 1, .3), down(up(1, 1, .3)), down(up(2, 1, .4))}, false, []float64{.25, .25, .5}},
 		{"no panic when nobody is left", panics, []ShapeBackend{down(up(1, 1, .3)), down(up(1, 1, .3))}, false, []float64{0, 0}},

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+const (
+	// routineBatch bounds a commit that no health transition waits for, so that
+	// an urgent one never waits long: 16 services take about 2 ms.
+	routineBatch = 16
+	// urgentBatch bounds a commit of urgent services; one transaction of 500
+	// services is what the kernel takes well.
+	urgentBatch = 500
+	// retryEvery is the spacing of full syncs while the kernel takes nothing,
+	// refusedEvery while it refuses some services.
+	retryEvery   = time.Second
+	refusedEvery = 30 * time.Second
+)
+
+// A committer is the bookkeeping of the one commit in flight.
+type committer struct {
+	busy     bool
+	needSync bool // a reweight failed: what the kernel holds is not known
+	retryAt  time.Time
+	reload   *reload // waiting for its sync, or in it
+}
+
+// kernelState is what show says about the data plane.
+type kernelState struct {
+	adopted    bool
+	generation uint32
+	commits    uint64
+	lastErr    string
+	counterErr string
+	took       []float64 // seconds of the last 1000 commits
+}
+
+// A job is a commit in flight: the services, and how many of their waiting
+// decisions it covers.
+type job struct {
+	services []*service
+	covered  []int
+	reload   *reload
+}
+
+// A commitResult is what became of a job.
+type commitResult struct {
+	job  job
+	sync *syncOutcome // nil for a reweight
+	c    core.Commit
+	err  error
+}
+
+type syncOutcome struct {
+	commit  core.Commit
+	refused map[string]error
+	err     error
+}
+
+// launchCommit starts the next commit if none is in flight. Step 7 of 7 begins
+// here.
+func (e *Engine) launchCommit(ctx context.Context) {
+	if e.committer.busy {
+		return
+	}
+	switch {
+	case e.committer.reload != nil:
+		e.launchSync(ctx, e.committer.reload.services, e.committer.reload)
+	case e.committer.needSync && !time.Now().Before(e.committer.retryAt):
+		e.launchSync(ctx, e.services, nil)
+	default:
+		if j := e.nextJob(); len(j.services) > 0 {
+			e.launchReweight(ctx, j)
+		}
+	}
+}
+
+// nextJob picks the urgent services if there are any, else some routine ones.
+func (e *Engine) nextJob() job {
+	var urgent, routine []*service
+	for _, name := range e.names {
+		s := e.services[name]
+		switch {
+		case len(s.waiting) == 0:
+		case s.urgent && len(urgent) < urgentBatch:
+			urgent = append(urgent, s)
+		case len(routine) < routineBatch:
+			routine = append(routine, s)
+		}
+	}
+	if len(urgent) > 0 {
+		return newJob(urgent)
+	}
+	return newJob(routine)
+}
+
+func newJob(services []*service) job {
+	j := job{services: services}
+	for _, s := range services {
+		j.covered = append(j.covered, len(s.waiting))
+		s.sent = slices.Clone(s.slots)
+		s.urgent = false
+	}
+	return j
+}
+
+// wholeJob covers all of services.
+func (e *Engine) wholeJob(services map[string]*service) job {
+	var list []*service
+	for _, name := range sortedNames(services) {
+		list = append(list, services[name])
+	}
+	return newJob(list)
+}
+
+func (e *Engine) launchReweight(ctx context.Context, j job) {
+	plans := make([]core.ServicePlan, len(j.services))
+	for i, s := range j.services {
+		plans[i] = s.plan()
+	}
+	e.run(ctx, func() commitResult {
+		c, err := e.cfg.Applier.Reweight(ctx, plans)
+		return commitResult{job: j, c: c, err: err}
+	})
+}
+
+// launchSync makes the kernel carry all of services, which are those in force
+// unless a reload brings new ones.
+func (e *Engine) launchSync(ctx context.Context, services map[string]*service, r *reload) {
+	j := e.wholeJob(services)
+	j.reload = r
+	plan := planOf(services)
+	e.run(ctx, func() commitResult {
+		var o syncOutcome
+		o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, plan)
+		return commitResult{job: j, sync: &o}
+	})
+}
+
+func (e *Engine) run(ctx context.Context, f func() commitResult) {
+	e.committer.busy = true
+	e.wg.Go(func() {
+		r := f()
+		select {
+		case e.commits <- r:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// takeCommit files what became of a commit.
+func (e *Engine) takeCommit(r commitResult) {
+	e.committer.busy = false
+	if r.job.reload != nil {
+		e.finishReload(r)
+		return
+	}
+	if r.sync != nil {
+		e.finishSync(r.job, *r.sync)
+		return
+	}
+	e.noteKernel(r.c, r.err)
+	if r.err != nil {
+		e.log.Error("commit failed; the weights before hold", "services", len(r.job.services), "err", r.err)
+		e.event(core.Error, "kernel", r.job.services[0].spec.Name, "", r.err.Error())
+		e.committer.needSync, e.committer.retryAt = true, time.Now()
+	}
+	var names []string
+	for i, s := range r.job.services {
+		if r.err != nil {
+			s.sent = nil
+		}
+		names = append(names, s.spec.Name)
+		e.finish(s, r.job.covered[i], r.c, r.err)
+	}
+	if r.err == nil {
+		e.cfg.Publisher.Commit(e.cfg.Node, r.c, names)
+	}
+}
+
+// finishSync files a full sync of the services in force. It is tried again
+// soon if it failed, and now and then while the kernel refuses a service.
+func (e *Engine) finishSync(j job, o syncOutcome) {
+	e.noteKernel(o.commit, o.err)
+	e.committer.needSync = o.err != nil || len(o.refused) > 0
+	e.committer.retryAt = time.Now().Add(retryEvery)
+	if o.err == nil {
+		e.committer.retryAt = time.Now().Add(refusedEvery)
+	}
+	var names []string
+	for i, s := range j.services {
+		err := o.err
+		if refused := o.refused[s.spec.Name]; refused != nil {
+			err = refused
+		}
+		if err == nil {
+			names = append(names, s.spec.Name)
+		}
+		e.synced(s, j.covered[i], o.commit, err)
+	}
+	if o.err == nil {
+		e.cfg.Publisher.Commit(e.cfg.Node, o.commit, names)
+	}
+}
+
+// synced files what a full sync did to one service.
+func (e *Engine) synced(s *service, covered int, c core.Commit, err error) {
+	text := ""
+	if err != nil {
+		text, s.sent = err.Error(), nil
+	}
+	if text != s.kernelErr && err != nil {
+		e.log.Error("the kernel refused a service; the others are served", "service", s.spec.Name, "err", err)
+		e.event(core.Error, "kernel", s.spec.Name, "", text)
+	}
+	s.kernelErr = text
+	e.finish(s, covered, c, err)
+}
+
+func (e *Engine) noteKernel(c core.Commit, err error) {
+	if err != nil {
+		e.kernel.lastErr = err.Error()
+		return
+	}
+	e.kernel.generation = c.Generation
+	e.kernel.commits++
+	e.kernel.lastErr = ""
+	if len(e.kernel.took) == 1000 {
+		e.kernel.took = append(e.kernel.took[:0], e.kernel.took[1:]...)
+	}
+	e.kernel.took = append(e.kernel.took, c.Took.Seconds())
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A cause is what made a decision due, and when that happened.
+type cause struct {
+	trigger string
+	at      time.Time
+}
+
+// decide runs steps 5 and 6 for one service and, if its slots change, leaves
+// it waiting for a commit.
+func (e *Engine) decide(s *service, c cause, free bool) {
+	now := time.Now()
+	e.seq++
+	d := core.Decision{
+		Seq: e.seq, Service: s.spec.Name, Node: e.cfg.Node, At: now.UTC(), Trigger: c.trigger,
+		Policy: s.spec.Policy, PolicyVersion: s.version, PolicyError: s.policyErr, PolicySeconds: s.policyTook.Seconds(),
+		Outcome: core.Unchanged,
+	}
+	shaped := core.Shape(s.spec.Shaping, s.shapeInput(now), free)
+	shares := make([]float64, len(shaped))
+	for i := range shaped {
+		shares[i] = shaped[i].Share
+	}
+	slots := core.Quantize(shares)
+	d.Backends = s.backendDecisions(now, shaped, slots)
+	for i, b := range s.backends {
+		b.share = shares[i]
+	}
+	changed := !slices.Equal(slots, s.sent)
+	s.slots = slots
+	d.TotalSeconds = now.Sub(c.at).Seconds()
+	s.decision = d
+	switch {
+	case s.kernelErr != "":
+		d.Outcome, d.Error = core.Failed, s.kernelErr
+		e.record(s, d, now)
+	case changed:
+		s.waiting = append(s.waiting, pending{d, c.at})
+	default:
+		e.record(s, d, now)
+	}
+}
+
+func (s *service) shapeInput(now time.Time) []core.ShapeBackend {
+	in := make([]core.ShapeBackend, len(s.backends))
+	for i, b := range s.backends {
+		in[i] = core.ShapeBackend{
+			Weight: b.spec.Weight, Health: b.health, Opinion: b.opinion,
+			HeldFor: now.Sub(b.opinionFrom), Prev: b.share, UpFor: -1,
+		}
+		if !b.cameUp.IsZero() {
+			in[i].UpFor = now.Sub(b.cameUp)
+		}
+	}
+	return in
+}
+
+func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []uint32) []core.BackendDecision {
+	var sum float64
+	for _, b := range s.backends {
+		if b.opinion != core.Hold {
+			sum += b.opinion
+		}
+	}
+	out := make([]core.BackendDecision, len(s.backends))
+	for i, b := range s.backends {
+		d := core.BackendDecision{
+			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight,
+			Inputs: b.inputs(now, s.spec.Shaping.StaleAfter),
+			Steps:  shaped[i].Steps, Share: shaped[i].Share, Slots: slots[i],
+		}
+		if b.opinion != core.Hold && sum > 0 {
+			p := b.opinion / sum
+			d.Policy = &p
+		}
+		if b.health != core.Up && shaped[i].Share == 0 {
+			note := b.downNote
+			if b.health == core.Unknown {
+				note = "no sample yet"
+			}
+			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: note})
+		}
+		d.Why = core.Why(s.spec.Policy, d)
+		out[i] = d
+	}
+	return out
+}
+
+func (b *backend) inputs(now time.Time, stale time.Duration) []core.Input {
+	all := []struct {
+		metric, unit string
+		r            reading
+	}{
+		{core.MetricCPU, "ratio", b.cpu},
+		{core.MetricCores, "count", b.cores},
+		{core.MetricResponse, "seconds", b.response},
+		{core.MetricConnections, "count", b.open},
+		{core.MetricNew, "per_second", b.fresh},
+		{core.MetricDone, "per_second", b.done},
+	}
+	out := make([]core.Input, 0, len(all))
+	for _, a := range all {
+		if a.r.at.IsZero() {
+			continue // nobody asks for it
+		}
+		r := a.r.seen(now, stale)
+		out = append(out, core.Input{
+			Metric: a.metric, Unit: a.unit, Value: r.Value, Known: r.Known,
+			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
+		})
+	}
+	return out
+}
+
+// record files a decision that has its outcome, and publishes it. One that
+// changed nothing, or that the kernel refuses for good, is published now and then only.
+func (e *Engine) record(s *service, d core.Decision, now time.Time) {
+	if s.decision.Seq <= d.Seq {
+		s.decision = d
+	}
+	if d.Outcome != core.Applied && now.Sub(s.publishedAt) < refreshEvery {
+		return
+	}
+	s.publishedAt = now
+	if d.Outcome != core.Unchanged {
+		e.ring.add(d)
+	}
+	e.cfg.Publisher.Decision(d)
+}
+
+// finish gives the decisions that a commit covered their outcome.
+func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
+	now := time.Now()
+	for _, p := range s.waiting[:covered] {
+		d := p.d
+		d.Outcome = core.Applied
+		if err != nil {
+			d.Outcome, d.Error = core.Failed, err.Error()
+		} else {
+			d.Commit = &c
+			d.CommitSeconds = c.Took.Seconds()
+			d.TotalSeconds = c.At.Sub(p.since).Seconds()
+		}
+		e.record(s, d, now)
+	}
+	s.waiting = slices.Clone(s.waiting[covered:])
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package engine owns the state of a running steelyard: one goroutine, in Run,
+// takes samples, policy results, counts and commits one after another and
+// decides. Nothing else writes that state, so there is no lock.
+//
+// # Promises
+//
+//   - A health transition is decided and handed to the kernel without waiting
+//     for any policy: the last opinions are shaped again without the dead backend.
+//   - A policy that hangs or fails delays no service but those that use it, and
+//     those keep their last good shares.
+//   - There is one commit in flight. What changes meanwhile is coalesced, newest
+//     wins; services with a health transition go first, and a routine commit
+//     is kept small, so that it is never long in the way of an urgent one.
+//   - A decision is reported as applied only after its commit was read back.
+//   - When Run returns, every goroutine it started has ended. The kernel keeps
+//     what was committed last.
+//
+// # What it does not do
+//
+// It knows no socket, no file and no format; it sees the world through the
+// small interfaces in this package.
+package engine

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A Scheduler runs policies. Schedule answers every call, in order, and
+// returns in bounded time; it is called from several goroutines, once at a
+// time per policy.
+type Scheduler interface {
+	Schedule(ctx context.Context, calls []core.Call) []core.Result
+}
+
+// An Applier makes the kernel carry plans. Only one method other than Counters
+// runs at a time.
+type Applier interface {
+	Adopt(ctx context.Context) (core.Plan, bool, error)
+	Sync(ctx context.Context, plan core.Plan) (core.Commit, map[string]error, error)
+	Reweight(ctx context.Context, services []core.ServicePlan) (core.Commit, error)
+	Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error)
+}
+
+// Flows counts connections, as conntrack sees them.
+type Flows interface {
+	Counts() map[core.BackendID]core.FlowCount
+}
+
+// A Publisher tells the world. It must not block for long.
+type Publisher interface {
+	Health(core.HealthChange)
+	Decision(core.Decision)
+	Commit(node string, c core.Commit, services []string)
+	Event(core.Event)
+}
+
+// A Config is what an Engine is made of.
+type Config struct {
+	Node      string
+	Scheduler Scheduler
+	Applier   Applier
+	Flows     Flows // nil: connections are unknown
+	Publisher Publisher
+	Log       *slog.Logger
+}
+
+// A Setup is the part of the configuration that a reload replaces.
+type Setup struct {
+	Services []core.Service
+	Probes   map[string]core.ProbeSpec
+}
+
+const (
+	// tick is how often due services are looked for. Services are spread over
+	// their interval, so a tick schedules a few of them in one batch.
+	tick = 20 * time.Millisecond
+	// meterEvery is the spacing of the connection history that closed-per-second
+	// is computed from; it bounds the mismatch with the window of a CPU sample.
+	meterEvery = 500 * time.Millisecond
+	// refreshEvery is how often a decision that changed nothing is published, so
+	// that a late listener soon knows all shares.
+	refreshEvery = 10 * time.Second
+)
+
+// An Engine is the control loop of one node.
+type Engine struct {
+	cfg Config
+	log *slog.Logger
+
+	// samples holds 4096 so that a burst of a whole fleet's probes fits; when it
+	// is full, Offer drops the sample and counts it.
+	samples  chan core.Sample
+	requests chan func() // unbuffered: run on the engine's goroutine
+	results  chan policyResult
+	commits  chan commitResult
+	meters   chan meterReading
+	ready    chan struct{} // closed after the first commit
+
+	wg      sync.WaitGroup // every goroutine that Run started
+	dropped dropCounter
+
+	// The rest belongs to the goroutine in Run.
+	setup     Setup
+	services  map[string]*service
+	names     []string // of services, sorted
+	seq       uint64
+	busy      map[string]bool // policies with a batch in flight
+	committer committer
+	kernel    kernelState
+	ring      ring
+	startedAt time.Time
+}
+
+// New returns an Engine that Run will start with setup.
+func New(cfg Config, setup Setup) *Engine {
+	return &Engine{
+		cfg:      cfg,
+		log:      cfg.Log,
+		samples:  make(chan core.Sample, 4096),
+		requests: make(chan func()),
+		results:  make(chan policyResult),
+		commits:  make(chan commitResult),
+		meters:   make(chan meterReading),
+		ready:    make(chan struct{}),
+		setup:    setup,
+		services: map[string]*service{},
+		busy:     map[string]bool{},
+		ring:     newRing(2048),
+	}
+}
+
+// Ready is closed once the kernel carries the first plan.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
+
+// Offer hands a sample to the engine. It never blocks: when the engine is more
+// than 4096 samples behind, the sample is dropped and counted.
+func (e *Engine) Offer(s core.Sample) {
+	select {
+	case e.samples <- s:
+	default:
+		e.dropped.add()
+	}
+}
+
+// Run adopts what the kernel holds, commits the first plan and then decides
+// until ctx is done, when it returns nil. An error means that the kernel could
+// not be read or took nothing at all.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		e.wg.Wait()
+	}()
+	if err := e.start(ctx); err != nil {
+		return err
+	}
+	e.wg.Go(func() { e.meterLoop(ctx) })
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-e.samples:
+			e.takeSample(s)
+			e.drainSamples()
+		case r := <-e.results:
+			e.takeResult(r)
+		case c := <-e.commits:
+			e.takeCommit(c)
+		case m := <-e.meters:
+			e.takeMeter(m)
+		case f := <-e.requests:
+			f()
+		case now := <-ticker.C:
+			e.schedule(ctx, now)
+		}
+		e.launchCommit(ctx)
+	}
+}
+
+// drainSamples takes what has queued up, so that one commit covers all of a
+// burst of deaths.
+func (e *Engine) drainSamples() {
+	for range 256 {
+		select {
+		case s := <-e.samples:
+			e.takeSample(s)
+		default:
+			return
+		}
+	}
+}
+
+// start adopts the table of an earlier life and brings it to the setup.
+func (e *Engine) start(ctx context.Context) error {
+	e.startedAt = time.Now()
+	adopted, found, err := e.cfg.Applier.Adopt(ctx)
+	if err != nil {
+		return fmt.Errorf("adopt the nftables table: %w", err)
+	}
+	e.kernel.adopted = found
+	services := e.build(e.setup, adopted)
+	for _, name := range sortedNames(services) {
+		e.decide(services[name], cause{trigger: "start", at: e.startedAt}, true)
+	}
+	e.install(e.setup, services)
+	j := e.wholeJob(services)
+	var o syncOutcome
+	o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, planOf(services))
+	err = o.err
+	e.finishSync(j, o)
+	if err != nil {
+		return fmt.Errorf("commit the first plan: %w", err)
+	}
+	close(e.ready)
+	return nil
+}
+
+// do runs f on the engine's goroutine and waits for it.
+func (e *Engine) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case e.requests <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+func (e *Engine) event(severity core.Severity, topic, service, backend, message string) {
+	e.cfg.Publisher.Event(core.Event{
+		At: time.Now().UTC(), Node: e.cfg.Node, Severity: severity, Topic: topic,
+		Service: service, Backend: backend, Message: message,
+	})
+}

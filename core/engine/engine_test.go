@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A kernel is an Applier that keeps plans in memory, takes a while, and can be
+// told to refuse.
+type kernel struct {
+	mu     sync.Mutex
+	slots  map[string][]uint32 // guarded by mu
+	left   core.Plan           // of an earlier life
+	refuse map[string]error    // guarded by mu; per service
+	fail   error               // guarded by mu; of the next Reweight
+	syncs  int                 // guarded by mu
+	took   time.Duration
+}
+
+func (k *kernel) Adopt(context.Context) (core.Plan, bool, error) {
+	return k.left, k.left.Services != nil, nil
+}
+
+func (k *kernel) Sync(_ context.Context, p core.Plan) (core.Commit, map[string]error, error) {
+	time.Sleep(k.took)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.syncs++
+	k.slots = map[string][]uint32{}
+	refused := map[string]error{}
+	for _, s := range p.Services {
+		if err := k.refuse[s.Name]; err != nil {
+			refused[s.Name] = err
+			continue
+		}
+		k.slots[s.Name] = slotsOf(s)
+	}
+	return core.Commit{At: time.Now()}, refused, nil
+}
+
+func (k *kernel) Reweight(_ context.Context, services []core.ServicePlan) (core.Commit, error) {
+	time.Sleep(k.took)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.fail; err != nil {
+		k.fail = nil
+		return core.Commit{}, err
+	}
+	for _, s := range services {
+		k.slots[s.Name] = slotsOf(s)
+	}
+	return core.Commit{At: time.Now(), Generation: 7}, nil
+}
+
+func (k *kernel) Counters(context.Context) (map[core.CounterKey]core.Counters, error) {
+	return nil, nil
+}
+
+func (k *kernel) get(service string) []uint32 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.slots[service]
+}
+
+func slotsOf(s core.ServicePlan) []uint32 {
+	var out []uint32
+	for _, b := range s.Backends {
+		out = append(out, b.Slots)
+	}
+	return out
+}
+
+// policies is a Scheduler of plain functions.
+type policies map[string]func(context.Context, core.Snapshot) core.Result
+
+func (p policies) Schedule(ctx context.Context, calls []core.Call) []core.Result {
+	out := make([]core.Result, len(calls))
+	for i, c := range calls {
+		out[i] = p[c.Policy](ctx, c.Snapshot)
+	}
+	return out
+}
+
+func weighted(_ context.Context, s core.Snapshot) core.Result {
+	var r core.Result
+	for _, b := range s.Backends {
+		r.Weights = append(r.Weights, float64(b.Weight))
+	}
+	return r
+}
+
+func hanging(ctx context.Context, s core.Snapshot) core.Result {
+	<-ctx.Done()
+	return core.Result{Err: ctx.Err()}
+}
+
+// A log collects what is published.
+type log struct {
+	mu        sync.Mutex
+	events    []core.Event    // guarded by mu
+	decisions []core.Decision // guarded by mu
+}
+
+func (l *log) Health(core.HealthChange) {}
+func (l *log) Decision(d core.Decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.decisions = append(l.decisions, d)
+}
+func (l *log) Commit(string, core.Commit, []string) {}
+func (l *log) Event(e core.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func (l *log) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.events {
+		if strings.Contains(e.Message, text) {
+			return true
+		}
+	}
+	return false
+}
+
+var alive = core.ProbeSpec{Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 2, Fall: 2}
+
+func setupOf(services ...core.Service) Setup {
+	return Setup{Services: services, Probes: map[string]core.ProbeSpec{"alive": alive}}
+}
+
+func web(name, policy string, weights ...uint32) core.Service {
+	s := core.Service{
+		Name: name, VIP: netip.MustParseAddr("192.0.2.10"), Port: 80, Protocol: core.TCP,
+		Policy: policy, Every: time.Second, Probes: []string{"alive"},
+		Shaping: core.Shaping{Hold: 10 * time.Second, Step: 0.25},
+	}
+	for i, w := range weights {
+		s.Backends = append(s.Backends, core.Backend{
+			Name: fmt.Sprintf("b%d", i+1), Weight: w,
+			Addr: netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf("10.0.0.%d", i+1)), 80),
+		})
+	}
+	return s
+}
+
+func (e *Engine) say(service, backend string, ok bool) {
+	e.Offer(core.Sample{
+		Backend: core.BackendID{Service: service, Backend: backend}, Probe: "alive", OK: ok,
+		Code: core.L4Refused, Detail: "connection refused", TakenAt: time.Now(), Node: "test",
+	})
+}
+
+// engineTest runs an engine in a bubble of virtual time.
+func engineTest(t *testing.T, k *kernel, p policies, setup Setup, f func(t *testing.T, e *Engine, l *log)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		e := New(Config{Node: "test", Scheduler: p, Applier: k, Publisher: l, Log: slog.New(slog.DiscardHandler)}, setup)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		<-e.Ready()
+		f(t, e, l)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func want(t *testing.T, k *kernel, service string, slots ...uint32) {
+	t.Helper()
+	if diff := cmp.Diff(slots, k.get(service)); diff != "" {
+		t.Errorf("slots of %s in the kernel (-want +got):\n%s", service, diff)
+	}
+}
+
+func TestUnknownThenUp(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 3, 1)), func(t *testing.T, e *Engine, l *log) {
+		want(t, k, "web", 0, 0)
+		e.say("web", "b1", true)
+		synctest.Wait()
+		want(t, k, "web", 65536, 0)
+		e.say("web", "b2", true)
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 49152, 16384)
+	})
+}
+
+// A death is committed while the policy hangs.
+func TestDeathDoesNotWaitForThePolicy(t *testing.T) {
+	k := &kernel{took: time.Millisecond}
+	p := policies{"weighted": weighted, "hanging": hanging}
+	engineTest(t, k, p, setupOf(web("bad", "hanging", 1, 1), web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		for _, s := range []string{"bad", "web"} {
+			e.say(s, "b1", true)
+			e.say(s, "b2", true)
+		}
+		time.Sleep(5 * time.Second)
+		want(t, k, "bad", 32768, 32768)
+		want(t, k, "web", 32768, 32768)
+		e.say("bad", "b1", false)
+		e.say("bad", "b1", false)
+		time.Sleep(3 * time.Millisecond)
+		synctest.Wait()
+		want(t, k, "bad", 0, 65536)
+		d, err := e.Decisions(t.Context(), "bad", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d[0].Trigger != "b1 went down" || d[0].Outcome != core.Applied || d[0].TotalSeconds > 0.003 {
+			t.Errorf("got trigger %q, outcome %s after %v s", d[0].Trigger, d[0].Outcome, d[0].TotalSeconds)
+		}
+		if why := d[0].Backends[0].Why; why != "down: alive L4CON: connection refused" {
+			t.Errorf("why of b1: %q", why)
+		}
+		w, err := e.Decisions(t.Context(), "web", 1)
+		if err != nil || time.Since(w[0].At) > 2*time.Second {
+			t.Errorf("web was decided last at %v, err %v: the hanging policy held it up", w[0].At, err)
+		}
+	})
+}
+
+func TestAllDownEmptiesTheMap(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		synctest.Wait()
+		want(t, k, "web", 65536)
+		e.say("web", "b1", false)
+		e.say("web", "b1", false)
+		synctest.Wait()
+		want(t, k, "web", 0)
+	})
+}
+
+// Shares of an earlier life are kept, and it takes Fall bad samples to end them.
+func TestWarmStart(t *testing.T) {
+	s := web("web", "hanging", 1, 1)
+	left := core.ServicePlan{Name: "web", Backends: []core.BackendPlan{
+		{Name: "b1", Addr: s.Backends[0].Addr, Slots: 60000}, {Name: "b2", Addr: s.Backends[1].Addr, Slots: 5536}}}
+	k := &kernel{left: core.Plan{Services: []core.ServicePlan{left}}}
+	engineTest(t, k, policies{"hanging": hanging}, setupOf(s), func(t *testing.T, e *Engine, l *log) {
+		want(t, k, "web", 60000, 5536)
+		e.say("web", "b1", false)
+		synctest.Wait()
+		want(t, k, "web", 60000, 5536)
+		e.say("web", "b1", false)
+		synctest.Wait()
+		want(t, k, "web", 0, 65536)
+	})
+}
+
+func TestPolicyFailureHoldsThenDecays(t *testing.T) {
+	k := &kernel{}
+	broken := false
+	p := policies{"mine": func(ctx context.Context, s core.Snapshot) core.Result {
+		if broken {
+			return core.Result{Err: errors.New("policy mine: trap: unreachable")}
+		}
+		return core.Result{Weights: []float64{3, 1}}
+	}}
+	engineTest(t, k, p, setupOf(web("web", "mine", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		time.Sleep(10 * time.Second)
+		want(t, k, "web", 49152, 16384)
+		broken = true
+		time.Sleep(9 * time.Second)
+		want(t, k, "web", 49152, 16384)
+		v, err := e.View(t.Context())
+		if err != nil || v.Services[0].PolicyError == "" || !l.has("trap: unreachable") {
+			t.Errorf("the failure is not visible: view %q, err %v, events %v", v.Services[0].PolicyError, err, l.events)
+		}
+		time.Sleep(5 * time.Minute)
+		want(t, k, "web", 32768, 32768)
+		broken = false
+		time.Sleep(time.Minute)
+		want(t, k, "web", 49152, 16384)
+		if !l.has("answers again") {
+			t.Error("no event says that the policy is well again")
+		}
+	})
+}
+
+// After a failed commit the whole plan is brought in again.
+func TestFailedCommitIsRepaired(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		k.mu.Lock()
+		k.fail = errors.New("no buffer space available")
+		before := k.syncs
+		k.mu.Unlock()
+		e.say("web", "b1", true)
+		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
+		want(t, k, "web", 65536, 0)
+		if k.syncs != before+1 || !l.has("no buffer space") {
+			t.Errorf("%d syncs, events %v", k.syncs-before, l.events)
+		}
+	})
+}
+
+func TestRefusedServiceHarmsNoOther(t *testing.T) {
+	k := &kernel{refuse: map[string]error{"bad": errors.New("file exists")}}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("bad", "weighted", 1), web("web", "weighted", 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("bad", "b1", true)
+		e.say("web", "b1", true)
+		time.Sleep(5 * time.Second)
+		want(t, k, "web", 65536)
+		v, _ := e.View(t.Context())
+		if got := v.Services[0].Error; got != "file exists" {
+			t.Errorf("error of the refused service: %q", got)
+		}
+		k.mu.Lock()
+		k.refuse = nil
+		k.mu.Unlock()
+		time.Sleep(time.Minute)
+		want(t, k, "bad", 65536)
+	})
+}
+
+func TestReload(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 32768, 32768)
+
+		k.refuse = map[string]error{"new": errors.New("file exists")}
+		err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1), web("new", "weighted", 1)))
+		if err == nil || !strings.Contains(err.Error(), "service new: file exists") {
+			t.Fatalf("reload that the kernel refuses: %v", err)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 32768, 32768)
+
+		k.refuse = nil
+		if err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 49152, 16384) // health was kept: no probe spoke since
+	})
+}
+
+func TestHistory(t *testing.T) {
+	h := &history{}
+	start := time.Unix(1000, 0)
+	for i := range 400 { // more than it holds; 10 per second
+		h.add(start.Add(time.Duration(i)*500*time.Millisecond), core.FlowCount{Closed: uint64(1<<32 - 100 + 5*i), Opened: uint64(7 * i)})
+	}
+	end := start.Add(399 * 500 * time.Millisecond)
+	closed, opened, ok := h.between(end.Add(-10*time.Second-200*time.Millisecond), end.Add(-200*time.Millisecond))
+	if !ok || closed < 99.99 || closed > 100.01 || opened < 139.9 || opened > 140.1 {
+		t.Errorf("over 10 s: closed %v, opened %v, ok %t; want 100 and 140", closed, opened, ok)
+	}
+	if _, _, ok := h.between(start, end); ok {
+		t.Error("a window that begins before the history was answered")
+	}
+}

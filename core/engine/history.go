@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// historyLen times meterEvery is how far back a window may begin: 64 s.
+const historyLen = 128
+
+// A history is what conntrack had counted for a backend at recent times, so
+// that closed connections per second can be had over just the window that a CPU
+// sample speaks of. Comparing rates of different windows alone makes the shares
+// swing (see RATIONALE.md, "Why the same window?").
+type history struct {
+	points [historyLen]point
+	n      int // points ever added
+}
+
+// A point is the counts at a time. They are kept short, and wrap: a node may
+// have many thousands of these, and only differences are taken.
+type point struct {
+	at             int64 // Unix nanoseconds
+	closed, opened uint32
+}
+
+func (h *history) add(at time.Time, c core.FlowCount) {
+	h.points[h.n%historyLen] = point{at.UnixNano(), uint32(c.Closed), uint32(c.Opened)}
+	h.n++
+}
+
+// between is how many connections were closed and opened from one time to
+// another, by linear interpolation between points; false if the history does
+// not reach back that far.
+func (h *history) between(from, to time.Time) (closed, opened float64, ok bool) {
+	if h == nil || !to.After(from) {
+		return 0, 0, false
+	}
+	k, f, ok := h.find(from.UnixNano())
+	if !ok {
+		return 0, 0, false
+	}
+	l, g, _ := h.find(to.UnixNano())
+	closed = h.sum(k, f, l, g, func(p point) uint32 { return p.closed })
+	opened = h.sum(k, f, l, g, func(p point) uint32 { return p.opened })
+	return closed, opened, true
+}
+
+// find returns the point k at or before a time and how far the time is on the
+// way to the next one, 0 to 1.
+func (h *history) find(t int64) (k int, f float64, ok bool) {
+	for k = h.n - 2; k >= max(0, h.n-historyLen); k-- {
+		a, b := h.points[k%historyLen].at, h.points[(k+1)%historyLen].at
+		if t < a {
+			continue
+		}
+		if b > a {
+			f = min(1, float64(t-a)/float64(b-a))
+		}
+		return k, f, true
+	}
+	return 0, 0, false
+}
+
+// sum is the count from point k and fraction f to point l and fraction g.
+func (h *history) sum(k int, f float64, l int, g float64, of func(point) uint32) float64 {
+	step := func(i int) float64 {
+		return float64(of(h.points[(i+1)%historyLen]) - of(h.points[i%historyLen]))
+	}
+	whole := of(h.points[l%historyLen]) - of(h.points[k%historyLen])
+	return float64(whole) - f*step(k) + g*step(l)
+}

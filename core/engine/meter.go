@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// rateWindow is the window of the rates that no CPU sample asks for.
+const rateWindow = 5 * time.Second
+
+// A meterReading is one look at the counters.
+type meterReading struct {
+	at       time.Time
+	flows    map[core.BackendID]core.FlowCount
+	counters map[core.CounterKey]core.Counters // nil if not read this time
+	err      error
+}
+
+// meterLoop reads counters off the engine's goroutine, since a dump of many
+// kernel counters takes milliseconds.
+func (e *Engine) meterLoop(ctx context.Context) {
+	t := time.NewTicker(meterEvery)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		var m meterReading
+		if e.cfg.Flows != nil {
+			m.flows = e.cfg.Flows.Counts()
+		}
+		m.at = time.Now()
+		if n%4 == 0 {
+			m.counters, m.err = e.cfg.Applier.Counters(ctx)
+		}
+		select {
+		case e.meters <- m:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *Engine) takeMeter(m meterReading) {
+	for _, s := range e.services {
+		if m.counters != nil {
+			s.counters = m.counters[core.CounterKey{Service: s.spec.Name}]
+		}
+		for _, b := range s.backends {
+			b.takeMeter(m)
+			b.matchCPU(m.at)
+		}
+	}
+	if m.err != nil && e.kernel.counterErr != m.err.Error() {
+		e.kernel.counterErr = m.err.Error()
+		e.log.Warn("read kernel counters", "err", m.err)
+	}
+}
+
+func (b *backend) takeMeter(m meterReading) {
+	if m.counters != nil {
+		b.counters = m.counters[b.id]
+	}
+	if m.flows == nil {
+		return
+	}
+	if b.history == nil {
+		b.history = &history{}
+	}
+	c := m.flows[b.id]
+	b.history.add(m.at, c)
+	b.open = reading{value: float64(c.Open), at: m.at}
+	closed, opened, ok := b.history.between(m.at.Add(-rateWindow), m.at)
+	if !ok {
+		return
+	}
+	b.fresh = reading{value: opened / rateWindow.Seconds(), at: m.at, window: rateWindow}
+	if b.cpu.at.IsZero() {
+		b.done = reading{value: closed / rateWindow.Seconds(), at: m.at, window: rateWindow}
+	}
+}
+
+// matchCPU gives a new CPU sample the connections closed in the same window,
+// once they are counted to its end. Without conntrack there is nothing to wait
+// for.
+func (b *backend) matchCPU(counted time.Time) {
+	if !b.untimed || counted.Before(b.cpu.at) {
+		return
+	}
+	b.untimed = false
+	b.cpuSeq++
+	b.done = reading{}
+	if closed, _, ok := b.history.between(b.cpu.at.Add(-b.cpu.window), b.cpu.at); ok {
+		b.done = reading{value: closed / b.cpu.window.Seconds(), at: b.cpu.at, window: b.cpu.window}
+	}
+}

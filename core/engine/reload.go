@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// ErrBusy says that a reload is under way already.
+var ErrBusy = errors.New("a reload is under way; wait for it and try again")
+
+// A reload is a setup on its way into the kernel.
+type reload struct {
+	setup    Setup
+	services map[string]*service
+	undo     bool       // this sync brings the setup before back
+	cause    error      // why it is undone
+	done     chan error // capacity 1, so that the engine never waits for the caller
+}
+
+// Reload makes setup the one in force, all or nothing: when the kernel refuses
+// any service of it, the setup before is brought back and the error names the
+// service. What was learned of a backend that stays (health, readings,
+// opinions, counters) stays.
+func (e *Engine) Reload(ctx context.Context, setup Setup) error {
+	r := &reload{setup: setup, done: make(chan error, 1)}
+	var busy bool
+	err := e.do(ctx, func() {
+		if busy = e.committer.reload != nil; busy {
+			return
+		}
+		r.services = e.build(setup, core.Plan{})
+		for _, name := range sortedNames(r.services) {
+			e.decide(r.services[name], cause{trigger: "reload", at: time.Now()}, true)
+		}
+		e.committer.reload = r
+	})
+	if err != nil {
+		return err
+	}
+	if busy {
+		return ErrBusy
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// finishReload files the sync of a reload: it is in force, or is undone.
+func (e *Engine) finishReload(c commitResult) {
+	r, o := c.job.reload, *c.sync
+	switch err := refusal(o); {
+	case r.undo:
+		e.committer.reload = nil
+		e.finishSync(c.job, o)
+		r.done <- r.cause
+	case err != nil:
+		e.noteKernel(o.commit, o.err)
+		// One more sync puts the services in force back.
+		r.undo, r.cause, r.services = true, err, e.services
+	default:
+		e.committer.reload = nil
+		e.install(r.setup, r.services)
+		e.finishSync(c.job, o)
+		e.event(core.Info, "reload", "", "", fmt.Sprintf("configuration reloaded: %d services", len(r.services)))
+		r.done <- nil
+	}
+}
+
+// refusal is why a sync counts as failed as a whole.
+func refusal(o syncOutcome) error {
+	if o.err != nil {
+		return fmt.Errorf("commit the new configuration: %w", o.err)
+	}
+	if len(o.refused) == 0 {
+		return nil
+	}
+	var names []string
+	for name, err := range o.refused {
+		names = append(names, fmt.Sprintf("service %s: %v", name, err))
+	}
+	slices.Sort(names)
+	return fmt.Errorf("the kernel refused the new configuration; the one before is in force: %s", strings.Join(names, "; "))
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A dropCounter counts samples that Offer could not place.
+type dropCounter struct{ n atomic.Uint64 }
+
+func (d *dropCounter) add() { d.n.Add(1) }
+
+// responseAlpha smooths response times: an EWMA weight of 0.3 per sample.
+const responseAlpha = 0.3
+
+// takeSample files one sample. A sample of something that is not configured
+// is ignored: after a reload a few of those are under way.
+func (e *Engine) takeSample(s core.Sample) {
+	svc := e.services[s.Backend.Service]
+	b := svc.find(s.Backend.Backend)
+	if b == nil {
+		return
+	}
+	p := b.probes[s.Probe]
+	if p == nil {
+		return
+	}
+	p.last = s
+	b.takeMetrics(s)
+	// The configured role counts, not the one that the sample claims: who may
+	// publish metrics may not thereby kill a backend.
+	if p.spec.Role == core.HealthRole && p.health.Add(s.OK) {
+		e.healthChanged(svc, b, p)
+	}
+}
+
+func (b *backend) takeMetrics(s core.Sample) {
+	for _, m := range s.Metrics {
+		at := m.At
+		if at.IsZero() {
+			at = s.TakenAt.Add(s.Took)
+		}
+		r := reading{value: m.Value, at: at, window: m.Window}
+		switch m.Name {
+		case core.MetricCPU:
+			if at.After(b.cpu.at) {
+				// A policy sees the sample once the connections closed in its
+				// window are counted to the end: see matchCPU.
+				b.cpu, b.untimed = r, true
+			}
+		case core.MetricCores:
+			b.cores = r
+		case core.MetricResponse:
+			if !b.response.at.IsZero() {
+				r.value = responseAlpha*r.value + (1-responseAlpha)*b.response.value
+			}
+			b.response = r
+		}
+	}
+}
+
+// healthChanged follows a probe that tipped. If that tips the backend, the
+// service is decided at once, without asking the policy. Step 3 of 7.
+func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
+	from, to := b.health, b.combined()
+	if from == to {
+		return
+	}
+	now := time.Now()
+	b.health, b.since = to, now
+	b.downNote = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.Code, p.last.Detail)
+	if to == core.Up && from == core.Down {
+		b.cameUp = now
+		// What was learned before it went may not hold for what came back.
+		b.opinion, b.opinionFrom = core.Hold, now
+	}
+	e.cfg.Publisher.Health(core.HealthChange{
+		Backend: b.id, Node: e.cfg.Node, At: now.UTC(), From: from, To: to,
+		Probe: p.spec.Name, Code: p.last.Code, Detail: p.last.Detail,
+	})
+	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", p.spec.Name, "code", p.last.Code, "detail", p.last.Detail)
+	at := now
+	if p.last.Node == e.cfg.Node {
+		at = p.last.TakenAt.Add(p.last.Took) // our own clock
+	}
+	e.decide(svc, cause{trigger: fmt.Sprintf("%s went %s", b.spec.Name, to), at: at}, false)
+	svc.urgent = true
+	svc.nextAt = now
+}

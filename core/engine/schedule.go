@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A policyResult is what one batch of calls to one policy came to.
+type policyResult struct {
+	policy   string
+	services []*service
+	results  []core.Result
+}
+
+// schedule starts a batch for each policy that is not busy and has services
+// due. A policy that takes long only ever holds up its own services.
+func (e *Engine) schedule(ctx context.Context, now time.Time) {
+	due := map[string][]*service{}
+	for _, name := range e.names {
+		s := e.services[name]
+		if s.inFlight || now.Before(s.nextAt) || e.busy[s.spec.Policy] {
+			continue
+		}
+		due[s.spec.Policy] = append(due[s.spec.Policy], s)
+	}
+	for policy, services := range due {
+		e.call(ctx, policy, services, now)
+	}
+}
+
+func (e *Engine) call(ctx context.Context, policy string, services []*service, now time.Time) {
+	calls := make([]core.Call, len(services))
+	for i, s := range services {
+		e.seq++
+		calls[i] = core.Call{Policy: policy, Snapshot: s.snapshot(e.seq, now)}
+		s.inFlight = true
+		s.lastCallAt = now
+		s.nextAt = nextDue(s, now)
+	}
+	e.busy[policy] = true
+	e.wg.Go(func() {
+		r := policyResult{policy: policy, services: services, results: e.cfg.Scheduler.Schedule(ctx, calls)}
+		select {
+		case e.results <- r:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// nextDue spreads services of the same interval over it by their name, so that
+// a tick has a small batch and a node with many services works evenly.
+func nextDue(s *service, now time.Time) time.Time {
+	every := s.spec.Every
+	phase := time.Duration(core.BackendID{Service: s.spec.Name}.Hash() % uint64(every))
+	next := now.Truncate(every).Add(phase)
+	if !next.After(now) {
+		next = next.Add(every)
+	}
+	if next.Sub(now) < every/2 {
+		next = next.Add(every)
+	}
+	return next
+}
+
+// snapshot is what the policy of a service sees.
+func (s *service) snapshot(seq uint64, now time.Time) core.Snapshot {
+	snap := core.Snapshot{
+		Service: s.spec.Name, ID: core.BackendID{Service: s.spec.Name}.Hash(), Seq: seq, Now: now,
+		Params: s.spec.Params, Backends: make([]core.BackendInput, len(s.backends)),
+	}
+	if !s.lastCallAt.IsZero() {
+		snap.Since = now.Sub(s.lastCallAt)
+	}
+	stale := s.spec.Shaping.StaleAfter
+	for i, b := range s.backends {
+		snap.Backends[i] = core.BackendInput{
+			ID: b.hash, Name: b.spec.Name, Weight: b.spec.Weight, Health: b.health,
+			Since: now.Sub(b.since), Share: b.share, CPUSeq: b.cpuSeq,
+			CPU: b.cpu.seen(now, stale), Cores: b.cores.seen(now, stale), Response: b.response.seen(now, stale),
+			Conns: b.open.seen(now, stale), New: b.fresh.seen(now, stale), Done: b.done.seen(now, stale),
+		}
+	}
+	return snap
+}
+
+// takeResult files a policy's answers and decides their services. Step 4 of 7
+// ends here.
+func (e *Engine) takeResult(r policyResult) {
+	delete(e.busy, r.policy)
+	now := time.Now()
+	for i, s := range r.services {
+		s.inFlight = false
+		if e.services[s.spec.Name] != s {
+			continue // a reload replaced it meanwhile
+		}
+		e.takeOpinions(s, r.results[i], now)
+		e.decide(s, cause{trigger: "interval", at: now}, false)
+	}
+}
+
+func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) {
+	s.policyTook = r.Took
+	if r.Version != "" {
+		s.version = r.Version
+	}
+	if r.Err == nil && len(r.Weights) != len(s.backends) {
+		r.Err = fmt.Errorf("policy %s: answered %d weights for %d backends", s.spec.Policy, len(r.Weights), len(s.backends))
+	}
+	if r.Err != nil {
+		e.policyFailed(s, r.Err, now)
+		return
+	}
+	if !s.failingFrom.IsZero() {
+		e.event(core.Info, "policy", s.spec.Name, "", fmt.Sprintf("policy %s answers again", s.spec.Policy))
+		s.failingFrom, s.policyErr = time.Time{}, ""
+	}
+	for i, b := range s.backends {
+		b.opinion = r.Weights[i]
+		if b.opinion != core.Hold {
+			b.opinionFrom = now
+		}
+	}
+}
+
+// policyFailed keeps the last good opinions; once the failure has lasted for
+// the service's Hold they count for nothing any more.
+func (e *Engine) policyFailed(s *service, err error, now time.Time) {
+	if s.failingFrom.IsZero() || s.policyErr != err.Error() {
+		e.event(core.Error, "policy", s.spec.Name, "", err.Error())
+		e.log.Error("policy failed; the last good weights hold", "service", s.spec.Name, "policy", s.spec.Policy, "err", err)
+	}
+	if s.failingFrom.IsZero() {
+		s.failingFrom = now
+	}
+	s.policyErr = err.Error()
+	if now.Sub(s.failingFrom) > s.spec.Shaping.Hold {
+		for _, b := range s.backends {
+			b.opinion = core.Hold
+		}
+	}
+}

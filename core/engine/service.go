@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A service is the state of one configured service.
+type service struct {
+	spec     core.Service
+	backends []*backend
+
+	nextAt      time.Time // of the next policy call
+	lastCallAt  time.Time
+	inFlight    bool // a policy call is under way
+	policyTook  time.Duration
+	version     string
+	policyErr   string
+	failingFrom time.Time // zero while the policy is well
+
+	decision    core.Decision // the latest
+	publishedAt time.Time     // of the latest decision on the bus
+	waiting     []pending     // decided, not yet committed
+	slots       []uint32      // decided
+	sent        []uint32      // handed to the kernel last; nil when its state is not known
+	urgent      bool          // a health transition waits for its commit
+	kernelErr   string
+	counters    core.Counters
+}
+
+// A pending decision has no outcome yet.
+type pending struct {
+	d     core.Decision
+	since time.Time // of its cause
+}
+
+// A backend is the state of one backend of one service.
+type backend struct {
+	id   core.BackendID
+	hash uint64
+	spec core.Backend
+
+	probes   map[string]*probe
+	health   core.HealthState
+	since    time.Time
+	cameUp   time.Time // zero if it never came up while we watched
+	downNote string    // why it is down
+
+	opinion     float64
+	opinionFrom time.Time // of the latest opinion that was not Hold
+	share       float64   // decided
+
+	cpu      reading
+	cpuSeq   uint32
+	cores    reading
+	response reading
+	done     reading
+	fresh    reading // new connections per second
+	open     reading
+	history  *history // nil until there is something to count
+	untimed  bool     // cpu is newer than the history, so done is still of the sample before
+	counters core.Counters
+}
+
+// A probe is what one probe last said of one backend.
+type probe struct {
+	spec   core.ProbeSpec
+	health core.Health // used by the health role only
+	last   core.Sample // zero until the first
+}
+
+// A reading is a value with the end of the window that it speaks of.
+type reading struct {
+	value  float64
+	at     time.Time // zero: never read
+	window time.Duration
+}
+
+// seen returns the reading as a policy may see it now: unknown once it is older
+// than stale.
+func (r reading) seen(now time.Time, stale time.Duration) core.Reading {
+	if r.at.IsZero() {
+		return core.Reading{}
+	}
+	age := max(0, now.Sub(r.at))
+	known := stale == 0 || age <= stale
+	return core.Reading{Value: r.value, Age: age, Window: r.window, Known: known}
+}
+
+// build makes the state for a setup. What is known of a service or backend of
+// the same name and address is taken over; failing that, what the kernel held.
+func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
+	held := map[string]core.ServicePlan{}
+	for _, s := range adopted.Services {
+		held[s.Name] = s
+	}
+	out := make(map[string]*service, len(setup.Services))
+	for _, spec := range setup.Services {
+		s := &service{spec: spec}
+		old := e.services[spec.Name]
+		if old != nil {
+			s.counters, s.version, s.failingFrom, s.policyErr = old.counters, old.version, old.failingFrom, old.policyErr
+			if old.spec.Policy != spec.Policy {
+				s.version, s.failingFrom, s.policyErr = "", time.Time{}, ""
+			}
+		}
+		for _, b := range spec.Backends {
+			s.backends = append(s.backends, e.buildBackend(setup, spec, b, old, held[spec.Name]))
+		}
+		s.nextAt = time.Now() // ask the policy at once; phases spread from there
+		out[spec.Name] = s
+	}
+	return out
+}
+
+func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, old *service, held core.ServicePlan) *backend {
+	now := time.Now()
+	id := core.BackendID{Service: spec.Name, Backend: b.Name}
+	n := &backend{id: id, hash: id.Hash(), spec: b, since: now, opinion: core.Hold, opinionFrom: now}
+	warm := core.Unknown
+	if o := old.find(b.Name); o != nil && o.spec.Addr == b.Addr {
+		kept := *o
+		n = &kept
+		n.spec = b
+		if old.spec.Policy != spec.Policy {
+			n.opinion, n.opinionFrom = core.Hold, now
+		}
+	} else if share, ok := heldShare(held, b); ok {
+		// It served until we stopped; it takes Fall bad samples to end that.
+		n.share, warm = share, core.Up
+	}
+	before := n.probes
+	n.probes = map[string]*probe{}
+	for _, name := range spec.Probes {
+		p := &probe{spec: setup.Probes[name]}
+		p.health = core.Health{Rise: p.spec.Rise, Fall: p.spec.Fall, State: warm}
+		if o := before[name]; o != nil && reflect.DeepEqual(o.spec, p.spec) {
+			p = o
+		}
+		n.probes[name] = p
+	}
+	n.health = n.combined()
+	return n
+}
+
+// heldShare is the share that the kernel gave a backend in an earlier life.
+func heldShare(held core.ServicePlan, b core.Backend) (float64, bool) {
+	for _, h := range held.Backends {
+		if h.Name == b.Name && h.Addr == b.Addr && h.Slots > 0 {
+			return float64(h.Slots) / core.Slots, true
+		}
+	}
+	return 0, false
+}
+
+// combined is the health by all health probes.
+func (b *backend) combined() core.HealthState {
+	var states []core.HealthState
+	for _, p := range b.probes {
+		if p.spec.Role == core.HealthRole {
+			states = append(states, p.health.State)
+		}
+	}
+	return core.Combine(states)
+}
+
+func (s *service) find(name string) *backend {
+	if s == nil {
+		return nil
+	}
+	i := slices.IndexFunc(s.backends, func(b *backend) bool { return b.spec.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.backends[i]
+}
+
+// plan is the service as the kernel should carry it now.
+func (s *service) plan() core.ServicePlan {
+	p := core.ServicePlan{
+		Name: s.spec.Name, VIP: s.spec.VIP, Port: s.spec.Port, Protocol: s.spec.Protocol,
+		Forwarding: s.spec.Forwarding, OnEmpty: s.spec.OnEmpty,
+		Backends: make([]core.BackendPlan, len(s.backends)),
+	}
+	for i, b := range s.backends {
+		p.Backends[i] = core.BackendPlan{Name: b.spec.Name, Addr: b.spec.Addr, Slots: s.slots[i]}
+	}
+	return p
+}
+
+func planOf(services map[string]*service) core.Plan {
+	var p core.Plan
+	for _, name := range sortedNames(services) {
+		p.Services = append(p.Services, services[name].plan())
+	}
+	return p
+}
+
+func sortedNames(services map[string]*service) []string {
+	names := make([]string, 0, len(services))
+	for name := range services {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// install makes services the state in force.
+func (e *Engine) install(setup Setup, services map[string]*service) {
+	for _, s := range services {
+		for _, b := range s.backends {
+			b.health = b.combined() // a sample may have come since build
+		}
+	}
+	e.setup, e.services, e.names = setup, services, sortedNames(services)
+}
+
+func addrPort(s core.Service) string { return netip.AddrPortFrom(s.VIP, s.Port).String() }

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// View is the state as `show` prints it: the engine's own part of a NodeView.
+func (e *Engine) View(ctx context.Context) (core.NodeView, error) {
+	var v core.NodeView
+	err := e.do(ctx, func() { v = e.view() })
+	return v, err
+}
+
+// Decisions are up to n decisions of a service, newest first: the latest, then
+// those before it that changed something. With no service named, those of all.
+func (e *Engine) Decisions(ctx context.Context, service string, n int) ([]core.Decision, error) {
+	var out []core.Decision
+	err := e.do(ctx, func() {
+		out = e.ring.last(service, n)
+		s := e.services[service]
+		if s == nil || s.decision.Seq == 0 {
+			return
+		}
+		if len(out) == 0 || out[0].Seq != s.decision.Seq {
+			out = append([]core.Decision{s.decision}, out...)
+		}
+	})
+	return out[:min(n, len(out))], err
+}
+
+func (e *Engine) view() core.NodeView {
+	now := time.Now()
+	v := core.NodeView{
+		Node: e.cfg.Node, StartedAt: e.startedAt.UTC(), At: now.UTC(),
+		Kernel: core.KernelView{
+			Adopted: e.kernel.adopted, Generation: e.kernel.generation,
+			Commits: e.kernel.commits, LastError: e.kernel.lastErr,
+			P50Seconds: quantile(e.kernel.took, 0.5), P99Seconds: quantile(e.kernel.took, 0.99),
+		},
+	}
+	for _, name := range e.names {
+		v.Services = append(v.Services, e.services[name].view())
+	}
+	return v
+}
+
+func (s *service) view() core.ServiceView {
+	v := core.ServiceView{
+		Name: s.spec.Name, VIP: addrPort(s.spec), Protocol: s.spec.Protocol, Forwarding: s.spec.Forwarding,
+		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
+		RefusedTotal: s.counters.Refused, DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
+	}
+	var open uint64
+	var rate float64
+	var counted bool
+	for i, b := range s.backends {
+		bv := b.view()
+		bv.Slots = s.slots[i]
+		bv.Share = b.share
+		if i < len(s.decision.Backends) {
+			bv.Why = s.decision.Backends[i].Why
+		}
+		v.ConnectionsTotal += bv.ConnectionsTotal
+		if bv.Connections != nil && bv.NewPerSecond != nil {
+			open, rate, counted = open+*bv.Connections, rate+*bv.NewPerSecond, true
+		}
+		v.Backends = append(v.Backends, bv)
+	}
+	if counted {
+		v.Connections, v.NewPerSecond = &open, &rate
+	}
+	return v
+}
+
+func (b *backend) view() core.BackendView {
+	v := core.BackendView{
+		Name: b.spec.Name, Address: b.spec.Addr.String(), Health: b.health, Since: b.since.UTC(),
+		Configured: b.spec.Weight, ConnectionsTotal: b.counters.Connections,
+		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
+	}
+	if !b.open.at.IsZero() {
+		n := uint64(b.open.value)
+		v.Connections = &n
+	}
+	if !b.cpu.at.IsZero() {
+		age := time.Since(b.cpu.at).Seconds()
+		v.CPUAge = &age
+	}
+	for name, p := range b.probes {
+		v.Probes = append(v.Probes, core.ProbeView{
+			Name: name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.OK, Code: p.last.Code,
+			Detail: p.last.Detail, At: p.last.TakenAt, Took: p.last.Took.Seconds(),
+		})
+	}
+	slices.SortFunc(v.Probes, func(a, b core.ProbeView) int { return cmpProbe(a, b) })
+	return v
+}
+
+// cmpProbe puts health probes first, then goes by name.
+func cmpProbe(a, b core.ProbeView) int {
+	if a.Role != b.Role {
+		if a.Role == core.HealthRole {
+			return -1
+		}
+		return 1
+	}
+	if a.Name < b.Name {
+		return -1
+	}
+	return 1
+}
+
+// optional is the value, or nil if there is none.
+func (r reading) optional() *float64 {
+	if r.at.IsZero() {
+		return nil
+	}
+	v := r.value
+	return &v
+}
+
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return sorted[int(q*float64(len(sorted)-1))]
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"fmt"
+	"math"
+)
+
+// Why is the reason for a backend's share in a few words: what gates it, or
+// the step that moved it most, or the readings that the policy went by.
+func Why(policy string, b BackendDecision) string {
+	switch {
+	case b.Health == Down:
+		return "down: " + lastNote(b.Steps, "no health probe answers")
+	case b.Configured == 0:
+		return "configured weight 0"
+	case b.Health == Unknown:
+		return "not probed yet"
+	}
+	var big Step
+	for _, s := range b.Steps {
+		if s.Name != "policy" && math.Abs(s.After-s.Before) >= math.Abs(big.After-big.Before) {
+			big = s
+		}
+	}
+	switch big.Name {
+	case "panic":
+		return "panic: " + big.Note
+	case "freshness":
+		return big.Note
+	case "slow_start":
+		return fmt.Sprintf("slow start: %s", big.Note)
+	}
+	why := policy
+	if s := readings(policy, b.Inputs); s != "" {
+		why += ": " + s
+	}
+	// Only a step that still moves a share by a percent point is news.
+	if big.Name == "step" && math.Abs(big.After-big.Before) > 0.01 {
+		why += fmt.Sprintf(", stepping to %.0f%%", 100*big.Before)
+	}
+	if big.Name == "bounds" && math.Abs(big.After-big.Before) > 0.01 {
+		why += ", " + big.Note
+	}
+	return why
+}
+
+func lastNote(steps []Step, otherwise string) string {
+	if n := len(steps); n > 0 && steps[n-1].Note != "" {
+		return steps[n-1].Note
+	}
+	return otherwise
+}
+
+// leading lists, per shipped policy, the readings that it goes by. A policy
+// that is not listed shows whatever is known.
+var leading = map[string][]string{
+	"rr":             {},
+	"weighted":       {},
+	"least-conn":     {MetricConnections},
+	"least-response": {MetricResponse},
+	"least-cpu":      {MetricCPU, MetricDone},
+}
+
+func readings(policy string, inputs []Input) string {
+	want, listed := leading[policy]
+	if !listed {
+		want = []string{MetricCPU, MetricResponse, MetricConnections}
+	}
+	var out string
+	for _, name := range want {
+		for _, in := range inputs {
+			if in.Metric != name {
+				continue
+			}
+			if out != "" {
+				out += ", "
+			}
+			out += reading(in)
+		}
+	}
+	return out
+}
+
+func reading(in Input) string {
+	if !in.Known {
+		return "no " + in.Metric
+	}
+	switch in.Metric {
+	case MetricCPU:
+		return fmt.Sprintf("cpu %.0f%%", 100*in.Value)
+	case MetricDone:
+		return fmt.Sprintf("%.1f done/s", in.Value)
+	case MetricResponse:
+		return fmt.Sprintf("response %.1f ms", 1000*in.Value)
+	case MetricConnections:
+		return fmt.Sprintf("%.0f open", in.Value)
+	}
+	return fmt.Sprintf("%s %.3g", in.Metric, in.Value)
+}
