@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,9 +272,9 @@ func TestWarmStart(t *testing.T) {
 
 func TestPolicyFailureHoldsThenDecays(t *testing.T) {
 	k := &kernel{}
-	broken := false
+	var broken atomic.Bool
 	p := policies{"mine": func(ctx context.Context, s core.Snapshot) core.Result {
-		if broken {
+		if broken.Load() {
 			return core.Result{Err: errors.New("policy mine: trap: unreachable")}
 		}
 		return core.Result{Weights: []float64{3, 1}}
@@ -283,7 +284,7 @@ func TestPolicyFailureHoldsThenDecays(t *testing.T) {
 		e.say("web", "b2", true)
 		time.Sleep(10 * time.Second)
 		want(t, k, "web", 49152, 16384)
-		broken = true
+		broken.Store(true)
 		time.Sleep(9 * time.Second)
 		want(t, k, "web", 49152, 16384)
 		v, err := e.View(t.Context())
@@ -292,7 +293,7 @@ func TestPolicyFailureHoldsThenDecays(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		want(t, k, "web", 32768, 32768)
-		broken = false
+		broken.Store(false)
 		time.Sleep(time.Minute)
 		want(t, k, "web", 49152, 16384)
 		if !l.has("answers again") {

@@ -1,0 +1,53 @@
+# Tools: Go, gcc, make and git. `make deps` installs the rest on Debian.
+GO ?= go
+BIN := bin/steelyard
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-short bench lint check deps policies check-policies examples fuzz clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/steelyard
+	$(GOBUILD) -o $(BIN) ./cmd/steelyard
+
+demo: build deps-demo ## Run the self-contained demo in network namespaces (root, about a minute)
+	$(BIN) demo $(DEMOFLAGS)
+
+test: deps ## Install what the tests need, then run every test with the race detector
+	$(GO) test -race -count=1 -timeout 10m ./...
+
+test-short: ## Run the tests without the race detector, installing nothing
+	$(GO) test ./...
+
+bench: ## Run the benchmarks of docs/benchmarks.md
+	.ci/bench
+
+lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
+	.ci/lint
+
+check: lint check-policies examples test ## Run exactly what CI runs
+
+deps: ## Install the Debian packages that the tests use, where they are missing
+	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld
+
+.PHONY: deps-demo
+deps-demo:
+	@.ci/deps nftables iproute2
+
+policies: ## Rebuild the shipped policies' WASM
+	.ci/policies plugins/builtin/builtin.wasm
+
+check-policies: ## Prove that the shipped policies' WASM matches its source
+	.ci/policies --check plugins/builtin/builtin.wasm
+
+examples: build ## Build the example policies and check the example configurations
+	.ci/examples
+
+fuzz: ## Fuzz every decoder for FUZZTIME (default 20s) each
+	.ci/fuzz $(or $(FUZZTIME),20s)
+
+clean: ## Remove what make made
+	rm -rf bin
