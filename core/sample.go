@@ -48,6 +48,7 @@ type Metric struct {
 const (
 	MetricCPU      = "cpu"           // busy share of all cores, ratio 0 to 1
 	MetricCores    = "cores"         // count
+	MetricRefresh  = "agent_refresh" // estimated time between two refreshes of an SNMP agent, seconds
 	MetricResponse = "response_time" // from connect to the answer complete, seconds
 	MetricConnect  = "connect"       // phase, seconds
 	MetricTLS      = "tls"           // phase, seconds

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/bustest"
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// patience is how long a test waits for what should come at once.
+const patience = 10 * time.Second
+
+func sample(seq uint64) core.Sample {
+	return core.Sample{
+		Backend: core.BackendID{Service: "web", Backend: "web1"}, Probe: "http", Type: core.ProbeHTTP, Role: core.HealthRole,
+		Node: bustest.Node, Seq: seq, TakenAt: time.Now().UTC(), Took: 2 * time.Millisecond, OK: true, Code: core.L7OK, Detail: "200",
+		Metrics: []core.Metric{{Name: core.MetricResponse, Value: 0.002, Unit: "seconds"}},
+	}
+}
+
+// collect subscribes to samples and returns the channel on which they come. It
+// holds more than any test sends.
+func collect(t *testing.T, b *bus.Bus) <-chan core.Sample {
+	t.Helper()
+	got := make(chan core.Sample, 1<<17)
+	cancel, err := b.SubscribeSamples(func(s core.Sample) { got <- s })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cancel)
+	return got
+}
+
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %v", patience)
+		panic("not reached")
+	}
+}
+
+// eventually waits for a condition that another goroutine makes true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(patience)
+	for tick := time.NewTicker(time.Millisecond); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func TestSampleArrivesAsSent(t *testing.T) {
+	b := bustest.Start(t)
+	got := collect(t, b)
+	want := sample(1)
+	if err := b.PublishSample(want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, next(t, got)); diff != "" {
+		t.Errorf("-sent +received\n%s", diff)
+	}
+}
+
+func TestRepeatedSamplesAreDropped(t *testing.T) {
+	b := bustest.Start(t)
+	got := collect(t, b)
+	one, two := sample(1), sample(2)
+	for _, s := range []core.Sample{one, two, two, one, sample(3)} {
+		if err := b.PublishSample(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seqs := []uint64{next(t, got).Seq, next(t, got).Seq, next(t, got).Seq}
+	if want := []uint64{1, 2, 3}; !slices.Equal(seqs, want) {
+		t.Errorf("got %v, want %v", seqs, want)
+	}
+	if s := b.Stats(); s.Received != 3 || s.Repeated != 2 || s.Published != 5 {
+		t.Errorf("stats %+v, want 5 published, 3 received, 2 repeated", s)
+	}
+}
+
+func TestLateSamplesAreDropped(t *testing.T) {
+	b := bustest.StartWith(t, bus.Options{Node: bustest.Node, SampleTTL: time.Second})
+	got := collect(t, b)
+	old := sample(2)
+	old.TakenAt = old.TakenAt.Add(-time.Minute)
+	slow := sample(3)
+	slow.TakenAt, slow.Took = slow.TakenAt.Add(-10*time.Second), 10*time.Second // ran into its time-out just now
+	for _, s := range []core.Sample{sample(1), old, slow} {
+		if err := b.PublishSample(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seqs := []uint64{next(t, got).Seq, next(t, got).Seq}
+	if want := []uint64{1, 3}; !slices.Equal(seqs, want) {
+		t.Errorf("got %v, want %v: a slow probe is not a late message", seqs, want)
+	}
+	if s := b.Stats(); s.Late != 1 {
+		t.Errorf("stats %+v, want 1 late", s)
+	}
+}
+
+func TestRecordsArriveAsSent(t *testing.T) {
+	b := bustest.Start(t)
+	at := time.Date(2026, 1, 2, 12, 0, 0, 5, time.UTC)
+	id := core.BackendID{Service: "web", Backend: "web1"}
+	commit := core.Commit{Generation: 412, At: at, Took: 180 * time.Microsecond, Changed: 4}
+	decision := core.Decision{Seq: 9, Service: "web", Node: "lb1", At: at, Outcome: core.Applied, Commit: &core.Commit{Generation: 412, At: at},
+		Backends: []core.BackendDecision{{Backend: "web1", Health: core.Up, Share: 0.5}}}
+	tests := []struct {
+		subject string
+		publish func() error
+		want    any
+	}{
+		{"steelyard.v1.health.web.web1", func() error {
+			return b.PublishHealth(core.HealthChange{Backend: id, From: core.Up, To: core.Down, At: at, Probe: "http", Code: core.L7Status, Detail: "status 500"})
+		}, bus.HealthBody{V: 1, Src: "lb1", TS: at, Service: "web", Backend: "web1", From: core.Up, To: core.Down, Probe: "http", Code: core.L7Status, Detail: "status 500"}},
+		{"steelyard.v1.decision.web", func() error { return b.PublishDecision(decision) }, bus.DecisionBody{V: 1, Decision: decision}},
+		{"steelyard.v1.commit.lb1", func() error { return b.PublishCommit(commit) },
+			bus.CommitBody{V: 1, Node: "lb1", TS: at, Took: 0.00018, Commit: core.Commit{Generation: 412, At: at, Changed: 4}}},
+		{"steelyard.v1.event.error.policy", func() error {
+			return b.PublishEvent(core.Event{Severity: core.Error, Topic: "policy", Service: "web", At: at, Message: "trap"})
+		}, bus.EventBody{V: 1, TS: at, Node: "lb1", Severity: core.Error, Topic: "policy", Service: "web", Message: "trap"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.subject, func(t *testing.T) {
+			m := bustest.Expect(t, b, ">", func() {
+				if err := tt.publish(); err != nil {
+					t.Fatal(err)
+				}
+			}, nil)
+			if diff := cmp.Diff(bustest.Message{Subject: tt.subject, Body: tt.want}, m); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSubscribeRefusesPattern(t *testing.T) {
+	b := bustest.Start(t)
+	if _, err := b.Subscribe("probes.>", func(string, []byte) {}); err == nil || !strings.Contains(err.Error(), `unknown class "probes"`) {
+		t.Errorf("error %v, want it to name the class", err)
+	}
+}
+
+func TestCancelStopsTheCalls(t *testing.T) {
+	b := bustest.Start(t)
+	calls := 0 // written by the subscriber's goroutine, which cancel waits for
+	cancel, err := b.SubscribeSamples(func(core.Sample) { calls++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	cancel()
+	before := calls
+	got := collect(t, b)
+	if err := b.PublishSample(sample(1)); err != nil {
+		t.Fatal(err)
+	}
+	next(t, got)
+	if calls != before {
+		t.Errorf("%d calls after cancel", calls-before)
+	}
+}
+
+func TestSlowSubscriberLosesMessagesOnly(t *testing.T) {
+	b := bustest.Start(t)
+	release := make(chan struct{})
+	cancel, err := b.Subscribe("event.>", func(string, []byte) { <-release })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	defer close(release)
+	got := collect(t, b)
+	for range 6000 {
+		if err := b.PublishEvent(core.Event{Severity: core.Info, Topic: "flood", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.PublishSample(sample(1)); err != nil {
+		t.Fatal(err)
+	}
+	next(t, got)
+	eventually(t, "losses are counted", func() bool { return b.Stats().Overflowed > 0 })
+}
+
+// TestBurst sends a whole round of samples of 16,000 backends at once.
+func TestBurst(t *testing.T) {
+	b := bustest.Start(t)
+	got := collect(t, b)
+	const n = 16_000
+	for i := range n {
+		s := sample(1)
+		s.Backend.Backend = "b" + string(rune('a'+i%26)) + time.Duration(i).String()
+		if err := b.PublishSample(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		next(t, got)
+	}
+	if s := b.Stats(); s.Received != n || s.Reconnects != 0 {
+		t.Errorf("stats %+v, want %d received and no reconnect", s, n)
+	}
+}
+
+func TestCloseIsPromptAndFinal(t *testing.T) {
+	b := bustest.Start(t)
+	hang := make(chan struct{})
+	defer close(hang)
+	entered := make(chan struct{}, 1)
+	if _, err := b.Subscribe("event.>", func(string, []byte) { entered <- struct{}{}; <-hang }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PublishEvent(core.Event{Severity: core.Info, Topic: "x", At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	next(t, entered)
+	start := time.Now()
+	b.Close()
+	b.Close()
+	if took := time.Since(start); took > 6*time.Second {
+		t.Errorf("close took %v with a subscriber that hangs", took)
+	}
+	if err := b.PublishSample(sample(1)); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("publish after close: %v, want ErrAway", err)
+	}
+	if _, err := b.Subscribe(">", func(string, []byte) {}); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("subscribe after close: %v, want ErrAway", err)
+	}
+}
+
+func TestStateDirectoryIsLocked(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	b := bustest.StartWith(t, bus.Options{Node: "lb1", StateDir: dir})
+	_, err := bus.Start(t.Context(), bus.Options{Node: "lb2", StateDir: dir})
+	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "another steelyard holds it (process ") {
+		t.Errorf("second bus: %v, want the directory and the holder in it", err)
+	}
+	b.Close()
+	bustest.StartWith(t, bus.Options{Node: "lb2", StateDir: dir})
+}
+
+func TestStartIsCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := bus.Start(ctx, bus.Options{Node: "lb1"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+// TestHammer starts, uses and closes buses from many goroutines at once; the
+// race detector is the judge.
+func TestHammer(t *testing.T) {
+	for range 5 {
+		b, err := bus.Start(t.Context(), bus.Options{Node: bustest.Node})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for g := range 8 {
+			wg.Go(func() {
+				for i := range 50 {
+					s := sample(uint64(i + 1))
+					s.Probe = "p" + string(rune('0'+g))
+					_ = b.PublishSample(s)
+					_ = b.PublishEvent(core.Event{Severity: core.Info, Topic: "x", At: time.Now()})
+					cancel, err := b.SubscribeSamples(func(core.Sample) {})
+					if err == nil && i%2 == 0 {
+						cancel()
+					}
+					cancel, err = b.Subscribe(">", func(string, []byte) { _ = b.Stats() })
+					if err == nil && i%3 == 0 {
+						cancel()
+					}
+				}
+			})
+		}
+		eventually(t, "something was published", func() bool { return b.Stats().Published > 100 })
+		b.Close()
+		wg.Wait()
+	}
+}
+
+// TestLatency keeps the way over the bus under a millisecond, by a wide margin:
+// the test machine may be busy.
+func TestLatency(t *testing.T) {
+	b := bustest.Start(t)
+	got := collect(t, b)
+	var took []time.Duration
+	for i := range 500 {
+		start := time.Now()
+		if err := b.PublishSample(sample(uint64(i + 1))); err != nil {
+			t.Fatal(err)
+		}
+		next(t, got)
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	p50, p99 := took[len(took)/2], took[len(took)*99/100]
+	t.Logf("publish to callback: p50 %v, p99 %v", p50, p99)
+	if p50 > time.Millisecond {
+		t.Errorf("p50 %v, want under 1ms", p50)
+	}
+}
+
+func BenchmarkPublishToCallback(b *testing.B) {
+	bb := bustest.Start(b)
+	got := make(chan struct{}, 1)
+	if _, err := bb.SubscribeSamples(func(core.Sample) { got <- struct{}{} }); err != nil {
+		b.Fatal(err)
+	}
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		if err := bb.PublishSample(sample(seq)); err != nil {
+			b.Fatal(err)
+		}
+		<-got
+	}
+}

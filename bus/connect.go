@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// connect opens one of the two connections. Samples go over "data" and all else
+// over "control", so that a burst of samples delays no decision.
+func (b *Bus) connect(name string) (*nats.Conn, error) {
+	opts := b.clientOptions(name)
+	url := strings.Join(b.opts.Servers, ",")
+	if b.server != nil {
+		url = ""
+		opts = append(opts, nats.InProcessServer(b.server.srv), nats.UserInfo(internalUser, b.server.secret))
+	} else {
+		opts = append(opts, b.opts.Login.options()...)
+		// A server that is away, or refuses us now, must not stop the start.
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
+		if name == dataConn {
+			// Our own samples take the short way: see PublishSample.
+			opts = append(opts, nats.NoEcho())
+		}
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect bus (%s): %w", name, err)
+	}
+	return nc, nil
+}
+
+func (b *Bus) clientOptions(name string) []nats.Option {
+	log := b.opts.Log.With("part", "bus", "connection", name)
+	return []nats.Option{
+		nats.Name("steelyard " + b.opts.Node + " " + name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		nats.Timeout(2 * time.Second),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		// Nothing is kept for a server that is away: it would arrive as old news.
+		nats.ReconnectBufSize(-1),
+		nats.CustomInboxPrefix("_INBOX_" + Escape(b.opts.Node)),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
+				log.Warn("subscriber is too slow and loses messages", "subject", sub.Subject)
+				return
+			}
+			log.Warn("bus refused something", "err", err)
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if !b.closed.Load() {
+				log.Warn("lost the bus; messages are dropped until it is back", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.counters.reconnects.Add(1)
+			log.Info("bus is back", "server", nc.ConnectedUrlRedacted())
+		}),
+	}
+}
+
+func (l Login) options() []nats.Option {
+	var opts []nats.Option
+	if l.User != "" {
+		opts = append(opts, nats.UserInfo(l.User, l.Password.Reveal()))
+	}
+	if l.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(l.Credentials))
+	}
+	if l.CA != "" {
+		opts = append(opts, nats.RootCAs(l.CA))
+	}
+	if l.TLS.Cert != "" {
+		opts = append(opts, nats.ClientCert(l.TLS.Cert, l.TLS.Key))
+	}
+	return opts
+}

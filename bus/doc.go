@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bus carries what steelyard learns and decides over NATS: samples,
+// health changes, decisions, commits and events. Start runs a NATS server
+// inside the process, or joins a NATS that is there already.
+//
+// # What it promises
+//
+// Order: messages of one publisher on one subject arrive in the order in which
+// they were sent. There is no order between subjects.
+//
+// Loss: at most once. A message that cannot be sent now is dropped and counted,
+// never kept for later: an old sample is worse than none. SubscribeSamples
+// drops repeated, reordered and late samples and counts each.
+//
+// Blocking: publishing never waits for a subscriber. A subscriber that is slow
+// loses messages, and Stats says how many.
+//
+// Independence: with an external NATS, a node's own samples reach its own
+// subscribers without passing through it. NATS being away does not blind a
+// balancer.
+//
+// Size: the body of a sample is at most MaxSampleBytes, any body at most
+// MaxBodyBytes.
+//
+// # Who may do what
+//
+// The embedded server has no TCP listener unless Options.Listen is set. The
+// process itself connects as a user with a random password that is made at each
+// start and is bound to in-process connections. A configured user may publish
+// below metric.<its name> and read what steelyard publishes, unless its lists
+// say otherwise.
+//
+// # What it does not do
+//
+// Nothing is stored: JetStream is off. Nothing is elected. A message decides
+// nothing by itself; health and policies do.
+package bus

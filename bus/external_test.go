@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/bustest"
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// natsServer finds the distribution's nats-server. Without it the test is
+// skipped on a laptop and fails in CI.
+func natsServer(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nats-server", "/usr/sbin/nats-server"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("nats-server is not installed; apt-get install nats-server")
+	}
+	t.Skip("nats-server is not installed")
+	return ""
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// startServer runs a real nats-server and waits until it says that it is
+// ready. stop ends it and waits.
+func startServer(t *testing.T, port int) (stop func()) {
+	t.Helper()
+	cmd := exec.Command(natsServer(t), "-a", "127.0.0.1", "-p", fmt.Sprint(port), "--user", "lb", "--pass", "secret")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan bool, 1) // one answer
+	go func() {
+		said := false
+		for r := bufio.NewScanner(out); r.Scan(); {
+			if strings.Contains(r.Text(), "Server is ready") && !said {
+				said = true
+				ready <- true
+			}
+		}
+		if !said {
+			ready <- false
+		}
+	}()
+	if !next(t, ready) {
+		t.Fatal("nats-server ended before it was ready")
+	}
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func external(t *testing.T, node string, port int) *bus.Bus {
+	t.Helper()
+	return bustest.StartWith(t, bus.Options{Node: node, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)},
+		Login: bus.Login{User: "lb", Password: "secret"}})
+}
+
+func TestExternalServer(t *testing.T) {
+	port := freePort(t)
+	startServer(t, port)
+	one, two := external(t, "lb1", port), external(t, "lb2", port)
+	eventually(t, "both are connected", func() bool { return one.Stats().Connected && two.Stats().Connected })
+
+	here, there := collect(t, one), collect(t, two)
+	if err := one.PublishSample(sample(1)); err != nil {
+		t.Fatal(err)
+	}
+	next(t, here)
+	if s := next(t, there); s.Node != "lb1" {
+		t.Errorf("got %+v", s)
+	}
+	m := bustest.Expect(t, one, "event.>", func() {
+		if err := two.PublishEvent(core.Event{Severity: core.Info, Topic: "x", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}, nil)
+	if e := m.Body.(bus.EventBody); e.Node != "lb2" {
+		t.Errorf("got %+v", e)
+	}
+	if s := one.Stats(); s.Received != 1 || s.Repeated != 0 {
+		t.Errorf("stats %+v, want the own sample once", s)
+	}
+}
+
+// TestExternalServerComesAndGoes: the bus starts without it, sees its own
+// samples all the while, keeps nothing for it, and joins when it is there.
+func TestExternalServerComesAndGoes(t *testing.T) {
+	port := freePort(t)
+	b := external(t, "lb1", port)
+	got := collect(t, b)
+	publish := func(seq uint64) error {
+		err := b.PublishSample(sample(seq))
+		if s := next(t, got); s.Seq != seq {
+			t.Fatalf("got sample %d, want %d", s.Seq, seq)
+		}
+		return err
+	}
+	if err := publish(1); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("before the server is there: %v, want ErrAway", err)
+	}
+	stop := startServer(t, port)
+	eventually(t, "connected", func() bool { return b.Stats().Connected })
+	other := external(t, "lb2", port)
+	eventually(t, "the other is connected", func() bool { return other.Stats().Connected })
+	there := collect(t, other)
+	if err := publish(2); err != nil {
+		t.Error(err)
+	}
+	if s := next(t, there); s.Seq != 2 {
+		t.Errorf("the other got sample %d, want 2: nothing is kept for a server that is away", s.Seq)
+	}
+
+	stop()
+	eventually(t, "disconnected", func() bool { return !b.Stats().Connected })
+	if err := publish(3); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("while the server is away: %v, want ErrAway", err)
+	}
+	startServer(t, port)
+	eventually(t, "connected again", func() bool { return b.Stats().Connected && other.Stats().Connected })
+	if err := publish(4); err != nil {
+		t.Error(err)
+	}
+	if s := next(t, there); s.Seq != 4 {
+		t.Errorf("the other got sample %d, want 4", s.Seq)
+	}
+	if s := b.Stats(); s.Unsent != 2 || s.Received != 4 {
+		t.Errorf("stats %+v, want 2 unsent, 4 received", s)
+	}
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// ErrAway means that the message was dropped and counted because the server is
+// not there now, or the bus is closed. There is nothing to do about it: the next
+// message says more than this one would.
+var ErrAway = errors.New("bus is away")
+
+// PublishSample sends what a probe learned. s.Node must be a name; Options.Node
+// if it is the node's own. Step 2 of 7.
+func (b *Bus) PublishSample(s core.Sample) error {
+	data, err := encodeSample(s, b.inst, b.opts.SampleTTL)
+	if err != nil {
+		b.counters.unsent.Add(1)
+		return fmt.Errorf("publish sample %d of %s by %s: %w", s.Seq, s.Backend, s.Probe, err)
+	}
+	subj := ProbeSubject(s.Backend, s.Probe, s.Node)
+	if b.server == nil {
+		// The external server does not echo to this connection. The short way
+		// keeps the node able to see while that server is away.
+		b.loopback(&nats.Msg{Subject: subj, Data: data})
+	}
+	return b.send(b.data, subj, data)
+}
+
+// PublishHealth sends a change of a backend's health.
+func (b *Bus) PublishHealth(h core.HealthChange) error {
+	return b.publish(HealthSubject(h.Backend), HealthBody{
+		V: WireVersion, Src: cmp.Or(h.Node, b.opts.Node), TS: h.At.UTC(), Service: h.Backend.Service, Backend: h.Backend.Backend,
+		From: h.From, To: h.To, Probe: h.Probe, Code: h.Code, Detail: cut(h.Detail, MaxDetailBytes),
+	})
+}
+
+// PublishDecision sends a decision record.
+func (b *Bus) PublishDecision(d core.Decision) error {
+	return b.publish(DecisionSubject(d.Service), DecisionBody{V: WireVersion, Decision: d})
+}
+
+// PublishCommit says that the kernel took a transaction.
+func (b *Bus) PublishCommit(c core.Commit) error {
+	return b.publish(CommitSubject(b.opts.Node), CommitBody{
+		V: WireVersion, Node: b.opts.Node, TS: c.At.UTC(), Commit: c, Took: c.Took.Seconds(),
+	})
+}
+
+// PublishEvent sends something that an operator should see.
+func (b *Bus) PublishEvent(e core.Event) error {
+	return b.publish(EventSubject(e.Severity, e.Topic), EventBody{
+		V: WireVersion, TS: e.At.UTC(), Node: cmp.Or(e.Node, b.opts.Node), Severity: e.Severity, Topic: e.Topic,
+		Service: e.Service, Backend: e.Backend, Message: e.Message,
+	})
+}
+
+func (b *Bus) publish(subj string, body any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		b.counters.unsent.Add(1)
+		return fmt.Errorf("publish %s: %w", subj, err)
+	}
+	return b.send(b.control, subj, data)
+}
+
+// send never waits: nats.go writes into a buffer, and its own flusher goroutine
+// sends that at once.
+func (b *Bus) send(nc *nats.Conn, subj string, data []byte) error {
+	err := nc.Publish(subj, data)
+	if err == nil {
+		b.counters.published.Add(1)
+		return nil
+	}
+	b.counters.unsent.Add(1)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) {
+		err = ErrAway
+	}
+	return fmt.Errorf("publish %s: %w", subj, err)
+}

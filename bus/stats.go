@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import "sync/atomic"
+
+// Stats are counts since Start.
+type Stats struct {
+	Connected  bool   // to the server, embedded or external
+	Reconnects uint64 // of both connections
+
+	Published uint64 // messages handed to the server
+	Unsent    uint64 // messages dropped because the server was away, or because they were no valid message
+
+	Received   uint64 // samples handed to a subscriber
+	Repeated   uint64 // samples dropped: number and time not above the last
+	Late       uint64 // samples dropped: later than their time to live
+	Invalid    uint64 // samples dropped: not decodable
+	Mismatched uint64 // samples dropped: body contradicts subject
+	Crowded    uint64 // samples dropped: too many sources or subjects to keep apart
+	Overflowed uint64 // messages dropped: a subscriber was too slow
+}
+
+type counters struct {
+	reconnects, published, unsent                                      atomic.Uint64
+	received, repeated, late, invalid, mismatched, crowded, overflowed atomic.Uint64
+}
+
+// Stats returns the counts. It may be called at any time from any goroutine.
+func (b *Bus) Stats() Stats {
+	c := &b.counters
+	overflowed := c.overflowed.Load()
+	b.mu.Lock()
+	for p := range b.pumps {
+		for _, sub := range p.subs {
+			overflowed += dropped(sub)
+		}
+	}
+	b.mu.Unlock()
+	return Stats{
+		Connected:  b.data.IsConnected() && b.control.IsConnected(),
+		Reconnects: c.reconnects.Load(), Published: c.published.Load(), Unsent: c.unsent.Load(),
+		Received: c.received.Load(), Repeated: c.repeated.Load(), Late: c.late.Load(), Invalid: c.invalid.Load(),
+		Mismatched: c.mismatched.Load(), Crowded: c.crowded.Load(), Overflowed: overflowed,
+	}
+}

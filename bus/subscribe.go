@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// The queues between the bus and a subscriber. When one is full the newest
+// message is lost and counted as overflowed; nobody waits.
+const (
+	sampleQueue  = 1 << 14 // one round of probes of 16,000 backends at once
+	messageQueue = 1 << 12
+)
+
+// SubscribeSamples calls fn for every sample that a node's probes or a monitor
+// publish, this node's own included, on one goroutine. Repeated, reordered, late
+// and malformed samples are dropped and counted. A sample of a monitor always
+// has the metric role: what is published under metric says nothing about health.
+//
+// fn must not block for long, and must not call cancel: cancel waits for the
+// call of fn that is running. Close waits for it too, but not for ever.
+func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) {
+	f := &filter{}
+	take := func(m *nats.Msg) {
+		if s, ok := b.admit(f, m, time.Now()); ok {
+			fn(s)
+		}
+	}
+	cancel, err = b.pump(b.data, sampleQueue, take, b.server == nil,
+		Prefix+"."+string(ProbeClass)+".*.*.*.*", Prefix+"."+string(MetricClass)+".*.*.*.*")
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to samples: %w", err)
+	}
+	return cancel, nil
+}
+
+// admit decodes one message and asks the filter.
+func (b *Bus) admit(f *filter, m *nats.Msg, arrived time.Time) (core.Sample, bool) {
+	c := &b.counters
+	s, env, err := decodeSample(m.Subject, m.Data)
+	if err != nil {
+		if errors.Is(err, errMismatch) {
+			c.mismatched.Add(1)
+		} else {
+			c.invalid.Add(1)
+		}
+		b.opts.Log.Debug("dropped a sample", "err", err)
+		return core.Sample{}, false
+	}
+	if env.ttl == 0 {
+		env.ttl = b.opts.SampleTTL
+	}
+	switch f.judge(m.Subject, env, arrived) {
+	case repeated:
+		c.repeated.Add(1)
+	case late:
+		c.late.Add(1)
+	case crowded:
+		c.crowded.Add(1)
+	default:
+		c.received.Add(1)
+		return s, true
+	}
+	return core.Sample{}, false
+}
+
+// Subscribe calls fn for every message that matches the pattern, on one
+// goroutine, with the body as it came. The prefix may be left out: "health.>".
+// fn may keep data. What SubscribeSamples says about blocking and cancel holds
+// here too.
+func (b *Bus) Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error) {
+	full, err := Pattern(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	cancel, err = b.pump(b.control, messageQueue, func(m *nats.Msg) { fn(m.Subject, m.Data) }, false, full)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", full, err)
+	}
+	return cancel, nil
+}
+
+// A pump is a subscriber: a queue and the goroutine that empties it.
+type pump struct {
+	queue chan *nats.Msg // sampleQueue or messageQueue long; when full, messages are dropped
+	stop  chan struct{}  // closed by endPump
+	done  chan struct{}  // closed when the goroutine has ended
+	once  sync.Once
+	subs  []*nats.Subscription
+}
+
+// pump starts a subscriber. When it returns, the subscription is in force, so
+// that what is published next is not missed.
+func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subjects ...string) (func(), error) {
+	p := &pump{queue: make(chan *nats.Msg, size), stop: make(chan struct{}), done: make(chan struct{})}
+	b.mu.Lock()
+	if b.closed.Load() {
+		b.mu.Unlock()
+		return nil, ErrAway
+	}
+	b.pumps[p] = struct{}{}
+	if own {
+		b.samples = append(b.samples, p)
+	}
+	b.mu.Unlock()
+
+	go p.run(take)
+	for _, s := range subjects {
+		sub, err := nc.ChanSubscribe(s, p.queue)
+		if err != nil {
+			b.endPump(p)
+			<-p.done
+			return nil, err
+		}
+		b.mu.Lock()
+		p.subs = append(p.subs, sub)
+		b.mu.Unlock()
+	}
+	if nc.IsConnected() {
+		_ = nc.FlushTimeout(flushTimeout) // an error means reconnecting, which subscribes anew
+	}
+	return func() {
+		b.endPump(p)
+		<-p.done
+	}, nil
+}
+
+func (p *pump) run(take func(*nats.Msg)) {
+	defer close(p.done)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case m := <-p.queue:
+			take(m)
+		}
+	}
+}
+
+// endPump takes a subscriber off the bus. Its goroutine may still be in a call.
+func (b *Bus) endPump(p *pump) {
+	p.once.Do(func() {
+		b.mu.Lock()
+		delete(b.pumps, p)
+		b.samples = slices.DeleteFunc(b.samples, func(q *pump) bool { return q == p })
+		subs := p.subs
+		b.mu.Unlock()
+		for _, s := range subs {
+			b.counters.overflowed.Add(dropped(s))
+			_ = s.Unsubscribe() // the connection may be closed: then it is done already
+		}
+		close(p.stop)
+	})
+}
+
+func dropped(s *nats.Subscription) uint64 {
+	n, err := s.Dropped()
+	if err != nil || n < 0 {
+		return 0
+	}
+	return uint64(n)
+}
+
+// loopback hands one of our own samples to our own subscribers.
+func (b *Bus) loopback(m *nats.Msg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.samples {
+		select {
+		case p.queue <- m:
+		default:
+			b.counters.overflowed.Add(1)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// WireVersion is the v of every body. Fields may be added to a version; readers
+// ignore what they do not know.
+const WireVersion = 1
+
+// The limits of a sample. A body beyond them is refused.
+const (
+	MaxSampleBytes = 64 << 10
+	MaxMetrics     = 64  // in one sample
+	MaxNameBytes   = 253 // a DNS name fits
+	MaxDetailBytes = 256 // longer details are cut, not refused
+)
+
+const (
+	maxWindow = 24 * time.Hour
+	maxTook   = time.Hour
+	maxTTL    = time.Hour
+)
+
+// errMismatch marks a body that contradicts its subject. The subject is what
+// permissions are about, so such a body claims to be somebody else's.
+var errMismatch = errors.New("body contradicts subject")
+
+// A sampleBody is a core.Sample on the wire. A shell script can write it:
+//
+//	{"v":1,"src":"zabbix","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1",
+//	 "probe":"load","metrics":{"cpu":{"value":0.4,"unit":"ratio"}}}
+type sampleBody struct {
+	V    int    `json:"v"`
+	Src  string `json:"src"`
+	Inst string `json:"inst,omitempty"` // random per start of the publisher: seq may begin again
+	Seq  uint64 `json:"seq,omitempty"`  // 0: not numbered
+	TS   stamp  `json:"ts"`             // when the probe began
+	TTL  int64  `json:"ttl_ms,omitempty"`
+
+	Service string    `json:"service"`
+	Backend string    `json:"backend"`
+	Probe   string    `json:"probe"`
+	Type    string    `json:"type,omitempty"`
+	Role    core.Role `json:"role,omitempty"`
+
+	OK      *bool                 `json:"ok,omitempty"` // absent: true in a metric, false in a probe's sample
+	Code    core.Code             `json:"code,omitempty"`
+	Detail  string                `json:"detail,omitempty"`
+	Metrics map[string]metricBody `json:"metrics,omitempty"`
+	Took    float64               `json:"took_seconds,omitempty"`
+}
+
+type metricBody struct {
+	Value  *float64 `json:"value"`
+	Unit   string   `json:"unit,omitempty"`
+	Window float64  `json:"window_seconds,omitempty"`
+	At     *stamp   `json:"at,omitempty"`
+}
+
+// An envelope is what the bus knows of a sample beside the sample itself.
+type envelope struct {
+	source
+	seq  uint64
+	sent time.Time     // by the publisher's clock: when the probe ended
+	ttl  time.Duration // how late it may be; 0 means the reader's default
+}
+
+func encodeSample(s core.Sample, inst string, ttl time.Duration) ([]byte, error) {
+	body := sampleBody{
+		V: WireVersion, Src: s.Node, Inst: inst, Seq: s.Seq, TS: stamp(s.TakenAt), TTL: ttl.Milliseconds(),
+		Service: s.Backend.Service, Backend: s.Backend.Backend, Probe: s.Probe, Type: s.Type, Role: s.Role,
+		OK: &s.OK, Code: s.Code, Detail: cut(s.Detail, MaxDetailBytes), Took: s.Took.Seconds(),
+	}
+	if len(s.Metrics) > 0 {
+		body.Metrics = make(map[string]metricBody, len(s.Metrics))
+	}
+	for _, m := range s.Metrics {
+		if _, twice := body.Metrics[m.Name]; twice {
+			return nil, fmt.Errorf("metric %q is there twice", m.Name)
+		}
+		mb := metricBody{Value: &m.Value, Unit: m.Unit, Window: m.Window.Seconds()}
+		if !m.At.IsZero() {
+			at := stamp(m.At)
+			mb.At = &at
+		}
+		body.Metrics[m.Name] = mb
+	}
+	// Checked on the way out as well: nobody publishes what nobody would take.
+	if err := body.check(); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(body)
+	if err == nil && len(data) > MaxSampleBytes {
+		err = fmt.Errorf("body of %d bytes is over %d", len(data), MaxSampleBytes)
+	}
+	return data, err
+}
+
+// decodeSample reads the body of a probe or metric subject. Its errors name the
+// subject, the field and the cause.
+func decodeSample(subj string, data []byte) (core.Sample, envelope, error) {
+	s, env, err := parseSample(subj, data)
+	if err != nil {
+		return core.Sample{}, envelope{}, fmt.Errorf("decode sample on %s: %w", subj, err)
+	}
+	return s, env, nil
+}
+
+func parseSample(subj string, data []byte) (core.Sample, envelope, error) {
+	if len(data) > MaxSampleBytes {
+		return core.Sample{}, envelope{}, fmt.Errorf("body of %d bytes is over %d", len(data), MaxSampleBytes)
+	}
+	where, err := ParseSubject(subj)
+	if err != nil {
+		return core.Sample{}, envelope{}, err
+	}
+	var b sampleBody
+	if err := json.Unmarshal(data, &b); err != nil {
+		return core.Sample{}, envelope{}, fmt.Errorf("body is not a sample in JSON: %w", err)
+	}
+	ok, err := b.agree(where)
+	if err != nil {
+		return core.Sample{}, envelope{}, err
+	}
+	if err := b.check(); err != nil {
+		return core.Sample{}, envelope{}, err
+	}
+	s := b.sample(ok)
+	env := envelope{
+		source: source{b.Src, b.Inst}, seq: b.Seq, ttl: time.Duration(b.TTL) * time.Millisecond,
+		// The delay of a sample counts from the end of its probe: a probe that
+		// ran into its time-out is news, not a late message.
+		sent: s.TakenAt.Add(s.Took),
+	}
+	return s, env, nil
+}
+
+// agree compares the body with its subject, fills in what a metric may leave
+// out, and returns whether the sample counts as good.
+func (b *sampleBody) agree(where Subject) (bool, error) {
+	var said []string
+	ok := b.OK != nil && *b.OK
+	switch where.Class {
+	case ProbeClass:
+		said = []string{b.Service, b.Backend, b.Probe, b.Src}
+	case MetricClass:
+		said = []string{b.Src, b.Service, b.Backend, b.Probe}
+		if b.Role == "" {
+			b.Role = core.MetricRole
+		}
+		if b.Role != core.MetricRole {
+			return false, fmt.Errorf("role %q: %w: only metrics are taken here", b.Role, errMismatch)
+		}
+		ok = ok || b.OK == nil
+	default:
+		return false, fmt.Errorf("class %q carries no samples", where.Class)
+	}
+	if i := slices.Compare(said, where.Names); i != 0 {
+		return false, fmt.Errorf("body says %q, subject says %q: %w", said, where.Names, errMismatch)
+	}
+	return ok, nil
+}
+
+func (b *sampleBody) sample(ok bool) core.Sample {
+	s := core.Sample{
+		Backend: core.BackendID{Service: b.Service, Backend: b.Backend}, Probe: b.Probe, Type: b.Type, Role: b.Role,
+		Node: b.Src, Seq: b.Seq, TakenAt: time.Time(b.TS), Took: seconds(b.Took),
+		OK: ok, Code: b.Code, Detail: cut(b.Detail, MaxDetailBytes),
+	}
+	for name, m := range b.Metrics {
+		cm := core.Metric{Name: name, Value: *m.Value, Unit: m.Unit, Window: seconds(m.Window)}
+		if m.At != nil {
+			cm.At = time.Time(*m.At)
+		}
+		s.Metrics = append(s.Metrics, cm)
+	}
+	slices.SortFunc(s.Metrics, func(a, b core.Metric) int { return strings.Compare(a.Name, b.Name) })
+	return s
+}
+
+// seconds turns a wire number that was checked into a duration, to the
+// nanosecond.
+func seconds(s float64) time.Duration { return time.Duration(math.Round(s * 1e9)) }
+
+// cut shortens s to at most limit bytes, never inside a character.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

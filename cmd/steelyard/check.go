@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core/config"
+)
+
+const checkLong = `Check a configuration without a daemon and without root.
+
+Every problem is reported, each with its file, line and column. The exit code is
+3 if there is any, 0 if there is none.`
+
+// A source is where a command takes its configuration from.
+type source struct {
+	path string
+	set  []string
+}
+
+func (s *source) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.path, "config", "c", defaultConfig, "configuration file; conf.d/*.yaml beside it is read too")
+	cmd.Flags().StringArrayVar(&s.set, "set", nil, "set a key over the files, as in --set log.level=debug")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // it is there: the line above made it
+}
+
+// load reads the configuration, with what config.Config.View needs.
+func (s *source) load() (*config.Config, error) {
+	o, err := configOptions(s.path, s.set)
+	if err != nil {
+		return nil, usage(err)
+	}
+	o.KeepView = true
+	return config.Load(o)
+}
+
+// A checkResult is what `check -o json` prints, well or not.
+type checkResult struct {
+	OK       bool          `json:"ok"`
+	Files    []string      `json:"files,omitempty"`
+	Hash     string        `json:"hash,omitempty"`
+	Services int           `json:"services"`
+	Backends int           `json:"backends"`
+	Probes   int           `json:"probes"`
+	Problems config.Errors `json:"problems,omitempty"`
+}
+
+func newCheckCommand(g *globals) *cobra.Command {
+	var from source
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:     "check -c FILE",
+		Short:   "Check a configuration",
+		Long:    checkLong,
+		Example: "  steelyard check -c examples/01-web/steelyard.yaml",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(*cobra.Command, []string) error { return g.check(&from, quiet) },
+	}
+	from.addFlags(cmd)
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing if all is well")
+	return cmd
+}
+
+func (g *globals) check(from *source, quiet bool) error {
+	format, err := g.format("table", "json")
+	if err != nil {
+		return err
+	}
+	cfg, err := from.load()
+	if err != nil {
+		return g.checkFailed(format, err)
+	}
+	r := summarize(cfg)
+	switch {
+	case quiet:
+	case format == "json":
+		return writeJSON(g.stdout, r)
+	default:
+		fmt.Fprintf(g.stdout, "%s: ok: %d services, %d backends, %d probes\n", from.path, r.Services, r.Backends, r.Probes)
+		for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
+			fmt.Fprintf(g.stdout, "  and %s\n", f)
+		}
+	}
+	return nil
+}
+
+// checkFailed is err, or with JSON the same as a result on stdout.
+func (g *globals) checkFailed(format string, err error) error {
+	var problems config.Errors
+	if format != "json" || !errors.As(err, &problems) {
+		return err
+	}
+	if err := writeJSON(g.stdout, checkResult{Problems: problems}); err != nil {
+		return err
+	}
+	return &codedError{code: exitConfig} // it is said already
+}
+
+func summarize(cfg *config.Config) checkResult {
+	r := checkResult{OK: true, Files: cfg.Files, Hash: cfg.Hash, Services: len(cfg.Services), Probes: len(cfg.Probes)}
+	for _, s := range cfg.Services {
+		r.Backends += len(s.Backends)
+	}
+	return r
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// completeTimeout is how long a press of the TAB key may wait for the daemon.
+const completeTimeout = 200 * time.Millisecond
+
+// completeServices offers the names of services.
+func (g *globals) completeServices(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(done) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, s := range g.completeView(cmd).Services {
+		out = append(out, serviceCompletion(s))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeBackends offers the names of services and of their backends.
+func (g *globals) completeBackends(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(done) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, s := range g.completeView(cmd).Services {
+		out = append(out, serviceCompletion(s))
+		for _, b := range s.Backends {
+			id := core.BackendID{Service: s.Name, Backend: b.Name}
+			out = append(out, fmt.Sprintf("%s\t%s, share %s, cpu %s", id, b.Health, ratio(b.Share), percent(b.CPU)))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func serviceCompletion(s core.ServiceView) string {
+	return fmt.Sprintf("%s\t%s/%s, %s", s.Name, s.VIP, s.Protocol, healthCounts(s.Backends, false))
+}
+
+// completeView is the daemon's state, or nothing: a completion never complains.
+func (g *globals) completeView(cmd *cobra.Command) core.NodeView {
+	ctx := cmd.Context()
+	if ctx == nil { // cobra completes without one
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	defer cancel()
+	v, err := g.dial(g.Socket).Node(ctx)
+	if err != nil {
+		return core.NodeView{}
+	}
+	return v
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
+	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/conntrack"
+	"github.com/steelyard-lb/steelyard/core/engine"
+	"github.com/steelyard-lb/steelyard/core/nft"
+	"github.com/steelyard-lb/steelyard/plugins"
+	"github.com/steelyard-lb/steelyard/probes"
+)
+
+// A daemon is a running steelyard: the adapters and the engine, joined.
+type daemon struct {
+	load    func() (*config.Config, error)
+	log     *slog.Logger
+	bus     *bus.Bus
+	applier *nft.Applier
+	flows   *conntrack.Reader
+	host    *plugins.Host
+	runner  *probes.Runner
+	engine  *engine.Engine
+	stop    context.CancelFunc // ends run
+
+	mu          sync.Mutex
+	cfg         *config.Config // guarded by mu; in force
+	loadedAt    time.Time      // guarded by mu
+	reloadError string         // guarded by mu; of the last reload
+	flush       bool           // guarded by mu; remove the rules when run ends
+}
+
+// newDaemon opens what must be there before anything else. The netlink sockets
+// come first, in the network namespace of the calling thread.
+func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), log *slog.Logger) (*daemon, error) {
+	d := &daemon{load: load, log: log, cfg: cfg, loadedAt: time.Now()}
+	var err error
+	if d.applier, err = nft.Open(nft.Config{Log: log}); err != nil {
+		return nil, err
+	}
+	if d.flows, err = conntrack.New(conntrack.Config{Log: log}); err != nil {
+		return nil, errors.Join(err, d.applier.Close())
+	}
+	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
+		return nil, errors.Join(err, d.applier.Close())
+	}
+	d.host = plugins.NewHost(plugins.Config{Log: log})
+	d.engine = engine.New(engine.Config{
+		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.flows,
+		Publisher: publisher{d.bus, log}, Log: log,
+	}, setup(cfg))
+	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log}
+	return d, nil
+}
+
+// close leaves the rules in force, unless Stop was told to flush them, and says
+// which.
+func (d *daemon) close() (left string, err error) {
+	d.mu.Lock()
+	flush := d.flush
+	d.mu.Unlock()
+	left = "left in force"
+	if flush {
+		left, err = "removed", d.applier.Flush(context.Background())
+	}
+	d.bus.Close()
+	return left, errors.Join(err, d.applier.Close())
+}
+
+// run joins the parts and waits for the first to fail, or for ctx.
+func (d *daemon) run(ctx context.Context, ready func()) error {
+	ctx, d.stop = context.WithCancel(ctx)
+	defer d.stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.host.Run(ctx) })
+	if err := d.host.Load(ctx, d.cfg.Policies); err != nil {
+		d.stop()
+		return errors.Join(err, g.Wait())
+	}
+	cancel, err := d.bus.SubscribeSamples(d.engine.Offer)
+	if err != nil {
+		d.stop()
+		return errors.Join(err, g.Wait())
+	}
+	defer cancel()
+	d.watch(d.cfg)
+	g.Go(func() error { return d.engine.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-d.engine.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		ready()
+		return d.runner.Run(ctx)
+	})
+	g.Go(func() error { return d.flows.Run(ctx) })
+	g.Go(func() error { return d.reloadOnSignal(ctx) })
+	g.Go(func() error {
+		s := &admin.Server{Path: d.cfg.Control.Socket, Group: d.cfg.Control.Group, Node: d, Version: version, Log: d.log}
+		return s.Run(ctx)
+	})
+	return g.Wait()
+}
+
+// watch points the probes and the connection counts at a configuration.
+func (d *daemon) watch(cfg *config.Config) {
+	var targets []probes.Target
+	flows := map[conntrack.Flow]core.BackendID{}
+	for _, s := range cfg.Services {
+		for _, b := range s.Backends {
+			id := core.BackendID{Service: s.Name, Backend: b.Name}
+			flows[conntrack.Flow{Protocol: s.Protocol, VIP: netip.AddrPortFrom(s.VIP, s.Port), Backend: b.Addr}] = id
+			for _, name := range s.Probes {
+				targets = append(targets, probes.Target{ID: id, Addr: b.Addr, Spec: cfg.Probes[name]})
+			}
+		}
+	}
+	d.flows.Watch(flows)
+	d.runner.SetTargets(targets)
+}
+
+// publishSample is step 2 for our own probes.
+func (d *daemon) publishSample(s core.Sample) {
+	if err := d.bus.PublishSample(s); err != nil {
+		d.log.Debug("publish sample", "backend", s.Backend, "probe", s.Probe, "err", err)
+	}
+}
+
+// Reload brings the configuration in anew, all or nothing: the files are read
+// and checked, the policies loaded, the kernel asked; only then do probes follow.
+func (d *daemon) Reload(ctx context.Context) error {
+	err := d.reload(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reloadError = ""
+	if err != nil {
+		d.reloadError = err.Error()
+		d.log.Error("reload refused; the configuration before stays in force", "err", err)
+	}
+	return err
+}
+
+// reloadOnSignal makes SIGHUP a reload; what went wrong is in the log and in status.
+func (d *daemon) reloadOnSignal(ctx context.Context) error {
+	hup := make(chan os.Signal, 1) // one waiting is enough: it reads the newest files
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			_ = d.Reload(ctx)
+		}
+	}
+}
+
+func (d *daemon) reload(ctx context.Context) error {
+	cfg, err := d.load()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	old := d.cfg
+	d.mu.Unlock()
+	if err := fixed(old, cfg); err != nil {
+		return err
+	}
+	if err := d.host.Load(ctx, cfg.Policies); err != nil {
+		return err
+	}
+	if err := d.engine.Reload(ctx, setup(cfg)); err != nil {
+		return errors.Join(err, d.host.Load(ctx, old.Policies))
+	}
+	d.watch(cfg)
+	d.mu.Lock()
+	d.cfg, d.loadedAt = cfg, time.Now()
+	d.mu.Unlock()
+	d.log.Info("configuration reloaded", "path", cfg.Path, "services", len(cfg.Services), "hash", cfg.Hash[:12])
+	return nil
+}
+
+// fixed refuses changes that only a restart can bring.
+func fixed(old, cfg *config.Config) error {
+	for _, f := range []struct {
+		key  string
+		same bool
+	}{
+		{"node", old.Node == cfg.Node},
+		{"state_dir", old.StateDir == cfg.StateDir},
+		{"control", old.Control == cfg.Control},
+		{"bus", busKey(old) == busKey(cfg)},
+	} {
+		if !f.same {
+			return fmt.Errorf("%s: %s changed, which takes a restart: run `systemctl restart steelyard`; the rules stay in force meanwhile", cfg.Path, f.key)
+		}
+	}
+	return nil
+}
+
+// busKey compares bus settings; a changed password counts.
+func busKey(c *config.Config) string {
+	key := fmt.Sprint(c.Bus.Listen, c.Bus.Servers, c.Bus.TLS)
+	for _, u := range c.Bus.Users {
+		key += fmt.Sprint(u.Name, u.Password.Reveal(), u.Publish, u.Subscribe)
+	}
+	return key
+}
+
+// Stop ends the daemon; with flush the rules go too, else they stay in force.
+func (d *daemon) Stop(_ context.Context, flush bool) error {
+	d.mu.Lock()
+	d.flush = flush
+	d.mu.Unlock()
+	d.stop()
+	return nil
+}
+
+// View is the whole state for show and status.
+func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
+	v, err := d.engine.View(ctx)
+	if err != nil {
+		return v, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v.Version = version
+	v.ConfigPath, v.ConfigHash, v.ConfigAt, v.ReloadError = d.cfg.Path, d.cfg.Hash, d.loadedAt.UTC(), d.reloadError
+	v.Kernel.Table, v.Kernel.Owned = nft.DefaultTable, d.applier.Owned()
+	v.Policies = d.host.Views()
+	return v, nil
+}
+
+// Decisions are the latest of a service, newest first.
+func (d *daemon) Decisions(service string, last int) ([]core.Decision, error) {
+	return d.engine.Decisions(context.Background(), service, last)
+}
+
+// Subscribe follows the bus for monitor.
+func (d *daemon) Subscribe(pattern string, fn func(subject string, data []byte)) (func(), error) {
+	return d.bus.Subscribe(pattern, fn)
+}
+
+func setup(cfg *config.Config) engine.Setup {
+	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes}
+}
+
+func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {
+	o := bus.Options{
+		Node: cfg.Node, StateDir: filepath.Join(cfg.StateDir, "bus"), Listen: cfg.Bus.Listen, Servers: cfg.Bus.Servers,
+		TLS: bus.TLSFiles{Cert: cfg.Bus.TLS.Cert, Key: cfg.Bus.TLS.Key}, Log: log,
+	}
+	for _, u := range cfg.Bus.Users {
+		o.Users = append(o.Users, bus.User{Name: u.Name, Password: u.Password, Publish: u.Publish, Subscribe: u.Subscribe})
+	}
+	return o
+}
+
+// A publisher hands the engine's news to the bus. The bus counts what it
+// drops, so an error needs no more than a debug line.
+type publisher struct {
+	bus *bus.Bus
+	log *slog.Logger
+}
+
+func (p publisher) Health(h core.HealthChange)                 { p.note(p.bus.PublishHealth(h)) }
+func (p publisher) Decision(d core.Decision)                   { p.note(p.bus.PublishDecision(d)) }
+func (p publisher) Event(e core.Event)                         { p.note(p.bus.PublishEvent(e)) }
+func (p publisher) Commit(_ string, c core.Commit, _ []string) { p.note(p.bus.PublishCommit(c)) }
+
+func (p publisher) note(err error) {
+	if err != nil {
+		p.log.Debug("publish", "err", err)
+	}
+}

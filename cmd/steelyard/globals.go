@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/pflag"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
+)
+
+// A control is what the commands ask of a running steelyard; admin.Client is
+// the one over its socket.
+type control interface {
+	Node(ctx context.Context) (core.NodeView, error)
+	// Decisions are the latest of a service, newest first.
+	Decisions(ctx context.Context, service string, last int) ([]core.Decision, error)
+	Reload(ctx context.Context) error
+	// Stop ends the daemon; flush takes its rules out of the kernel too.
+	Stop(ctx context.Context, flush bool) error
+}
+
+var _ control = (*admin.Client)(nil)
+
+// globals are what every command shares: the flags of the root command and
+// where output goes.
+type globals struct {
+	Socket string // of the daemon
+	Output string // table, json or yaml; empty means the command's own default
+
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	// dial is admin.NewClient but in tests.
+	dial func(socket string) control
+}
+
+func newGlobals(stdout, stderr io.Writer) *globals {
+	return &globals{
+		stdout: stdout, stderr: stderr, getenv: os.Getenv,
+		dial: func(socket string) control { return admin.NewClient(socket) },
+	}
+}
+
+// socketVariable names the environment variable behind --socket.
+const socketVariable = "STEELYARD_SOCKET"
+
+// addFlags gives the root command its flags.
+func (g *globals) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&g.Socket, "socket", cmp.Or(g.getenv(socketVariable), defaultSocket), "control socket of the daemon")
+	f.StringVarP(&g.Output, "output", "o", "", "output format: table or json")
+}
+
+// format is the output format, one of allowed; the first is the default.
+func (g *globals) format(allowed ...string) (string, error) {
+	if g.Output == "" {
+		return allowed[0], nil
+	}
+	if !slices.Contains(allowed, g.Output) {
+		return "", usage(fmt.Errorf("output %q: want %s", g.Output, strings.Join(allowed, " or ")))
+	}
+	return g.Output, nil
+}
+
+// color reports whether w is a terminal whose user did not ask for no colour.
+func (g *globals) color(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && g.getenv("NO_COLOR") == "" && g.getenv("TERM") != "dumb" && isatty.IsTerminal(f.Fd())
+}
+
+// writeJSON is the one way in which commands print JSON.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

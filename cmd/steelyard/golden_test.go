@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file of testdata, or writes it under -update.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Errorf("%s (-want +got):\n%s", path, d)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+
+// sampleView is a node with one of everything that show can print.
+func sampleView() core.NodeView {
+	health := func(ok bool, code core.Code, took float64) core.ProbeView {
+		return core.ProbeView{Name: "alive", Type: core.ProbeHTTP, Role: core.HealthRole, OK: ok, Code: code, Took: took, At: noon}
+	}
+	cpu := func(ok bool, code core.Code) core.ProbeView {
+		return core.ProbeView{Name: "cpu", Type: core.ProbeSNMPCPU, Role: core.MetricRole, OK: ok, Code: code, Took: 0.003, At: noon}
+	}
+	return core.NodeView{
+		Node: "lb1", Version: "0.1.0", StartedAt: noon.Add(-49 * time.Hour), At: noon,
+		ConfigPath: "/etc/steelyard/steelyard.yaml", ConfigHash: strings.Repeat("ab12", 16), ConfigAt: noon.Add(-3 * time.Minute),
+		ReloadError: "steelyard.yaml:3:10: \"192.0.2.300\" is no address",
+		Kernel:      core.KernelView{Table: "inet steelyard", Owned: true, Adopted: true, Generation: 412, Commits: 37, P50Seconds: 0.00021, P99Seconds: 0.0013},
+		Policies: []core.PolicyView{
+			{Name: "least-cpu", Version: "builtin@3f2a9c", Calls: 1234, P50Seconds: 0.0000182},
+			{Name: "mine", Version: "mine@77aa00", Calls: 12, Faults: 3, LastFault: "trap: unreachable", QuarantineSecond: 27, P50Seconds: 0.00004},
+		},
+		Services: []core.ServiceView{
+			{
+				Name: "web", VIP: "192.0.2.10:80", Protocol: core.TCP, Forwarding: core.DNAT, Policy: "least-cpu",
+				Connections: ptr(uint64(325)), ConnectionsTotal: 10432, NewPerSecond: ptr(43.25), DecisionSeq: 812, DecidedAt: noon.Add(-800 * time.Millisecond),
+				Backends: []core.BackendView{
+					{Name: "web1", Address: "10.0.0.11:8080", Health: core.Up, Configured: 100, Share: 0.1796, Slots: 11770, Why: "cpu 71% > mean 54%", Connections: ptr(uint64(310)), NewPerSecond: ptr(41.2), CPU: ptr(0.708), CPUAge: ptr(1.2), Response: ptr(0.0098), Probes: []core.ProbeView{cpu(true, core.SNMPOK), health(true, core.L7OK, 0.0061)}},
+					{Name: "web2", Address: "10.0.0.12:8080", Health: core.Down, Configured: 100, Why: "down: HTTP 503", Connections: ptr(uint64(12)), NewPerSecond: ptr(0.0), Probes: []core.ProbeView{health(true, core.L7OK, 0.002), health(false, core.L7Status, 0.0004), cpu(false, core.SNMPTime)}},
+					{Name: "web3", Address: "10.0.0.13:8080", Health: core.Up, Configured: 1000, Share: 0.8204, Slots: 53766, Why: "cpu unknown: holds its share", Connections: ptr(uint64(3)), NewPerSecond: ptr(2.05), Probes: []core.ProbeView{health(true, core.L7OK, 0.3211), cpu(false, core.SNMPAuth)}},
+				},
+			},
+			{
+				Name: "dns6", VIP: "[2001:db8::53]:53", Protocol: core.UDP, Forwarding: core.Masquerade, Policy: "mine",
+				PolicyError: "trap: \x1b[31munreachable", Error: "no buffer space available", RefusedTotal: 9,
+				Backends: []core.BackendView{
+					{Name: "a", Address: "[2001:db8:0:1::2001]:5353", Health: core.Unknown, Configured: 1, Share: 0.0001, Why: "first probe has not ended"},
+				},
+			},
+			{Name: "empty", VIP: "192.0.2.11:80", Protocol: core.TCP, Forwarding: core.DNAT, Policy: "rr"},
+		},
+	}
+}
+
+// sampleDecision is a decision with one of everything that explain can print.
+func sampleDecision() core.Decision {
+	return core.Decision{
+		Seq: 812, Service: "web", Node: "lb1", At: noon, Trigger: "interval",
+		Policy: "least-cpu", PolicyVersion: "builtin@3f2a9c", PolicySeconds: 0.0000182,
+		Outcome: core.Applied, Commit: &core.Commit{Generation: 412, At: noon.Add(2 * time.Millisecond), Changed: 4},
+		CommitSeconds: 0.0018, TotalSeconds: 0.0023,
+		Backends: []core.BackendDecision{
+			{
+				Backend: "web1", Health: core.Up, Configured: 100, Policy: ptr(0.2), Share: 0.25, Slots: 16384, Why: "cpu 71% > mean 54%, step limit",
+				Inputs: []core.Input{
+					{Metric: core.MetricCPU, Value: 0.708, Unit: "ratio", AgeSeconds: 1.2, WindowSeconds: 10, Known: true},
+					{Metric: core.MetricResponse, Value: 0.0098, Unit: "seconds", AgeSeconds: 45, Known: false},
+					{Metric: core.MetricConnections, Value: 310, Unit: "count", Known: true},
+					{Metric: core.MetricDone, Value: 41.25, Unit: "per_second", AgeSeconds: 1.2, WindowSeconds: 10, Known: true},
+					{Metric: core.MetricCores, Unit: "count"},
+				},
+				Steps: []core.Step{
+					{Name: "policy", Before: 0.3333333, After: 0.2},
+					{Name: "slow_start", Before: 0.2, After: 0.2, Note: "up for 3 min"},
+					{Name: "step", Before: 0.2, After: 0.25, Note: "at most 25% from 33.3%"},
+					{Name: "slots", Before: 0.25, After: 0.25},
+				},
+			},
+			{Backend: "web2", Health: core.Down, Configured: 100, Why: "down: HTTP 503", Steps: []core.Step{{Name: "health", Before: 0.1, After: 0}}},
+			{Backend: "web3", Health: core.Up, Configured: 100, Share: 0.75, Slots: 49152, Why: "holds its share", Steps: []core.Step{{Name: "freshness", Before: 0, After: 0.75, Note: "held"}}},
+		},
+	}
+}
+
+func TestRenderGolden(t *testing.T) {
+	failed := sampleDecision()
+	failed.Outcome, failed.Error, failed.Commit, failed.PolicyError = core.Failed, "no buffer space available", nil, "deadline passed"
+	tests := []struct {
+		name   string
+		render func(b *bytes.Buffer)
+	}{
+		{"show.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{}) }},
+		{"show-colour.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Color: true}) }},
+		{"show-one.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Service: "dns6"}) }},
+		{"show-none.txt", func(b *bytes.Buffer) { renderShow(b, core.NodeView{}, showOptions{}) }},
+		{"explain.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], false) }},
+		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], true) }},
+		{"explain-failed.txt", func(b *bytes.Buffer) { renderExplain(b, failed, failed.Backends[2], false) }},
+		{"explain-service.txt", func(b *bytes.Buffer) { renderExplainService(b, sampleDecision(), false) }},
+		{"status.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), false) }},
+		{"status-colour.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), true) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b bytes.Buffer
+			tt.render(&b)
+			golden(t, tt.name, b.Bytes())
+		})
+	}
+}
+
+// TestColourIsOnlyColour strips the escapes and expects the plain text.
+func TestColourIsOnlyColour(t *testing.T) {
+	var with, without bytes.Buffer
+	renderShow(&with, sampleView(), showOptions{Color: true})
+	renderShow(&without, sampleView(), showOptions{})
+	stripped := with.String()
+	for _, c := range []color{bold, dim, red, green, yellow, plain} {
+		stripped = strings.ReplaceAll(stripped, string(c), "")
+	}
+	if d := cmp.Diff(without.String(), stripped); d != "" {
+		t.Errorf("colour changes more than colour (-plain +coloured):\n%s", d)
+	}
+	if strings.Contains(without.String(), "\x1b") {
+		t.Error("an escape out of the data reached the output")
+	}
+}

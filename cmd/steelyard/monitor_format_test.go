@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
+)
+
+var monitorAt = time.Date(2026, 1, 2, 15, 4, 5, 6_000_000, time.Local)
+
+func monitorLine(t testing.TB, subject string, body any) admin.Line {
+	t.Helper()
+	data, ok := body.(string)
+	if !ok {
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = string(b)
+	}
+	return admin.Line{Subject: subject, At: monitorAt, Data: json.RawMessage(data)}
+}
+
+func decisionBody(outcome core.Outcome, shares ...float64) bus.DecisionBody {
+	d := core.Decision{Service: "web", Node: "lb1", Outcome: outcome}
+	for i, s := range shares {
+		d.Backends = append(d.Backends, core.BackendDecision{Backend: fmt.Sprintf("web%d", i+1), Share: s})
+	}
+	return bus.DecisionBody{V: 1, Decision: d}
+}
+
+func TestMonitorLines(t *testing.T) {
+	applied := decisionBody(core.Applied, 0.25, 0.75)
+	applied.Trigger, applied.Commit, applied.CommitSeconds = "web1 went down", &core.Commit{Generation: 412}, 0.00031
+	failed := decisionBody(core.Failed, 1, 0)
+	failed.Error = "no such table"
+	policy := decisionBody(core.Unchanged, 0.25, 0.75)
+	policy.PolicyError = "trap: out of bounds"
+	many := decisionBody(core.Applied, make([]float64, 11)...)
+	many.Service = "big"
+	const sample = `{"v":1,"src":"lb1","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1","probe":%q,"role":"%s",` +
+		`"ok":%t,"code":%q,"detail":%q,"took_seconds":%v%s}`
+
+	// One formatter for all, in order: decisions are compared with those before.
+	tests := []struct {
+		subject string
+		body    any
+		want    string
+	}{
+		{"probe.web.web1.http.lb1", fmt.Sprintf(sample, "http", "health", true, "L7OK", "200", 0.0021, ""),
+			"probe     web/web1          http           L7OK     200 in 2.10 ms"},
+		{"probe.web.web1.http.lb1", fmt.Sprintf(sample, "http", "health", false, "L4TOUT", "no answer in 2 s", 2.0, ""),
+			"probe     web/web1          http           L4TOUT   no answer in 2 s in 2.0 s"},
+		{"probe.web.web1.cpu.lb1", fmt.Sprintf(sample, "cpu", "metric", true, "SNMPOK", "", 0.00018,
+			`,"metrics":{"cpu":{"value":0.7123,"unit":"ratio"},"cores":{"value":4,"unit":"count"},"response_time":{"value":0.0123,"unit":"seconds"},"rate":{"value":41.25,"unit":"per_second"},"heat":{"value":61,"unit":"celsius"}}`),
+			"probe     web/web1          cpu            SNMPOK   in 180 µs; cores 4, cpu 71.2%, heat 61 celsius, rate 41.2/s, response_time 12.3 ms"},
+		{"metric.lb1.web.web1.load", fmt.Sprintf(sample, "load", "metric", true, "", "", 0.0, `,"metrics":{"load":{"value":123456}}`),
+			"metric    web/web1          load                   ; load 123456"},
+		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"up","to":"down","probe":"http","code":"L7STS","detail":"status 500"}`,
+			"health    web/web1          up -> down  http L7STS: status 500"},
+		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"unknown","to":"up"}`,
+			"health    web/web1          unknown -> up"},
+		{"decision.web", decisionBody(core.Applied, 0.5, 0.5), "decision  web               applied    web1 50.0%, web2 50.0%"},
+		{"decision.web", failed, "decision  web               failed     web1 50.0% -> 100.0%, web2 50.0% -> 0%; no such table"},
+		{"decision.web", applied, "decision  web               applied    web1 50.0% -> 25.0%, web2 50.0% -> 75.0%; web1 went down; generation 412 in 310 µs"},
+		{"decision.web", policy, "decision  web               unchanged  same shares; policy: trap: out of bounds"},
+		{"decision.big", many, "decision  big               applied    web1 0%, web2 0%, web3 0%, web4 0%, web5 0%, web6 0%, web7 0%, web8 0%, and 3 more"},
+		{"commit.lb1", `{"v":1,"node":"lb1","generation":412,"changed_elements":1,"took_seconds":0.00018}`,
+			"commit    lb1               generation 412, 1 element in 180 µs"},
+		{"event.error.policy", `{"v":1,"node":"lb1","severity":"error","topic":"policy","service":"web","message":"trap"}`,
+			"event     web               error  policy: trap"},
+		{"event.info.start", `{"v":1,"node":"lb1","severity":"info","topic":"start","message":"hello"}`,
+			"event     lb1               info   start: hello"},
+		{"event.info.x", `{"v":1,"severity":"info","topic":"x","service":"web","backend":"web1","message":"a\u001b[2Jb\u202ec\nd"}`,
+			"event     web/web1          info   x: a [2Jb c d"},
+		{"metric.zabbix.free.form", `"not\u0007 JSON"`, "unknown   metric.zabbix.free.form  not  JSON"},
+	}
+	f := &monitorFormat{}
+	for _, tt := range tests {
+		got := f.line(monitorLine(t, bus.Prefix+"."+tt.subject, tt.body))
+		if want := "15:04:05.006  " + tt.want; got != want {
+			t.Errorf("%s\ngot  %q\nwant %q", tt.subject, got, want)
+		}
+	}
+	if got, want := f.line(admin.Line{Dropped: 3}), strings.Repeat(" ", 14)+"3 messages lost: this reader is too slow"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMonitorColors(t *testing.T) {
+	f := &monitorFormat{painter: true}
+	l := monitorLine(t, bus.HealthSubject(core.BackendID{Service: "web", Backend: "web1"}), `{"v":1,"service":"web","backend":"web1","from":"up","to":"down"}`)
+	if got, want := f.line(l), "up -> \x1b[31mdown\x1b[0m"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
+	}
+}
+
+// FuzzMonitorLine formats anything: always one line, and nothing in it that
+// steers a terminal.
+func FuzzMonitorLine(f *testing.F) {
+	f.Add("steelyard.v1.event.info.x", []byte(`{"message":"a\u001bb"}`))
+	f.Add("steelyard.v1.decision.web", []byte(`{"backends":[{"backend":"\n","share":1e308}]}`))
+	f.Add("steelyard.v1.commit.lb1", []byte(`{"node":"\t"}`))
+	f.Add("steelyard.v1.\x1b", []byte("\x00"))
+	f.Fuzz(func(t *testing.T, subject string, data []byte) {
+		format := &monitorFormat{}
+		got := format.line(admin.Line{Subject: subject, At: monitorAt, Data: data})
+		if strings.ContainsAny(got, "\n\r\t\x1b\x00\u202e\u009b") {
+			t.Fatalf("line %q", got)
+		}
+	})
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// renderExplain prints how one backend of a decision came to its share, from
+// the readings to the kernel.
+func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, color bool) {
+	p := painter(color)
+	id := core.BackendID{Service: d.Service, Backend: b.Backend}
+	fmt.Fprintf(w, "%s  %s  share %s  %d of %d slots\n", p.paint(bold, clean(id.String())),
+		p.paint(healthColor(b.Health), b.Health.String()), p.paint(bold, ratio(b.Share)), b.Slots, core.Slots)
+	field(w, p, "why", b.Why, "")
+	decisionFields(w, p, d)
+	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "inputs"))
+	inputTable(b).writeAlone(w, p)
+	fmt.Fprintf(w, "\n%s  configured weight %d\n", p.paint(bold, "steps"), b.Configured)
+	stepTable(b).writeAlone(w, p)
+	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "kernel"))
+	kernelFields(w, p, d)
+}
+
+// renderExplainService prints every backend of a decision, one a line.
+func renderExplainService(w io.Writer, d core.Decision, color bool) {
+	p := painter(color)
+	fmt.Fprintf(w, "%s\n", p.paint(bold, clean(d.Service)))
+	decisionFields(w, p, d)
+	kernelFields(w, p, d)
+	fmt.Fprintln(w)
+	t := table{columns: []column{{title: "BACKEND"}, {title: "STATE"}, {"WEIGHT", true}, {"POLICY", true},
+		{"SHARE", true}, {"SLOTS", true}, {title: "SHAPED BY"}, {title: "WHY"}}}
+	for _, b := range d.Backends {
+		t.add(cell{b.Backend, bold}, cell{b.Health.String(), healthColor(b.Health)}, b.Configured,
+			policyShare(b), ratio(b.Share), b.Slots, shapedBy(b), b.Why)
+	}
+	t.writeAlone(w, p)
+}
+
+// writeAlone prints a table that need not line up with another.
+func (t table) writeAlone(w io.Writer, p painter) { t.write(w, "  ", t.widths(nil), p) }
+
+// field prints one line of the head; nothing if there is nothing to say.
+func field(w io.Writer, p painter, name, text string, c color) {
+	if text != "" {
+		fmt.Fprintf(w, "  %s  %s\n", p.paint(dim, fmt.Sprintf("%-8s", name)), p.paint(c, clean(text)))
+	}
+}
+
+func decisionFields(w io.Writer, p painter, d core.Decision) {
+	field(w, p, "decision", fmt.Sprintf("#%d at %s on %s, because of: %s", d.Seq, stamp(d.At), d.Node, d.Trigger), "")
+	policy := d.Policy
+	if d.PolicyVersion != "" {
+		policy += " (" + d.PolicyVersion + ")"
+	}
+	field(w, p, "policy", policy+", took "+seconds(d.PolicySeconds), "")
+	if d.PolicyError != "" {
+		field(w, p, "", "! "+d.PolicyError+"; the last good weights hold", red)
+	}
+}
+
+func kernelFields(w io.Writer, p painter, d core.Decision) {
+	c := green
+	switch d.Outcome {
+	case core.Failed:
+		c = red
+	case core.Unchanged:
+		c = ""
+	}
+	outcome := string(d.Outcome)
+	if d.Outcome == core.Unchanged {
+		outcome += ": these slots are in force already"
+	}
+	field(w, p, "outcome", outcome, c)
+	if d.Error != "" {
+		field(w, p, "", "! "+d.Error, red)
+	}
+	if d.Commit != nil {
+		field(w, p, "commit", fmt.Sprintf("generation %d at %s, %d set elements changed", d.Commit.Generation, stamp(d.Commit.At), d.Commit.Changed), "")
+		field(w, p, "took", fmt.Sprintf("%s for the transaction and its read-back, %s from the trigger on", seconds(d.CommitSeconds), seconds(d.TotalSeconds)), "")
+	}
+}
+
+func inputTable(b core.BackendDecision) *table {
+	t := &table{columns: []column{{title: "METRIC"}, {"VALUE", true}, {"AGE", true}, {"WINDOW", true}, {title: "NOTE"}}}
+	for _, in := range b.Inputs {
+		val, age, window, note := unknown, unknown, unknown, ""
+		if in.Known || in.AgeSeconds > 0 {
+			val, age = reading(in.Value, in.Unit), seconds(in.AgeSeconds)
+		}
+		if in.WindowSeconds > 0 {
+			window = seconds(in.WindowSeconds)
+		}
+		if !in.Known {
+			note = "never measured"
+			if in.AgeSeconds > 0 {
+				note = "stale: the policy did not see it"
+			}
+		}
+		t.add(in.Metric, val, age, window, cell{note, yellow})
+	}
+	if len(b.Inputs) == 0 {
+		t.add("none", unknown, unknown, unknown, "")
+	}
+	return t
+}
+
+func stepTable(b core.BackendDecision) *table {
+	t := &table{columns: []column{{title: "STEP"}, {"BEFORE", true}, {"AFTER", true}, {"FACTOR", true}, {title: "NOTE"}}}
+	for _, s := range b.Steps {
+		factor := cell{text: "×" + strconv.FormatFloat(s.Factor(), 'f', 3, 64)}
+		switch {
+		case s.Before == s.After:
+			factor.text = "="
+		case s.Before == 0:
+			factor.text = "new"
+		case s.After > s.Before:
+			factor.color = green
+		default:
+			factor.color = red
+		}
+		t.add(s.Name, exactRatio(s.Before), exactRatio(s.After), factor, s.Note)
+	}
+	t.add("share", "", cell{exactRatio(b.Share), bold}, "", fmt.Sprintf("%d slots", b.Slots))
+	return t
+}
+
+// exactRatio has the digits of one slot in 65536.
+func exactRatio(v float64) string { return strconv.FormatFloat(v*100, 'f', 3, 64) + "%" }
+
+func policyShare(b core.BackendDecision) string {
+	if b.Policy == nil {
+		return "held"
+	}
+	return ratio(*b.Policy)
+}
+
+// shapedBy names the steps that changed what the policy said.
+func shapedBy(b core.BackendDecision) string {
+	var names []string
+	for _, s := range b.Steps {
+		if s.Name != "policy" && s.Name != "slots" && s.Before != s.After && !slices.Contains(names, s.Name) {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return unknown
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	defaultConfig = "/etc/steelyard/steelyard.yaml"
+	defaultSocket = "/run/steelyard/control.sock"
+)
+
+const rootLong = `steelyard is a layer-4 load balancer. nftables in the kernel carries every packet;
+steelyard watches the backends, lets a sandboxed policy weigh them, and commits the
+weights as one atomic map update.
+
+Start with:   steelyard check -c FILE      is this configuration right?
+              steelyard run -c FILE        balance
+              steelyard show               what does each backend get, and why
+              steelyard explain web/web1   how did that share come about
+              steelyard demo               see it all in a lab of its own`
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	g := newGlobals(stdout, stderr)
+	root := newRootCommand(g)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		err = usage(err)
+	}
+	return g.fail(err)
+}
+
+func newRootCommand(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "steelyard",
+		Short: "A layer-4 load balancer on nftables whose weights follow the backends",
+		Long:  rootLong + "\n\n" + exitHelp,
+		// fail says what went wrong, once.
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	g.addFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddGroup(
+		&cobra.Group{ID: "use", Title: "Balance:"},
+		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "tools", Title: "Tools:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("use", newCheckCommand(g), newRunCommand(g), newReloadCommand(g), newStopCommand(g))
+	add("look", newShowCommand(g), newExplainCommand(g), newMonitorCommand(g), newStatusCommand(g))
+	add("tools", newDemoCommand(), newConfigCommand(g), newVersionCommand(g))
+	root.AddCommand(newLabBackendCommand(), newLabClientCommand())
+	return root
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/lmittmann/tint"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/plugins"
+)
+
+const runLong = `Run the balancer in the foreground.
+
+The rules that an earlier run left in the kernel are adopted: nothing that is
+right is touched. SIGHUP reloads the configuration, all or nothing. SIGTERM ends
+the daemon and leaves the rules in force; "steelyard stop --flush" removes them.`
+
+func newRunCommand(g *globals) *cobra.Command {
+	var from source
+	cmd := &cobra.Command{
+		Use:     "run -c FILE",
+		Short:   "Run the balancer",
+		Long:    runLong,
+		Example: "  sudo steelyard run -c examples/01-web/steelyard.yaml",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.run(cmd.Context(), &from)
+		},
+	}
+	from.addFlags(cmd)
+	return cmd
+}
+
+func (g *globals) run(ctx context.Context, from *source) error {
+	var err error
+	// A reload may come when the working directory means something else.
+	if from.path, err = filepath.Abs(from.path); err != nil {
+		return err
+	}
+	cfg, err := from.load()
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, g.stderr)
+	d, err := newDaemon(ctx, cfg, from.load, log)
+	if err != nil {
+		return err
+	}
+	err = d.run(ctx, func() {
+		log.Info("serving", "node", cfg.Node, "services", len(cfg.Services), "config", cfg.Path, "control", cfg.Control.Socket)
+		_, _ = sd.SdNotify(false, sd.SdNotifyReady) // an error says that there is no systemd
+	})
+	left, cerr := d.close()
+	if err == nil {
+		err = cerr
+	}
+	if err == nil {
+		log.Info("stopped", "rules", left)
+	}
+	return err
+}
+
+// configOptions are the layers of the configuration: the file and conf.d, the
+// environment, --set.
+func configOptions(path string, set []string) (config.Options, error) {
+	o := config.Options{Path: path, Env: os.Environ(), Flags: map[string]string{}, ShippedPolicies: shippedParams()}
+	for _, s := range set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return o, fmt.Errorf("--set %s: want KEY=VALUE, as in --set log.level=debug", s)
+		}
+		o.Flags[key] = value
+	}
+	return o, nil
+}
+
+// shippedParams names the shipped policies and their parameters.
+func shippedParams() map[string][]string {
+	out := map[string][]string{}
+	for _, p := range plugins.ShippedPolicies() {
+		names := make([]string, len(p.Params))
+		for i := range p.Params {
+			names[i] = p.Params[i].Name
+		}
+		out[p.Name] = names
+	}
+	return out
+}
+
+// newLogger writes for people on a terminal, and JSON elsewhere.
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // checked by config
+	f, isFile := w.(*os.File)
+	terminal := isFile && isatty.IsTerminal(f.Fd())
+	if c.Format == "text" || c.Format == "auto" && terminal {
+		return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !terminal || os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+const showLong = `Show services and their backends: what share of new connections each gets, and why.
+
+  WEIGHT    as configured
+  SHARE     of new connections, as committed to the kernel
+  CONNS     connections open now        CPS  connections opened per second
+  CHECK     how the health probe ended, and how long it took; then metric probes that fail
+  WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
+
+A number that nobody knows is "-". With -o json the units are in the names.`
+
+func newShowCommand(g *globals) *cobra.Command {
+	var watch time.Duration
+	cmd := &cobra.Command{
+		Use:               "show [SERVICE]",
+		Short:             "Show services, backends, shares and the reasons for them",
+		Long:              showLong,
+		Args:              args(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: g.completeServices,
+		RunE: func(cmd *cobra.Command, a []string) error {
+			service := ""
+			if len(a) == 1 {
+				service = a[0]
+			}
+			if watch < 0 || watch > 0 && watch < minWatch {
+				return usage(fmt.Errorf("--watch=%s: want at least %s", watch, minWatch))
+			}
+			return g.show(cmd.Context(), service, watch)
+		},
+	}
+	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "repeat, every 2s or --watch=TIME")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
+	return cmd
+}
+
+const minWatch = 100 * time.Millisecond
+
+// show prints once, or with watch again and again until ctx is done.
+func (g *globals) show(ctx context.Context, service string, watch time.Duration) error {
+	format, err := g.format("table", "json")
+	if err != nil {
+		return err
+	}
+	if watch == 0 {
+		return g.showOnce(ctx, service, format, false)
+	}
+	tick := time.NewTicker(watch)
+	defer tick.Stop()
+	for {
+		if err := g.showOnce(ctx, service, format, true); err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // Ctrl-C is how a watch ends
+		case <-tick.C:
+		}
+	}
+}
+
+// clearScreen homes the cursor and wipes what is below, without a flicker.
+const clearScreen = "\x1b[H\x1b[2J"
+
+func (g *globals) showOnce(ctx context.Context, service, format string, again bool) error {
+	v, err := g.node(ctx)
+	if err != nil {
+		return err
+	}
+	if service != "" {
+		if _, ok := pick(v, service); !ok {
+			return noSuchService(v, service)
+		}
+		v, _ = pick(v, service)
+	}
+	color := g.color(g.stdout)
+	switch {
+	case format == "json" && again:
+		return json.NewEncoder(g.stdout).Encode(v) // one line each, for jq
+	case format == "json":
+		return writeJSON(g.stdout, v)
+	case again && color:
+		fmt.Fprint(g.stdout, clearScreen)
+	}
+	renderShow(g.stdout, v, showOptions{Color: color})
+	if again && !color {
+		fmt.Fprintln(g.stdout)
+	}
+	return nil
+}
+
+// callTimeout bounds one question to the daemon.
+const callTimeout = 10 * time.Second
+
+// node asks the daemon for its state.
+func (g *globals) node(ctx context.Context) (core.NodeView, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	v, err := g.dial(g.Socket).Node(ctx)
+	return v, asked(err)
+}
+
+func noSuchService(v core.NodeView, name string) error {
+	hint := "there are no services"
+	for i, s := range v.Services {
+		if i == 0 {
+			hint = "there are " + s.Name
+			continue
+		}
+		if i == 10 {
+			hint += ", …"
+			break
+		}
+		hint += ", " + s.Name
+	}
+	return &codedError{exitFailure, fmt.Errorf("no service %q", name), hint}
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// patience is how long a test waits for what should come at once.
+const patience = 10 * time.Second
+
+// A fakeNode is a steelyard without a kernel.
+type fakeNode struct {
+	view      core.NodeView
+	decisions []core.Decision
+	err       error // returned by everything but Subscribe
+
+	mu    sync.Mutex
+	calls []string                      // guarded by mu
+	subs  map[int]func(string, []byte)  // guarded by mu
+	ids   int                           // guarded by mu
+	onSub func(fn func(string, []byte)) // called in Subscribe, if set
+}
+
+func (n *fakeNode) note(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.calls = append(n.calls, fmt.Sprintf(format, args...))
+}
+
+func (n *fakeNode) called() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls
+}
+
+func (n *fakeNode) View(context.Context) (core.NodeView, error) { return n.view, n.err }
+
+func (n *fakeNode) Decisions(service string, last int) ([]core.Decision, error) {
+	n.note("decisions %s %d", service, last)
+	return n.decisions, n.err
+}
+
+func (n *fakeNode) Reload(context.Context) error {
+	n.note("reload")
+	return n.err
+}
+
+func (n *fakeNode) Stop(_ context.Context, flush bool) error {
+	n.note("stop %t", flush)
+	return n.err
+}
+
+func (n *fakeNode) Subscribe(pattern string, fn func(string, []byte)) (func(), error) {
+	if pattern == "bad" {
+		return nil, errors.New(`pattern "bad": unknown class`)
+	}
+	n.note("subscribe %s", pattern)
+	n.mu.Lock()
+	n.ids++
+	id := n.ids
+	if n.subs == nil {
+		n.subs = map[int]func(string, []byte){}
+	}
+	n.subs[id] = fn
+	n.mu.Unlock()
+	if n.onSub != nil {
+		n.onSub(fn)
+	}
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.subs, id)
+	}, nil
+}
+
+func (n *fakeNode) subscribers() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.subs)
+}
+
+func testNode() *fakeNode {
+	return &fakeNode{
+		view: core.NodeView{Node: "lb1", Version: "v0.1", Services: []core.ServiceView{
+			{Name: "web", VIP: "192.0.2.10:80", Backends: []core.BackendView{{Name: "web1", Share: 0.5}}}, {Name: "dns"}}},
+		decisions: []core.Decision{{Seq: 7, Service: "web", Backends: []core.BackendDecision{{Backend: "web1", Share: 0.5}}}},
+	}
+}
+
+// serve runs a server and returns a client of it and a function that ends it
+// and waits.
+func serve(t *testing.T, n NodeInterface) (*Client, func()) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "control.sock")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1) // one result
+	go func() { ended <- (&Server{Path: path, Node: n}).Run(ctx) }()
+	var once sync.Once
+	stop := func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(patience):
+				t.Error("the server does not end")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	waitSocket(t, path, ended)
+	return NewClient(path), stop
+}
+
+func waitSocket(t *testing.T, path string, ended <-chan error) {
+	t.Helper()
+	c := NewClient(path)
+	end := time.Now().Add(patience)
+	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
+		if conn, err := c.dial(t.Context()); err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("server ended: %v", err)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no socket at %s", path)
+		}
+	}
+}
+
+func TestViews(t *testing.T) {
+	n := testNode()
+	c, _ := serve(t, n)
+	ctx := t.Context()
+	node, err := c.Node(ctx)
+	if diff := cmp.Diff(n.view, node); err != nil || diff != "" {
+		t.Errorf("Node: %v (-want +got)\n%s", err, diff)
+	}
+	svc, err := c.Service(ctx, "web")
+	if diff := cmp.Diff(n.view.Services[0], svc); err != nil || diff != "" {
+		t.Errorf("Service: %v (-want +got)\n%s", err, diff)
+	}
+	list, err := c.Decisions(ctx, "web", 3)
+	if diff := cmp.Diff(n.decisions, list); err != nil || diff != "" {
+		t.Errorf("Decisions: %v (-want +got)\n%s", err, diff)
+	}
+	v, err := c.Version(ctx)
+	if err != nil || v.Version != "v0.1" || v.Go == "" {
+		t.Errorf("Version: %+v, %v", v, err)
+	}
+	if diff := cmp.Diff([]string{"decisions web 3"}, n.called()); diff != "" {
+		t.Errorf("calls (-want +got)\n%s", diff)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	n := testNode()
+	c, _ := serve(t, n)
+	for _, err := range []error{c.Reload(t.Context()), c.Stop(t.Context(), false), c.Stop(t.Context(), true)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"reload", "stop false", "stop true"}, n.called()); diff != "" {
+		t.Errorf("calls (-want +got)\n%s", diff)
+	}
+}
+
+func TestErrorsCrossTheSocket(t *testing.T) {
+	ctx := t.Context()
+	tests := []struct {
+		name string
+		err  error // of the node
+		ask  func(*Client) error
+		want Error
+	}{
+		{"did you mean", nil, func(c *Client) error { _, err := c.Service(ctx, "wbe"); return err },
+			Error{Status: 404, Code: CodeUnknownService, Message: `no service is called "wbe"`, Hint: `did you mean "web"?`}},
+		{"no service like it", nil, func(c *Client) error { _, err := c.Decisions(ctx, "smtp/x", 1); return err },
+			Error{Status: 404, Code: CodeUnknownService, Message: `no service is called "smtp/x"`, Hint: "there are web, dns"}},
+		{"a name with a slash", nil, func(c *Client) error { _, err := c.Service(ctx, "a/b c"); return err },
+			Error{Status: 404, Code: CodeUnknownService, Message: `no service is called "a/b c"`, Hint: "there are web, dns"}},
+		{"too many decisions", nil, func(c *Client) error { _, err := c.Decisions(ctx, "web", 1e6); return err },
+			Error{Status: 400, Code: CodeBadRequest, Message: `last: "1000000", want 1 to 1000`}},
+		{"no service", nil, func(c *Client) error { _, err := c.Decisions(ctx, "", 1); return err },
+			Error{Status: 400, Code: CodeBadRequest, Message: "service is missing"}},
+		{"reload refused", errors.New("a.yaml:3:1: error: unknown key"), func(c *Client) error { return c.Reload(ctx) },
+			Error{Status: 422, Code: CodeReloadFailed, Message: "a.yaml:3:1: error: unknown key", Hint: "the configuration before stays in force"}},
+		{"the node's own words", &Error{Code: "config_invalid", Message: "m", Hint: "h"}, func(c *Client) error { return c.Reload(ctx) },
+			Error{Status: 422, Code: "config_invalid", Message: "m", Hint: "h"}},
+		{"node is busy", fmt.Errorf("ask engine: %w", context.DeadlineExceeded), func(c *Client) error { _, err := c.Node(ctx); return err },
+			Error{Status: 503, Code: CodeTimeout, Message: "ask engine: context deadline exceeded", Hint: "the daemon is busy or about to stop; try again"}},
+		{"bad pattern", nil, func(c *Client) error { return c.Monitor(ctx, "bad", nil) },
+			Error{Status: 400, Code: CodeBadRequest, Message: `pattern "bad": unknown class`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := testNode()
+			n.err = tt.err
+			c, _ := serve(t, n)
+			var e *Error
+			if err := tt.ask(c); !errors.As(err, &e) {
+				t.Fatalf("error %v of type %T, want *Error", err, err)
+			}
+			got := Error{Status: e.Status, Code: e.Code, Message: e.Message, Hint: e.Hint}
+			if got != tt.want {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	dir := t.TempDir()
+	stale := filepath.Join(dir, "stale.sock")
+	leaveSocket(t, stale)
+	for _, path := range []string{filepath.Join(dir, "none.sock"), stale, filepath.Join(dir, "no", "dir.sock")} {
+		_, err := NewClient(path).Node(t.Context())
+		var e *Error
+		if !errors.Is(err, ErrUnreachable) || !errors.As(err, &e) || e.Hint == "" || e.Code != CodeUnreachable {
+			t.Errorf("%s: %v, want ErrUnreachable with a hint", path, err)
+		}
+	}
+	// The error of a socket that may not be used, without needing a second user.
+	err := NewClient("x").explain(&os.PathError{Op: "connect", Path: "x", Err: os.ErrPermission})
+	if !errors.Is(err, ErrPermission) || errors.Is(err, ErrUnreachable) || err.Hint == "" {
+		t.Errorf("%v, want ErrPermission with a hint", err)
+	}
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package admin is the control socket of a running steelyard: HTTP and JSON
+// over a UNIX socket, a Server for the daemon and a Client for the commands.
+//
+//	GET  /v1/node                              core.NodeView
+//	GET  /v1/services/{service}                core.ServiceView
+//	GET  /v1/decisions?service=web&last=10     {"decisions": [core.Decision …]}, as the node orders them
+//	POST /v1/reload                            {"reloaded": true}, when it is done
+//	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
+//	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line
+//	GET  /v1/version                           VersionView
+//
+// # Promises
+//
+// An error is always {"error": {"code", "message", "hint"}} with a fitting
+// status. Who may use the socket is decided by its file mode, 0660, which is in
+// force before the first connection can be made. A socket that another steelyard
+// answers on is left alone; one that nobody answers on is replaced. A reader of
+// the monitor that is slow loses messages and is told how many; it delays nobody.
+//
+// # What it does not do
+//
+// It listens on no network. It keeps no state: every answer is asked of the Node.
+package admin

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// NodeInterface is the running steelyard behind the socket. Its methods are
+// called from several goroutines at once.
+type NodeInterface interface {
+	View(ctx context.Context) (core.NodeView, error)
+	// Decisions returns the latest decisions of a service, at most last.
+	Decisions(service string, last int) ([]core.Decision, error)
+	// Reload returns when the new configuration is in force, or refused.
+	Reload(ctx context.Context) error
+	// Stop begins to end the process; with flush its rules go too.
+	Stop(ctx context.Context, flush bool) error
+	// Subscribe follows the bus. An error means that the pattern is wrong.
+	Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
+}
+
+// Limits towards a client. Whoever may use the socket may stop the daemon, so
+// they guard against broken clients, not hostile ones.
+const (
+	headerTimeout = 5 * time.Second
+	idleTimeout   = time.Minute
+	answerTimeout = 10 * time.Second // to compute an answer that only reads
+	changeTimeout = 2 * time.Minute  // to reload or to stop
+	writeTimeout  = 10 * time.Second // to take an answer, or a part of a stream
+	closeTimeout  = 2 * time.Second  // for answers that are under way at the end
+	maxHeader     = 16 << 10
+	maxMonitors   = 32
+	maxLast       = 1000
+	maxName       = 253 // the limit on the bus as well
+)
+
+// A Server answers on the control socket. Its zero value but for Path and Node
+// is ready.
+type Server struct {
+	Path    string // absolute
+	Group   string // that may use the socket; empty leaves it with the group of the process
+	Node    NodeInterface
+	Version string       // of the program; empty means that Node's view says it
+	Log     *slog.Logger // nil means silence
+
+	monitors atomic.Int32 // streams that are open
+}
+
+// Run opens the socket and serves until ctx is done, then removes it and returns
+// nil. Answers that are under way get two seconds; only one that hangs in Node
+// is left behind.
+func (s *Server) Run(ctx context.Context) error {
+	l, err := listen(s.Path, s.Group)
+	if err != nil {
+		return err
+	}
+	inode := inodeOf(s.Path)
+	defer func() {
+		// Another's socket may be there by now.
+		if inode != nil && os.SameFile(inode, inodeOf(s.Path)) {
+			_ = os.Remove(s.Path)
+		}
+	}()
+	// Streams end with ctx; answers that are under way are finished.
+	srv := &http.Server{
+		Handler:           s.handler(ctx),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1) // one result
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve control socket %s: %w", s.Path, err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if srv.Shutdown(end) != nil {
+		_ = srv.Close() // the connections are cut; their handlers see it
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve control socket %s: %w", s.Path, err)
+	}
+	return nil
+}
+
+func inodeOf(path string) os.FileInfo {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}

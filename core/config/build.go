@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A builder makes the Config and checks what takes more than one value to see.
+type builder struct {
+	*loader
+	raw raw
+}
+
+// build makes the Config out of the filled tree. It is of use only if no
+// problem was noted.
+func (l *loader) build(tree map[string]any) *Config {
+	r, err := decode(tree)
+	if err != nil {
+		l.ps.add(pos{file: l.opts.Path}, "", "this is a bug of steelyard", "decode the configuration: %v", err)
+		return nil
+	}
+	b := &builder{l, r}
+	cfg := &Config{
+		Path: l.opts.Path, Files: l.files, StateDir: r.StateDir,
+		Node: b.node(), Control: b.control(), Log: Log(r.Log), Bus: b.bus(),
+		Policies: b.policies(), Probes: b.probes(), Services: b.services(),
+		tree: tree, places: l.places,
+	}
+	cfg.complete()
+	cfg.Hash = cfg.hash()
+	if !l.opts.KeepView {
+		cfg.tree, cfg.places = nil, nil
+	}
+	return cfg
+}
+
+// wrong notes a problem of the value at path, unless it has one already.
+func (b *builder) wrong(path, hint, format string, args ...any) {
+	if !b.spoilt[path] {
+		b.spoil(b.at(path), path, hint, format, args...)
+	}
+}
+
+// misplaced is wrong with the caret under the key instead of its value.
+func (b *builder) misplaced(path, hint, format string, args ...any) {
+	if !b.spoilt[path] {
+		b.spoil(b.places[path].key, path, hint, format, args...)
+	}
+}
+
+// set is the first of the keys below path that was written down, or the last if
+// none was: the one to blame.
+func (b *builder) set(path string, names ...string) string {
+	for _, n := range names {
+		if _, ok := b.places[join(path, n)]; ok {
+			return join(path, n)
+		}
+	}
+	return join(path, names[len(names)-1])
+}
+
+// inOrder are the names of a map in the order in which they were written, so
+// that of two that clash the second is blamed.
+func inOrder[V any](b *builder, path string, m map[string]V) []string {
+	return slices.SortedFunc(maps.Keys(m), func(x, y string) int {
+		p, q := b.places[join(path, x)].key, b.places[join(path, y)].key
+		return cmp.Or(p.layer-q.layer, p.line-q.line, p.col-q.col, strings.Compare(x, y))
+	})
+}
+
+// names are the words that may be referred to: those that are there, and those
+// that would be, had their name been right.
+func names[V any](b *builder, path string, m map[string]V) []string {
+	out := slices.Collect(maps.Keys(m))
+	for p := range b.spoilt {
+		if rest, ok := strings.CutPrefix(p, path+"."); ok && !strings.Contains(rest, ".") && !slices.Contains(out, rest) {
+			out = append(out, rest)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// resolve makes a path absolute to the directory of the file that names it.
+func (b *builder) resolve(key, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	base := b.opts.Path
+	if at := b.places[key].key; at.line > 0 {
+		base = at.file
+	}
+	return filepath.Join(filepath.Dir(base), path)
+}
+
+func (b *builder) node() string {
+	if b.raw.Node != "" || b.spoilt["node"] {
+		return b.raw.Node
+	}
+	name, err := b.opts.hostname()
+	if err != nil {
+		b.wrong("node", "set node", "read the host name: %v", err)
+	} else if !find(table.keys, "node").pattern.MatchString(name) {
+		b.wrong("node", "set node", "the host name %q cannot be the name of a node", name)
+	}
+	return name
+}
+
+// maxSocket is the longest path that sockaddr_un takes, its NUL left out.
+const maxSocket = 107
+
+func (b *builder) control() Control {
+	if n := len(b.raw.Control.Socket); n > maxSocket {
+		b.wrong("control.socket", "", "the path has %d bytes, a UNIX socket takes %d", n, maxSocket)
+	}
+	return Control(b.raw.Control)
+}
+
+func (b *builder) policies() []core.PolicySpec {
+	var specs []core.PolicySpec
+	for _, name := range slices.Sorted(maps.Keys(b.raw.Policies)) {
+		path := join("policies", name)
+		if _, shipped := b.opts.ShippedPolicies[name]; shipped {
+			b.wrong(path, "give it another name", "%s is the name of a shipped policy", name)
+		}
+		specs = append(specs, b.policy(path, name, b.raw.Policies[name]))
+	}
+	return specs
+}
+
+// complete writes the defaults that are not constants into the tree, for View.
+func (c *Config) complete() {
+	c.tree["node"] = c.Node
+	services := c.tree["services"].(map[string]any)
+	for _, s := range c.Services {
+		backends := services[s.Name].(map[string]any)["backends"].(map[string]any)
+		for _, be := range s.Backends {
+			backends[be.Name].(map[string]any)["port"] = int(be.Addr.Port())
+		}
+	}
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// Options say where the configuration comes from. The zero value is an empty
+// configuration.
+type Options struct {
+	Path  string            // the file; empty: none. conf.d is looked for beside it
+	Env   []string          // NAME=value, as os.Environ gives it
+	Flags map[string]string // values by the path of their key: "log.level"
+
+	// ShippedPolicies are the policies that need no entry in the configuration,
+	// with the names of their parameters. With nil for a policy any parameter
+	// is taken.
+	ShippedPolicies map[string][]string
+
+	KeepView bool                               // keep what Config.View and YAML need; without it they are empty
+	Hostname string                             // default of node; empty: asked of the system
+	ReadFile func(path string) ([]byte, error)  // nil means os.ReadFile
+	ReadDir  func(dir string) ([]string, error) // names of the files in dir; nil means from disk
+}
+
+// A Config is a whole, validated configuration. Nothing in it is left to
+// default. It is never changed once made.
+type Config struct {
+	Path  string   // Options.Path
+	Files []string // every file that was read, in their order
+	Hash  string   // SHA-256 of the effective configuration without its secrets, lower-case hex
+
+	Node     string
+	StateDir string
+	Control  Control
+	Log      Log
+	Bus      Bus
+
+	Services []core.Service            // sorted by name, their backends too
+	Probes   map[string]core.ProbeSpec // by name
+	Policies []core.PolicySpec         // sorted by name
+
+	tree   map[string]any // effective, with secrets; only View reads it
+	places map[string]place
+}
+
+// Control is the control socket.
+type Control struct {
+	Socket string // absolute path
+	Group  string // group that may use it; empty: nobody but the daemon's own
+}
+
+// Log is where to be how talkative.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // auto, text or json
+}
+
+// Bus is the event bus.
+type Bus struct {
+	Listen  string    // address and port for NATS clients; empty: no listener
+	Servers []string  // URLs of an external cluster; no passwords in them
+	Login   BusLogin  // for Servers
+	Users   []BusUser // sorted by name
+	TLS     BusTLS
+}
+
+// A BusLogin is how to join Bus.Servers. All of it is optional.
+type BusLogin struct {
+	User        string
+	Password    core.Secret
+	Credentials string // path of a .creds file
+	CA          string // path of a PEM file
+}
+
+// A BusUser may connect to Bus.Listen.
+type BusUser struct {
+	Name      string
+	Password  core.Secret
+	Publish   []string // subjects; nil: not said, which is not the same as none
+	Subscribe []string // subjects; nil: not said
+}
+
+// BusTLS are paths of PEM files; both empty: no TLS.
+type BusTLS struct{ Cert, Key string }
+
+// Load reads, merges and checks every layer. The error, if any, is an Errors
+// with every problem found, and there is no Config then.
+func Load(o Options) (*Config, error) {
+	l := newLoader(o)
+	l.read()
+	tree := l.k.Raw()
+	if l.spoilt[""] {
+		return nil, l.ps.errors()
+	}
+	l.fill(&table, tree, "")
+	cfg := l.build(tree)
+	if err := l.ps.errors(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// cause is an error of a file without what the place of the problem says already.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// hostname is the default of node.
+func (o Options) hostname() (string, error) {
+	if o.Hostname != "" {
+		return o.Hostname, nil
+	}
+	return os.Hostname()
+}

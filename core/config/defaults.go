@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// fill puts the defaults into the merged tree, and notes what is required and
+// missing and what does not belong to a probe's type.
+func (l *loader) fill(k *key, m map[string]any, path string) {
+	keys := k.keys
+	switch k.kind {
+	case kMap:
+		for name, sub := range m {
+			l.fill(k.elem, sub.(map[string]any), join(path, name))
+		}
+		return
+	case kNumbers:
+		return
+	case kVariant:
+		v := l.variantOf(k, m, path)
+		if v == nil {
+			return
+		}
+		keys = v.keys
+	}
+	for i := range keys {
+		l.fillKey(k, &keys[i], m, path)
+	}
+}
+
+func (l *loader) fillKey(parent, k *key, m map[string]any, path string) {
+	at := join(path, k.name)
+	_, set := m[k.name]
+	if k.required && (!set || k.kind == kMap && len(m[k.name].(map[string]any)) == 0) && !l.spoiltBelow(at) {
+		l.missing(parent, k, path)
+	}
+	if !k.scalar() {
+		if !set {
+			m[k.name] = map[string]any{}
+		}
+		l.fill(k, m[k.name].(map[string]any), at)
+		return
+	}
+	if !set && k.def != "" && !l.spoilt[at] {
+		m[k.name] = k.defaultValue()
+	}
+}
+
+func (l *loader) missing(parent, k *key, path string) {
+	what := path[strings.LastIndex(path, ".")+1:]
+	if k.kind == kMap {
+		l.spoil(l.at(path), join(path, k.name), "name at least one below "+k.name, "%s has no %s", what, k.name)
+		return
+	}
+	hint := k.doc
+	if k.kind == kWord {
+		hint = "one of " + strings.Join(k.enum, ", ")
+	}
+	l.spoil(l.at(path), join(path, k.name), hint, "%s has no %q", what, k.name)
+}
+
+// spoiltBelow reports whether path or anything inside it has a problem.
+func (l *loader) spoiltBelow(path string) bool {
+	if l.spoilt[path] {
+		return true
+	}
+	for p := range l.spoilt {
+		if strings.HasPrefix(p, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// variantOf finds the keys for the type in m; nil, and noted, if there are none.
+func (l *loader) variantOf(k *key, m map[string]any, path string) *variant {
+	typ, _ := m["type"].(string)
+	v := k.variant(typ)
+	if v == nil {
+		if !l.spoilt[join(path, "type")] {
+			l.missing(k, find(k.variants[0].keys, "type"), path)
+		}
+		return nil
+	}
+	for name := range m {
+		if find(v.keys, name) != nil {
+			continue
+		}
+		at := join(path, name)
+		var known []string
+		for i := range k.variants {
+			if find(k.variants[i].keys, name) != nil {
+				known = append(known, k.variants[i].name)
+			}
+		}
+		l.spoil(l.places[at].key, at, "it belongs to "+list(known), "a probe of type %s has no %q", typ, name)
+		delete(m, name)
+	}
+	return v
+}
+
+// list joins words as a sentence does.
+func list(words []string) string {
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+	return strings.Join(words, "")
+}
+
+// at is where path was set, or the nearest of the maps around it.
+func (l *loader) at(path string) pos {
+	for path != "" {
+		if p, ok := l.places[path]; ok {
+			return p.val
+		}
+		path = path[:max(strings.LastIndex(path, "."), 0)]
+	}
+	return pos{file: l.opts.Path}
+}
+
+// defaultValue is the default as check would have returned it.
+func (k *key) defaultValue() any {
+	if k.kind == kList {
+		out := []any{}
+		for _, word := range strings.Split(strings.Trim(k.def, "[]"), ",") {
+			if word = strings.Trim(word, `" `); word != "" {
+				out = append(out, word)
+			}
+		}
+		return out
+	}
+	def := k.def
+	if s, err := strconv.Unquote(def); err == nil {
+		def = s
+	}
+	out, why, _ := scalar(&key{kind: k.kind, enum: k.enum, min: k.min, max: k.max}, value{shape: isLoose, text: def})
+	if why != "" {
+		panic("default of " + k.name + ": " + why) // a bug of the table
+	}
+	return out
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+)
+
+// EnvPrefix begins the name of every variable that sets a key.
+const EnvPrefix = "STEELYARD_"
+
+// A loader reads the layers and merges what is right in them. What is wrong is
+// noted and left out, and its path remembered, so that nothing else is blamed
+// for it.
+type loader struct {
+	opts   Options
+	ps     problems
+	k      *koanf.Koanf
+	files  []string
+	layers int
+	places map[string]place // by path, of the last layer that set it
+	spoilt map[string]bool  // paths with a problem already; "" when a file is lost
+}
+
+// A place is where a key and its value are. Of a map, the value is where the
+// key is: that is where a reader looks for what it lacks.
+type place struct{ key, val pos }
+
+func newLoader(o Options) *loader {
+	if o.ReadFile == nil {
+		o.ReadFile = os.ReadFile
+	}
+	if o.ReadDir == nil {
+		o.ReadDir = listDir
+	}
+	return &loader{
+		opts: o, ps: problems{lines: map[string][]string{}}, k: koanf.New("."),
+		places: map[string]place{}, spoilt: map[string]bool{},
+	}
+}
+
+func listDir(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// read takes every layer in its order.
+func (l *loader) read() {
+	if l.opts.Path != "" {
+		l.readFile(l.opts.Path)
+		for _, f := range l.dropIns() {
+			l.readFile(f)
+		}
+	}
+	l.readEnv()
+	l.readFlags()
+}
+
+// dropIns are the files of conf.d beside the file, in lexical order. No conf.d
+// is no mistake.
+func (l *loader) dropIns() []string {
+	dir := filepath.Join(filepath.Dir(l.opts.Path), "conf.d")
+	names, err := l.opts.ReadDir(dir)
+	if err != nil {
+		if !os.IsNotExist(err) {
+			l.ps.add(pos{layer: l.layers, file: dir}, "", "", "read the directory: %v", cause(err))
+		}
+		return nil
+	}
+	slices.Sort(names)
+	var files []string
+	for _, n := range names {
+		if strings.HasSuffix(n, ".yaml") && !strings.HasPrefix(n, ".") {
+			files = append(files, filepath.Join(dir, n))
+		}
+	}
+	return files
+}
+
+func (l *loader) readFile(file string) {
+	layer := l.layers
+	l.layers++
+	data, err := l.opts.ReadFile(file)
+	if err != nil {
+		l.spoil(pos{layer: layer, file: file}, "", "", "read the file: %v", cause(err))
+		return
+	}
+	l.files = append(l.files, file)
+	v, ok := parseYAML(&l.ps, file, layer, data)
+	if !ok && v.shape != isMap {
+		// Whatever the file would have said is missing; the rest of the layers
+		// would only be blamed for that.
+		l.spoilt[""] = true
+		return
+	}
+	l.merge(v)
+}
+
+// merge checks a layer and puts what is right over the layers before.
+func (l *loader) merge(v value) {
+	clean, ok := l.check(&table, v, "")
+	if !ok {
+		return
+	}
+	if tree := clean.(map[string]any); len(tree) > 0 {
+		// Neither reading a layer nor merging it without strictness can fail.
+		if err := l.k.Load(layer(tree), nil); err != nil {
+			l.ps.add(v.at, "", "", "merge the layer: %v", err)
+		}
+	}
+}
+
+// A layer is a checked tree as a koanf.Provider. Unlike confmap it makes no
+// copy, which at 10,000 services is seconds: nobody else holds the tree.
+type layer map[string]any
+
+// Read implements koanf.Provider.
+func (y layer) Read() (map[string]any, error) { return y, nil }
+
+// ReadBytes implements koanf.Provider; koanf calls it only with a parser.
+func (y layer) ReadBytes() ([]byte, error) { return nil, errors.New("a layer has no bytes") }
+
+// readEnv takes the variables that begin with EnvPrefix. Those without `__` are
+// taken only if they name a key, since the prefix is also that of variables
+// that are none of ours, such as the secret behind a *_env key.
+func (l *loader) readEnv() {
+	layer := l.layers
+	l.layers++
+	names := map[string]string{} // path -> variable
+	provider := env.Provider(".", env.Opt{
+		Prefix:      EnvPrefix,
+		EnvironFunc: func() []string { return slices.Sorted(slices.Values(l.opts.Env)) },
+		TransformFunc: func(name, val string) (string, any) {
+			path, known := envPath(strings.TrimPrefix(name, EnvPrefix))
+			if !known && !strings.Contains(name, "__") {
+				return "", nil
+			}
+			if l.addressable(pos{layer: layer, file: "environment " + name}, path) {
+				names[path] = name
+				return path, val
+			}
+			return "", nil
+		},
+	})
+	tree, err := provider.Read()
+	if err != nil {
+		l.ps.add(pos{layer: layer, file: "environment"}, "", "", "read the environment: %v", err)
+		return
+	}
+	l.merge(loose(tree, "", func(path string) pos {
+		return pos{layer: layer, file: "environment " + names[path]}
+	}))
+}
+
+// envPath turns SERVICES__MY_WEB__ON_EMPTY into services.my-web.on_empty. A `_`
+// in a name can only mean `-`, which shells do not take in a variable.
+func envPath(name string) (path string, known bool) {
+	at := &table
+	parts := strings.Split(strings.ToLower(name), "__")
+	for i, p := range parts {
+		if at != nil && at.kind == kMap {
+			parts[i] = strings.ReplaceAll(p, "_", "-")
+		}
+		if at != nil {
+			at = at.child(parts[i])
+		}
+	}
+	return strings.Join(parts, "."), at != nil
+}
+
+func (l *loader) readFlags() {
+	layer := l.layers
+	l.layers++
+	flat := map[string]any{}
+	for _, path := range slices.Sorted(maps.Keys(l.opts.Flags)) {
+		if l.addressable(pos{layer: layer, file: "flag " + path}, path) {
+			flat[path] = l.opts.Flags[path]
+		}
+	}
+	tree, err := confmap.Provider(flat, ".").Read()
+	if err != nil {
+		l.ps.add(pos{layer: layer, file: "flags"}, "", "", "read the flags: %v", err)
+		return
+	}
+	l.merge(loose(tree, "", func(path string) pos { return pos{layer: layer, file: "flag " + path} }))
+}
+
+// addressable reports whether one word can be the value of the path; if not, it
+// notes why. Only then is the word handed on, so no two of them can collide.
+func (l *loader) addressable(at pos, path string) bool {
+	k := &table
+	parts := strings.Split(path, ".")
+	for i, p := range parts {
+		next := k.child(p)
+		if next == nil || p == "" {
+			above := strings.Join(parts[:i], ".")
+			l.unknown(at, above, p, k)
+			return false
+		}
+		k = next
+	}
+	if !k.scalar() {
+		l.ps.add(at, path, "name one value inside it", "%q is %s, not one value", path, k.kind)
+		return false
+	}
+	return true
+}
+
+// loose turns a tree of words into a value, in the order of the keys.
+func loose(tree map[string]any, path string, at func(path string) pos) value {
+	v := value{shape: isMap}
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		p := join(path, name)
+		sub := value{at: at(p), shape: isLoose}
+		if m, ok := tree[name].(map[string]any); ok {
+			sub = loose(m, p, at)
+		} else {
+			sub.text = fmt.Sprint(tree[name])
+		}
+		v.pairs = append(v.pairs, pair{key: name, at: sub.at, val: sub})
+		v.at = cmp.Or(v.at, sub.at)
+	}
+	return v
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

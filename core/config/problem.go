@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// A Problem is one mistake, at one place.
+type Problem struct {
+	// File, Line and Column say where, counted from 1 and columns in
+	// characters. Line is 0 when the problem is the file itself. A value out of
+	// the environment or a flag has no line: File then names the variable or
+	// the flag.
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	Key    string `json:"key,omitempty"` // the path of the key: services.web.port
+
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to do about it
+
+	// Source is the line, with its secrets hidden, and Width how many of its
+	// characters from Caret on are meant.
+	Source string `json:"source,omitempty"`
+	Caret  int    `json:"-"`
+	Width  int    `json:"-"`
+}
+
+// Error is the problem on one line.
+func (p Problem) Error() string {
+	s := p.place() + ": " + p.Message
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}
+
+func (p Problem) place() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// Errors are all the problems of a configuration, in the order of the layers
+// and lines. Load returns it as its error.
+type Errors []Problem
+
+// Error lists every problem, one a line.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, p := range e {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// The colours of Render, as terminals have them.
+const (
+	bold  = "\x1b[1m"
+	red   = "\x1b[1;31m"
+	green = "\x1b[32m"
+	plain = "\x1b[0m"
+)
+
+// Render writes each problem with its line, a caret under the place, and the
+// hint. Color adds terminal escapes and nothing else.
+func (e Errors) Render(w io.Writer, color bool) {
+	paint := func(c, s string) string {
+		if !color {
+			return s
+		}
+		return c + s + plain
+	}
+	for _, p := range e {
+		fmt.Fprintf(w, "%s %s %s\n", paint(bold, p.place()+":"), paint(red, "error:"), p.Message)
+		if p.Source != "" {
+			// Tabs stay tabs, so that the caret stands right at any width.
+			pad := strings.Map(func(r rune) rune {
+				if r == '\t' {
+					return r
+				}
+				return ' '
+			}, string([]rune(p.Source)[:p.Caret-1]))
+			fmt.Fprintf(w, "%5d | %s\n", p.Line, p.Source)
+			fmt.Fprintf(w, "      | %s%s\n", pad, paint(red, strings.Repeat("^", p.Width)))
+		}
+		if p.Hint != "" {
+			fmt.Fprintf(w, "      = %s\n", paint(green, p.Hint))
+		}
+	}
+	if n := len(e); n > 1 {
+		fmt.Fprintf(w, "%d errors\n", n)
+	}
+}
+
+// A pos is where a key or a value was written.
+type pos struct {
+	layer int    // index into loader.layers
+	file  string // or "environment STEELYARD_X", "flag x.y"
+	line  int    // 0: not out of a file
+	col   int
+	width int // characters, at least 1
+}
+
+// problems gathers what is wrong. It is not safe for concurrent use.
+type problems struct {
+	list  []located
+	lines map[string][]string // of each file
+}
+
+type located struct {
+	Problem
+	layer int
+}
+
+// add notes a problem of the key at path.
+func (ps *problems) add(at pos, path, hint, format string, args ...any) {
+	p := Problem{File: at.file, Line: at.line, Column: at.col, Key: keyName(path), Hint: hint}
+	p.Message = inMessage.ReplaceAllString(fmt.Sprintf(format, args...), "$1: "+hidden)
+	if lines := ps.lines[at.file]; at.line > 0 && at.line <= len(lines) {
+		p.Source, p.Caret, p.Width = display(lines, at.line, at.col, max(at.width, 1))
+	}
+	ps.list = append(ps.list, located{p, at.layer})
+}
+
+// errors returns the problems in the order a reader meets them; nil if there
+// is none.
+func (ps *problems) errors() error {
+	if len(ps.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(ps.list, func(a, b located) int {
+		if a.layer != b.layer {
+			return a.layer - b.layer
+		}
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		if a.Column != b.Column {
+			return a.Column - b.Column
+		}
+		return strings.Compare(a.Message, b.Message)
+	})
+	out := make(Errors, len(ps.list))
+	for i, p := range ps.list {
+		out[i] = p.Problem
+	}
+	return slices.CompactFunc(out, func(a, b Problem) bool { return a == b })
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/conntrack"
+	"github.com/steelyard-lb/steelyard/core/lab"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
+
+const (
+	vipPort     = 80
+	backendPort = 8080
+	politely    = 'c' // the server closes
+	rudely      = 'r' // the server resets
+)
+
+// A bench is a lab with a dnat rule from the VIPs to the first backend, and a
+// TCP and UDP server there.
+type bench struct {
+	*lab.Lab
+	t *testing.T
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{labtest.New(t, lab.Config{Backends: 1, IPv6: true}), t}
+	b.rules()
+	for _, addr := range []netip.Addr{b.Backends[0].Addr4, b.Backends[0].Addr6} {
+		ap := netip.AddrPortFrom(addr, backendPort).String()
+		ln, err := b.Backends[0].Listen("tcp", ap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go serve(ln)
+		pc, err := b.Backends[0].ListenPacket("udp", ap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go echo(pc)
+		t.Cleanup(func() { ln.Close(); pc.Close() })
+	}
+	return b
+}
+
+func (b *bench) rules() {
+	rules := fmt.Sprintf(`table inet test {
+		chain pre {
+			type nat hook prerouting priority dstnat;
+			ip daddr %s meta l4proto { tcp, udp } th dport %d dnat ip to %s:%d
+			ip6 daddr %s meta l4proto { tcp, udp } th dport %d dnat ip6 to [%s]:%d
+		}
+	}`, b.VIP4, vipPort, b.Backends[0].Addr4, backendPort, b.VIP6, vipPort, b.Backends[0].Addr6, backendPort)
+	err := b.Balancer.Do(func() error {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(rules)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// serve reads one byte from each connection, which says how to end it.
+func serve(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			how := make([]byte, 1)
+			if _, err := io.ReadFull(c, how); err == nil && how[0] == rudely {
+				_ = c.(*net.TCPConn).SetLinger(0)
+			}
+		}()
+	}
+}
+
+func echo(pc net.PacketConn) {
+	buf := make([]byte, 64)
+	for {
+		n, from, err := pc.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = pc.WriteTo(buf[:n], from)
+	}
+}
+
+func (b *bench) dial(network string, vip netip.Addr) net.Conn {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
+	defer cancel()
+	c, err := b.Client.DialContext(ctx, network, netip.AddrPortFrom(vip, vipPort).String())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// end has the server end a TCP connection, and waits until it did.
+func (b *bench) end(c net.Conn, how byte) {
+	b.t.Helper()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Write([]byte{how}); err != nil {
+		b.t.Error(err)
+	}
+	_, _ = c.Read(make([]byte, 1))
+	_ = c.Close()
+}
+
+func (b *bench) flow(p core.Protocol, vip, backend netip.Addr) conntrack.Flow {
+	return conntrack.Flow{
+		Protocol: p,
+		VIP:      netip.AddrPortFrom(vip, vipPort),
+		Backend:  netip.AddrPortFrom(backend, backendPort),
+	}
+}
+
+var (
+	tcp4 = core.BackendID{Service: "tcp4", Backend: "b1"}
+	tcp6 = core.BackendID{Service: "tcp6", Backend: "b1"}
+	udp4 = core.BackendID{Service: "udp4", Backend: "b1"}
+	udp6 = core.BackendID{Service: "udp6", Backend: "b1"}
+)
+
+// open opens a reader in the balancer that watches every flow of the bench.
+func (b *bench) open(cfg conntrack.Config) *conntrack.Reader {
+	b.t.Helper()
+	var r *conntrack.Reader
+	err := b.Balancer.Do(func() (err error) {
+		r, err = conntrack.New(cfg)
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	a4, a6 := b.Backends[0].Addr4, b.Backends[0].Addr6
+	r.Watch(map[conntrack.Flow]core.BackendID{
+		b.flow(core.TCP, b.VIP4, a4): tcp4, b.flow(core.TCP, b.VIP6, a6): tcp6,
+		b.flow(core.UDP, b.VIP4, a4): udp4, b.flow(core.UDP, b.VIP6, a6): udp6,
+	})
+	return r
+}
+
+// run runs the reader until the test is over, and waits until it is ready.
+func (b *bench) run(r *conntrack.Reader) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("run: %v", err)
+		}
+	})
+	select {
+	case <-r.Ready():
+	case err := <-ended:
+		ended <- err
+		b.t.Fatalf("run ended: %v", err)
+	case <-time.After(5 * time.Second):
+		b.t.Fatal("the reader did not get ready")
+	}
+}
+
+func (b *bench) follow(cfg conntrack.Config) *conntrack.Reader {
+	b.t.Helper()
+	r := b.open(cfg)
+	b.run(r)
+	return r
+}
+
+// await waits for the counts of one backend.
+func await(t *testing.T, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+		got, known := r.Counts()[id]
+		if known && got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: got %+v (known %t), want %+v; reader %+v", id, got, known, want, r.Stats())
+		}
+	}
+}
+
+func TestConnections(t *testing.T) {
+	b := newBench(t)
+	r := b.follow(conntrack.Config{})
+	for _, tt := range []struct {
+		id  core.BackendID
+		vip netip.Addr
+	}{{tcp4, b.VIP4}, {tcp6, b.VIP6}} {
+		t.Run(tt.id.Service, func(t *testing.T) {
+			first, second := b.dial("tcp", tt.vip), b.dial("tcp", tt.vip)
+			await(t, r, tt.id, core.FlowCount{Open: 2, Opened: 2})
+			b.end(first, politely)
+			await(t, r, tt.id, core.FlowCount{Open: 1, Opened: 2, Closed: 1})
+			b.end(second, rudely)
+			await(t, r, tt.id, core.FlowCount{Opened: 2, Closed: 2})
+		})
+	}
+}
+
+func TestUDP(t *testing.T) {
+	b := newBench(t)
+	for _, v := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
+		if err := b.Balancer.Sysctl("net.netfilter."+v, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := b.follow(conntrack.Config{})
+	for _, tt := range []struct {
+		id  core.BackendID
+		vip netip.Addr
+	}{{udp4, b.VIP4}, {udp6, b.VIP6}} {
+		c := b.dial("udp", tt.vip)
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, tt.id, core.FlowCount{Open: 1, Opened: 1})
+	}
+	// The kernel drops an entry that timed out when it comes by, or when asked to
+	// list it.
+	for _, id := range []core.BackendID{udp4, udp6} {
+		awaitListing(t, b, r, id, core.FlowCount{Opened: 1, Closed: 1})
+	}
+}
+
+// awaitListing is await with a listing in between.
+func awaitListing(t *testing.T, b *bench, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); r.Counts()[id] != want && time.Now().Before(deadline); <-tick.C {
+		if _, err := b.Balancer.Command(t.Context(), "conntrack", "-L"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, r, id, want)
+}
+
+func TestHammer(t *testing.T) {
+	const connections, workers = 2000, 40
+	b := newBench(t)
+	r := b.follow(conntrack.Config{})
+	held := b.dial("tcp", b.VIP4)
+	start := time.Now()
+	b.hammer(connections, workers)
+	t.Logf("%d connections in %v", connections, time.Since(start).Round(time.Millisecond))
+	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: connections + 1, Closed: connections})
+	if s := r.Stats(); s.Overruns != 0 {
+		t.Errorf("events were lost with the default buffer: %+v", s)
+	}
+	b.end(held, rudely)
+	await(t, r, tcp4, core.FlowCount{Opened: connections + 1, Closed: connections + 1})
+}
+
+// hammer opens n connections, which end in turn politely and rudely.
+func (b *bench) hammer(n, workers int) {
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range n / workers {
+				b.end(b.dial("tcp", b.VIP4), []byte{politely, rudely}[(i+w)%2])
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestOverrun(t *testing.T) {
+	const held = 50
+	b := newBench(t)
+	r := b.open(conntrack.Config{Buffer: 1}) // the kernel's least: a few events
+	for range held {
+		b.dial("tcp", b.VIP4) // nobody reads yet, so most of these are lost
+	}
+	b.run(r)
+	b.hammer(400, 40)
+	if s := r.Stats(); s.Overruns == 0 {
+		t.Fatalf("no event was lost: %+v", s)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var got core.FlowCount
+	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if got = r.Counts()[tcp4]; got.Open == held && r.Stats().Resyncs > 1 {
+			break
+		}
+	}
+	if got.Open != held {
+		t.Errorf("after a resync: got %+v, want %d open; %+v", got, held, r.Stats())
+	}
+}
+
+// TestStartsLate is a daemon that was restarted under traffic: the kernel made
+// the entries while nobody listened, and their end comes without an event.
+func TestStartsLate(t *testing.T) {
+	b := newBench(t)
+	first, second := b.dial("tcp", b.VIP4), b.dial("tcp", b.VIP4)
+	r := b.follow(conntrack.Config{Resync: 200 * time.Millisecond})
+	await(t, r, tcp4, core.FlowCount{Open: 2})
+	b.end(first, politely)
+	b.end(second, politely)
+	await(t, r, tcp4, core.FlowCount{Closed: 2})
+}
+
+func TestWatchAnew(t *testing.T) {
+	b := newBench(t)
+	r := b.follow(conntrack.Config{})
+	b.dial("tcp", b.VIP4)
+	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: 1})
+	id := core.BackendID{Service: "renamed", Backend: "b1"}
+	r.Watch(map[conntrack.Flow]core.BackendID{b.flow(core.TCP, b.VIP4, b.Backends[0].Addr4): id})
+	await(t, r, id, core.FlowCount{Open: 1})
+	if counts := r.Counts(); len(counts) != 1 {
+		t.Errorf("counts %+v, want those of %s only", counts, id)
+	}
+}
+
+func TestNotAllowed(t *testing.T) {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread dies without its capabilities
+		none := [2]unix.CapUserData{}
+		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
+		if err == nil {
+			_, err = conntrack.New(conntrack.Config{})
+		}
+		result <- err
+	}()
+	if err := <-result; err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("open: %v, want a hint at CAP_NET_ADMIN", err)
+	}
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"golang.org/x/sys/unix"
+)
+
+// A Config is how an Applier is opened. The zero value is what the daemon uses.
+type Config struct {
+	// Table is the name of the table in the family inet; empty means DefaultTable.
+	Table string
+	// Unowned leaves the table open to changes by others, such as nft, where the
+	// kernel could keep them out.
+	Unowned bool
+	// Log gets what is worth a line but is no error, such as a table that has to
+	// be replaced; nil means that nobody wants to know.
+	Log *slog.Logger
+}
+
+// An Applier makes the kernel carry plans. See the package comment for what it
+// promises and which goroutine may call what.
+type Applier struct {
+	table string
+	flags uint32 // of the table, where we make it
+	log   *slog.Logger
+	w     *socket // the one that may write: a table has one owning socket
+	b     batch   // the transaction being written
+
+	there   bool // a table of that name is in the kernel, ours or not
+	owned   bool
+	replace bool   // it has another layout, or is not as we would have written it
+	gen     uint32 // of the ruleset, as far as only we changed it since
+	// known is what the table carries; nil when that has to be read first.
+	known map[string]*core.ServicePlan
+	// unknown are services of known whose weights may differ from it.
+	unknown map[string]bool
+	// seed has the counts that the table goes on from when it is replaced; nil
+	// if it has another layout.
+	seed *snapshot
+
+	mu sync.Mutex
+	r  *socket // guarded by mu; for Counters
+}
+
+// Open opens the connections to the kernel, in the network namespace of the
+// calling thread. It changes nothing. Open it before the process has many
+// files: a first transaction must not fail for want of one.
+func Open(cfg Config) (*Applier, error) {
+	a := &Applier{table: cmp.Or(cfg.Table, DefaultTable), log: cfg.Log}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if err := checkName(a.table); err != nil {
+		return nil, fmt.Errorf("open nftables: table %q: %w", a.table, err)
+	}
+	var err error
+	if a.w, err = openSocket(); err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	if a.r, err = openSocket(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.w.close())
+	}
+	if !cfg.Unowned {
+		a.flags, err = a.probeOwner()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.Close())
+	}
+	return a, nil
+}
+
+// probeOwner finds out whether the kernel has the flags owner and persist, in a
+// table that is gone again with the same transaction. An owner without persist
+// would take the table along when the process dies, so it is both or none.
+func (a *Applier) probeOwner() (uint32, error) {
+	const flags = nftTableFOwner | nftTableFPersist
+	scratch := fmt.Sprintf("%s-probe-%d", a.table, a.w.port)
+	a.b.reset(a.w.seq)
+	a.b.newTable(scratch, flags)
+	a.b.delTable(scratch)
+	a.b.finish()
+	list, err := a.w.transact(&a.b)
+	if err != nil {
+		return 0, fmt.Errorf("probe table flags: %w", err)
+	}
+	if len(list) == 0 {
+		return flags, nil
+	}
+	if e := list[0].errno; e != unix.EOPNOTSUPP && e != unix.EINVAL {
+		return 0, fmt.Errorf("probe table flags: %w", explain(e, ""))
+	}
+	return 0, nil
+}
+
+// Owned reports whether the kernel keeps everybody else from changing the table.
+func (a *Applier) Owned() bool { return a.owned }
+
+// Close ends the connections. The table stays in force, free for the next
+// Applier to adopt.
+func (a *Applier) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return errors.Join(a.w.close(), a.r.close())
+}
+
+// Flush removes the table, and with it every service, in one transaction. There
+// being no table is no error.
+func (a *Applier) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("flush table %s: %w", a.table, err)
+	}
+	a.known, a.seed = nil, nil
+	a.b.reset(a.w.seq)
+	a.b.delTable(a.table)
+	a.b.finish()
+	list, err := a.w.transact(&a.b)
+	if err == nil && len(list) > 0 && list[0].errno != unix.ENOENT {
+		err = explain(list[0].errno, list[0].text)
+	}
+	if err != nil {
+		return fmt.Errorf("flush table %s: %w", a.table, err)
+	}
+	a.there, a.owned, a.replace = false, false, false
+	return nil
+}
+
+// Adopt reads what an earlier life has left in the kernel, takes the table over
+// if it has no owner, and returns the plan that it carries: the services and
+// their backends by name, with their slots. It returns false if there is no
+// table of this layout; then the next Sync makes it, in place of any other.
+//
+// The table goes on working as it is. If something in it is not as Sync would
+// have written it, the next Sync replaces it whole, in one transaction.
+func (a *Applier) Adopt(ctx context.Context) (core.Plan, bool, error) {
+	a.known = nil
+	if err := a.refresh(ctx); err != nil {
+		return core.Plan{}, false, fmt.Errorf("adopt table %s: %w", a.table, err)
+	}
+	if !a.there || a.replace && a.seed == nil {
+		return core.Plan{}, false, nil
+	}
+	return planOf(a.known), true, nil
+}
+
+// refresh makes known what the table carries, unless it is known already.
+func (a *Applier) refresh(ctx context.Context) error {
+	gen, err := a.w.generation()
+	if err != nil {
+		return err
+	}
+	if a.known != nil && (a.owned || gen == a.gen) {
+		return nil
+	}
+	a.known, a.unknown, a.seed = nil, nil, nil
+	a.there, a.owned, a.replace = false, false, false
+	t, err := a.w.table(a.table)
+	if err != nil {
+		return err
+	}
+	a.there = t.exists
+	if !t.exists || t.comment != layout {
+		if t.exists {
+			a.log.Warn("the table has another layout; the next sync replaces it", "table", a.table, "comment", t.comment)
+		}
+		a.replace, a.known, a.gen = t.exists, map[string]*core.ServicePlan{}, gen
+		return nil
+	}
+	if gen, err = a.own(t, gen); err != nil {
+		return err
+	}
+	l, err := a.load(ctx)
+	if err != nil {
+		return err
+	}
+	if l.wrong == nil && a.flags != 0 && !a.owned {
+		l.wrong = errors.New("made without the flags owner and persist, which cannot be given to it later")
+	}
+	if l.wrong != nil {
+		a.log.Warn("the table is not as it should be; the next sync replaces it", "table", a.table, "because", l.wrong)
+		a.replace, a.seed = true, l
+	}
+	a.known, a.unknown, a.gen = l.services, l.unknown, gen
+	return nil
+}
+
+// own takes an orphan over: a table whose owner died and that persists. It
+// returns the generation after that.
+func (a *Applier) own(t tableState, gen uint32) (uint32, error) {
+	if t.owner == a.w.port {
+		a.owned = true
+		return gen, nil
+	}
+	if t.owner != 0 {
+		return 0, fmt.Errorf("table %s belongs to another process (netlink port %d): %w: is another steelyard running?", a.table, t.owner, unix.EPERM)
+	}
+	if a.flags == 0 || t.flags&nftTableFPersist == 0 {
+		return gen, nil
+	}
+	a.b.reset(a.w.seq)
+	a.b.newTable(a.table, a.flags)
+	a.b.finish()
+	list, err := a.w.transact(&a.b)
+	if err == nil && len(list) > 0 {
+		err = explain(list[0].errno, list[0].text)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("take over table %s: %w", a.table, err)
+	}
+	a.owned = true
+	return a.w.generation()
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	nlmsgHeader = 16 // struct nlmsghdr
+	nfgenmsg    = 4  // struct nfgenmsg: family, version, resource id
+	nlaHeader   = 4  // struct nlattr
+	// maxElements is where a list of elements is cut and goes on in the next
+	// message. The length of a netlink attribute has 16 bits, and wraps silently.
+	maxElements = 48 << 10
+)
+
+// Constants that golang.org/x/sys/unix does not have, by their kernel names.
+const (
+	nftaTableUserdata      = 6
+	nftaTableOwner         = 7
+	nftaSetExpr            = 17
+	nftaSetElemExpressions = 11
+	nftTableFOwner         = 0x2
+	nftTableFPersist       = 0x4
+)
+
+// A batch is the bytes of one transaction. Every message is stamped with the
+// service it works for, so that the kernel's complaint, which carries the
+// message's sequence number, leads back to that service.
+type batch struct {
+	buf     []byte
+	first   uint32   // sequence number of the batch's first message
+	owners  []string // by sequence number, from first
+	owner   string   // of the messages being added; empty for the table itself
+	changed int      // elements added and removed
+	setID   uint32   // of sets made in this transaction; the kernel insists on one
+
+	start int // of the message being written
+}
+
+// reset starts a transaction. It keeps the buffers.
+func (b *batch) reset(seq uint32) {
+	b.buf, b.owners = b.buf[:0], b.owners[:0]
+	b.first, b.owner, b.changed, b.setID = seq, "", 0, 0
+	b.begin(unix.NFNL_MSG_BATCH_BEGIN, 0)
+	b.batchHeader()
+	b.end()
+}
+
+// finish closes the transaction. A batch without it is a trial, not a commit.
+func (b *batch) finish() {
+	b.owner = ""
+	b.begin(unix.NFNL_MSG_BATCH_END, 0)
+	b.batchHeader()
+	b.end()
+}
+
+// batchHeader makes the nfgenmsg of the message just begun that of a batch
+// boundary: no family, and the subsystem as resource id.
+func (b *batch) batchHeader() {
+	gen := b.buf[b.start+nlmsgHeader:]
+	gen[0] = unix.AF_UNSPEC
+	binary.BigEndian.PutUint16(gen[2:], unix.NFNL_SUBSYS_NFTABLES)
+}
+
+// next is the sequence number after the batch's last message.
+func (b *batch) next() uint32 { return b.first + uint32(len(b.owners)) }
+
+// ownerOf finds the service that a message works for; ok is false for a
+// sequence number that is not of this batch.
+func (b *batch) ownerOf(seq uint32) (owner string, ok bool) {
+	i := seq - b.first // wraps to something large where seq is older
+	if uint64(i) >= uint64(len(b.owners)) {
+		return "", false
+	}
+	return b.owners[i], true
+}
+
+// nft begins a message to nf_tables.
+func (b *batch) nft(msg, flags int) { b.begin(unix.NFNL_SUBSYS_NFTABLES<<8|msg, flags) }
+
+func (b *batch) begin(typ, flags int) {
+	b.start = len(b.buf)
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0) // length, set by end
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(typ))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(flags|unix.NLM_F_REQUEST))
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, b.next())
+	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0) // port id: the kernel fills it in
+	b.buf = append(b.buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+	b.owners = append(b.owners, b.owner)
+}
+
+func (b *batch) end() {
+	binary.NativeEndian.PutUint32(b.buf[b.start:], uint32(len(b.buf)-b.start))
+}
+
+func (b *batch) attrHeader(typ, length int) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(nlaHeader+length))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(typ))
+}
+
+func (b *batch) pad() {
+	for len(b.buf)%4 != 0 {
+		b.buf = append(b.buf, 0)
+	}
+}
+
+func (b *batch) bytes(typ int, v []byte) {
+	b.attrHeader(typ, len(v))
+	b.buf = append(b.buf, v...)
+	b.pad()
+}
+
+// str writes a string with the zero byte that nf_tables wants.
+func (b *batch) str(typ int, v string) {
+	b.attrHeader(typ, len(v)+1)
+	b.buf = append(append(b.buf, v...), 0)
+	b.pad()
+}
+
+func (b *batch) u32(typ int, v uint32) {
+	b.attrHeader(typ, 4)
+	b.buf = binary.BigEndian.AppendUint32(b.buf, v)
+}
+
+func (b *batch) u64(typ int, v uint64) {
+	b.attrHeader(typ, 8)
+	b.buf = binary.BigEndian.AppendUint64(b.buf, v)
+}
+
+// nest opens an attribute that holds attributes, for unnest to close.
+func (b *batch) nest(typ int) int {
+	at := len(b.buf)
+	b.attrHeader(typ|unix.NLA_F_NESTED, 0)
+	return at
+}
+
+func (b *batch) unnest(at int) {
+	binary.NativeEndian.PutUint16(b.buf[at:], uint16(len(b.buf)-at))
+}

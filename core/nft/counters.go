@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"golang.org/x/sys/unix"
+)
+
+// Counters reads the kernel's counts of all services and backends. Those of a
+// service are the sum of its present backends and what it refused. Without a
+// table the map is empty. It may be called from any goroutine.
+func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := map[core.CounterKey]core.Counters{}
+	for set := range sharedSets {
+		if set.isServices() {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		part := map[core.BackendID]uint64{}
+		err := a.r.elements(a.table, set.String(), func() { clear(part) }, func(e element) error {
+			if id, err := core.ParseBackendID(e.comment); err == nil {
+				part[id] = e.counter.packets
+			}
+			return nil
+		})
+		if errors.Is(err, unix.ENOENT) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		addConnections(all, part)
+	}
+	err := a.r.counters(a.table, nothing, func(name string, c counter) {
+		if service, ok := strings.CutPrefix(name, refusedPrefix); ok {
+			key := core.CounterKey{Service: service}
+			sum := all[key]
+			sum.Refused = c.packets
+			all[key] = sum
+		}
+	})
+	return all, err
+}
+
+func addConnections(all map[core.CounterKey]core.Counters, part map[core.BackendID]uint64) {
+	for id, n := range part {
+		all[id] = core.Counters{Connections: n}
+		key := core.CounterKey{Service: id.Service}
+		sum := all[key]
+		sum.Connections += n
+		all[key] = sum
+	}
+}

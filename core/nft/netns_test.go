@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"golang.org/x/sys/unix"
+)
+
+// needKernel skips the test where it cannot run, and fails it there in CI: a
+// green run must mean that the kernel agreed.
+func needKernel(t testing.TB) {
+	t.Helper()
+	give := t.Skipf
+	if os.Getenv("CI") != "" {
+		give = t.Fatalf
+	}
+	if os.Geteuid() != 0 {
+		give("needs root for a network namespace")
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		give("needs nft: %v", err)
+	}
+}
+
+// newNetns gives the test a network namespace of its own. The thread is never
+// unlocked, so that it dies with the test and takes the namespace along.
+func newNetns(t testing.TB) {
+	t.Helper()
+	needKernel(t)
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare: %v", err)
+	}
+}
+
+// open opens an Applier in the thread's namespace.
+func open(t testing.TB, cfg Config) *Applier {
+	t.Helper()
+	a, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	return a
+}
+
+// mustSync applies a plan that must be taken whole.
+func mustSync(t testing.TB, a *Applier, plan core.Plan) core.Commit {
+	t.Helper()
+	c, refused, err := a.Sync(context.Background(), plan)
+	if err != nil || len(refused) > 0 {
+		t.Fatalf("sync: %v, refused %v", err, refused)
+	}
+	return c
+}
+
+// nftOutput runs nft in the thread's namespace.
+func nftOutput(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("nft", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func listTable(t testing.TB) string { return nftOutput(t, "list", "table", "inet", DefaultTable) }
+
+// service is a service for the tests: dnat, and reject when empty.
+func service(name, vip string, p core.Protocol, backends ...core.BackendPlan) core.ServicePlan {
+	ap := netip.MustParseAddrPort(vip)
+	return core.ServicePlan{
+		Name: name, VIP: ap.Addr(), Port: ap.Port(), Protocol: p,
+		Forwarding: core.DNAT, OnEmpty: core.Reject, Backends: backends,
+	}
+}
+
+func backend(name, addr string, slots uint32) core.BackendPlan {
+	return core.BackendPlan{Name: name, Addr: netip.MustParseAddrPort(addr), Slots: slots}
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"golang.org/x/sys/unix"
+)
+
+func nothing() {}
+
+// generation is the number of the ruleset in force. Every transaction of
+// anybody adds one.
+func (s *socket) generation() (uint32, error) {
+	var gen uint32
+	b := s.request(unix.NFT_MSG_GETGEN, 0)
+	err := s.answer(b, nothing, func(body []byte) error {
+		gen = be32(find(body, unix.NFTA_GEN_ID))
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read generation: %w", err)
+	}
+	return gen, nil
+}
+
+// A tableState is what the kernel says of a table itself.
+type tableState struct {
+	exists  bool
+	flags   uint32
+	owner   uint32 // port of the socket that owns it; 0 if none does
+	comment string
+}
+
+func (s *socket) table(name string) (tableState, error) {
+	var t tableState
+	b := s.request(unix.NFT_MSG_GETTABLE, 0)
+	b.str(unix.NFTA_TABLE_NAME, name)
+	err := s.answer(b, nothing, func(body []byte) error {
+		t.exists = true
+		a := attrs{rest: body}
+		for a.next() {
+			switch a.typ {
+			case unix.NFTA_TABLE_FLAGS:
+				t.flags = be32(a.val)
+			case nftaTableOwner:
+				t.owner = be32(a.val)
+			case nftaTableUserdata:
+				t.comment = commentOf(a.val)
+			}
+		}
+		return a.err
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return tableState{}, nil
+	}
+	if err != nil {
+		return tableState{}, fmt.Errorf("read table %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// elements dumps a set. restart is called before each try.
+func (s *socket) elements(table, set string, restart func(), each func(element) error) error {
+	b := s.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP)
+	b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	b.str(unix.NFTA_SET_ELEM_LIST_SET, set)
+	err := s.answer(b, restart, func(body []byte) error { return parseElements(body, each) })
+	if err != nil {
+		return fmt.Errorf("read set %s: %w", set, err)
+	}
+	return nil
+}
+
+// weights reads a weights map into r.
+func (s *socket) weights(table string, service *core.ServicePlan, r *intervalReader) ([]interval, error) {
+	r.v6 = service.VIP.Is6()
+	if err := s.elements(table, weightsName(service.Name), r.reset, r.add); err != nil {
+		return nil, err
+	}
+	return r.intervals()
+}
+
+// counters calls each for the named counters of the table.
+func (s *socket) counters(table string, restart func(), each func(name string, c counter)) error {
+	b := s.request(unix.NFT_MSG_GETOBJ, unix.NLM_F_DUMP)
+	b.str(unix.NFTA_OBJ_TABLE, table)
+	b.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	err := s.answer(b, restart, func(body []byte) error {
+		// Older kernels ignore the filter.
+		if text(find(body, unix.NFTA_OBJ_TABLE)) == table && be32(find(body, unix.NFTA_OBJ_TYPE)) == unix.NFT_OBJECT_COUNTER {
+			each(text(find(body, unix.NFTA_OBJ_NAME)), parseCounter(find(body, unix.NFTA_OBJ_DATA)))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read counters: %w", err)
+	}
+	return nil
+}
+
+// names dumps the names of the table's chains, sets or rules' chains: the
+// attributes have the same places in each of the three.
+func (s *socket) names(msg int, table string) (map[string]int, error) {
+	const tableAttr, nameAttr = unix.NFTA_CHAIN_TABLE, 2 // NFTA_SET_NAME, NFTA_RULE_CHAIN
+	count := map[string]int{}
+	b := s.request(msg, unix.NLM_F_DUMP)
+	if msg != unix.NFT_MSG_GETCHAIN { // whose dump knows no filter
+		b.str(tableAttr, table)
+	}
+	err := s.answer(b, func() { clear(count) }, func(body []byte) error {
+		name := nameAttr
+		if msg == unix.NFT_MSG_GETCHAIN {
+			name = unix.NFTA_CHAIN_NAME
+		}
+		if text(find(body, tableAttr)) == table {
+			count[text(find(body, name))]++
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", table, err)
+	}
+	return count, nil
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// A transaction is one datagram, and must fit the send buffer whole. The
+	// kernel takes the memory only when it is needed.
+	sendBuffer = 64 << 20
+	// The answers to a transaction all wait in the receive buffer at once.
+	receiveBuffer = 32 << 20
+	// readSize is the size of a read. The kernel fills 32 KiB of it at most, but
+	// makes its portions of a dump that large only for a reader who has room.
+	readSize = 64 << 10
+	// dumpTries is how often a dump is begun again because the ruleset changed
+	// under it.
+	dumpTries = 20
+)
+
+// A socket is one lasting netlink connection to nf_tables. It is not safe for
+// concurrent use. The file descriptor is read and written directly: a
+// transaction's answers have to be told apart by sequence number, which the
+// connection's own Receive stops at the first error of.
+type socket struct {
+	conn *netlink.Conn
+	raw  syscall.RawConn
+	port uint32 // by which the kernel knows the owner of a table
+	seq  uint32 // of the next message
+	in   []byte
+	req  batch // for requests that are no transaction
+}
+
+// openSocket opens a socket in the network namespace of the calling thread.
+func openSocket() (*socket, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	s := &socket{conn: conn, port: conn.PID(), seq: 1, in: make([]byte, readSize)}
+	if s.raw, err = conn.SyscallConn(); err == nil {
+		err = s.configure()
+	}
+	if err != nil {
+		_ = conn.Close() // it was never used
+		return nil, fmt.Errorf("configure netlink socket: %w", err)
+	}
+	return s, nil
+}
+
+func (s *socket) configure() error {
+	// Both try the FORCE variant first, which is not bound by net.core.*mem_max
+	// but wants CAP_NET_ADMIN outside of user namespaces.
+	if err := s.conn.SetWriteBuffer(sendBuffer); err != nil {
+		return err
+	}
+	if err := s.conn.SetReadBuffer(receiveBuffer); err != nil {
+		return err
+	}
+	// CapAcknowledge keeps the kernel from sending each failed message back.
+	if err := s.conn.SetOption(netlink.CapAcknowledge, true); err != nil {
+		return err
+	}
+	return s.conn.SetOption(netlink.ExtendedAcknowledge, true)
+}
+
+func (s *socket) close() error { return s.conn.Close() }
+
+// A msgError is the kernel's complaint about one message.
+type msgError struct {
+	seq   uint32
+	errno unix.Errno
+	text  string // the kernel's own words, where it has some
+}
+
+// transact sends a finished batch and collects the complaints. None means that
+// it was committed. An error means that nobody knows.
+func (s *socket) transact(b *batch) ([]msgError, error) {
+	s.seq = b.next()
+	if err := s.send(b.buf); err != nil {
+		return nil, err
+	}
+	var list []msgError
+	for {
+		// The kernel works on a batch within the send: all answers are here.
+		in, err := s.receive(false)
+		if errors.Is(err, unix.EAGAIN) {
+			return list, nil
+		}
+		if err != nil {
+			return list, err
+		}
+		m := messages{rest: in}
+		for m.next() {
+			if m.typ != unix.NLMSG_ERROR {
+				continue
+			}
+			if e := parseError(m.body); e != 0 {
+				list = append(list, msgError{m.seq, e, errorText(m.body, m.flags)})
+			}
+		}
+	}
+}
+
+// request begins a request that is no transaction; the caller adds attributes
+// to it and hands it to answer.
+func (s *socket) request(msg, flags int) *batch {
+	b := &s.req
+	b.buf, b.owners, b.first = b.buf[:0], b.owners[:0], s.seq
+	b.nft(msg, flags)
+	return b
+}
+
+// answer sends the request and calls each for the body of every message that
+// answers it. A dump that the ruleset changed under is begun again, after a
+// call of restart.
+func (s *socket) answer(b *batch, restart func(), each func(body []byte) error) error {
+	b.end()
+	s.seq = b.next()
+	dump := binary.NativeEndian.Uint16(b.buf[6:])&unix.NLM_F_DUMP == unix.NLM_F_DUMP
+	for range dumpTries {
+		restart()
+		binary.NativeEndian.PutUint32(b.buf[8:], s.seq)
+		s.seq++
+		if err := s.send(b.buf); err != nil {
+			return err
+		}
+		interrupted, err := s.collect(s.seq-1, dump, each)
+		if err == nil && !interrupted {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return fmt.Errorf("dump: the ruleset changed under each of %d tries", dumpTries)
+}
+
+// collect reads the answer to the request of that sequence number to its end.
+func (s *socket) collect(seq uint32, dump bool, each func(body []byte) error) (interrupted bool, err error) {
+	for {
+		in, rerr := s.receive(true)
+		if rerr != nil {
+			return interrupted, rerr
+		}
+		m := messages{rest: in}
+		for m.next() {
+			if m.seq != seq {
+				continue // the rest of an answer that was given up
+			}
+			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+			if m.typ == unix.NLMSG_ERROR || m.typ == unix.NLMSG_DONE {
+				if e := parseError(m.body); e != 0 {
+					return interrupted, e
+				}
+				return interrupted, err
+			}
+			if err == nil && len(m.body) >= nfgenmsg {
+				err = each(m.body[nfgenmsg:])
+			}
+			if !dump {
+				return false, err
+			}
+		}
+	}
+}
+
+func (s *socket) send(b []byte) error {
+	var err error
+	werr := s.raw.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err := errors.Join(werr, err); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	return nil
+}
+
+// receive reads one datagram. Without wait it returns EAGAIN if there is none.
+// The bytes are valid until the next call.
+func (s *socket) receive(wait bool) ([]byte, error) {
+	var n int
+	var err error
+	rerr := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, err = unix.Recvfrom(int(fd), s.in, 0)
+			if !errors.Is(err, unix.EINTR) {
+				return !wait || !errors.Is(err, unix.EAGAIN)
+			}
+		}
+	})
+	if err := errors.Join(rerr, err); err != nil {
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	return s.in[:n], nil
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/plugins"
+)
+
+func TestShippedPolicies(t *testing.T) {
+	h := newHost(t)
+	var names []string
+	for _, v := range h.Views() {
+		names = append(names, v.Name)
+		if !strings.HasPrefix(v.Version, v.Name+"@") || len(v.Version) != len(v.Name)+13 {
+			t.Errorf("version of %s is %q, want name@12 hex digits", v.Name, v.Version)
+		}
+	}
+	want := []string{"least-conn", "least-cpu", "least-response", "rr", "weighted"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+	r := h.Schedule(t.Context(), []core.Call{call("weighted", "web", 4), call("rr", "web", 4)})
+	for i, want := range [][]float64{{1, 2, 3, 4}, {1, 1, 1, 1}} {
+		if r[i].Err != nil {
+			t.Fatal(r[i].Err)
+		}
+		if diff := cmp.Diff(shares(want), shares(r[i].Weights)); diff != "" {
+			t.Errorf("shares (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func shares(w []float64) []string {
+	sum := 0.0
+	for _, v := range w {
+		sum += v
+	}
+	out := make([]string, len(w))
+	for i, v := range w {
+		out[i] = fmt.Sprintf("%.6f", v/sum)
+	}
+	return out
+}
+
+// TestHostileGuests puts a bad policy between two good ones: the others answer,
+// the offender's result names the cause, the fault is counted.
+func TestHostileGuests(t *testing.T) {
+	tests := []struct {
+		guest, cause string
+		quarantined  bool
+	}{
+		{"loop", "endless loop", true},
+		{"trap", "unreachable", false},
+		{"bomb", "memory", false},
+		{"short", "no weight for backend b3", false},
+		{"zero", "every weight is 0", false},
+		{"nan", "not a number", false},
+		{"recurse", "CPU time", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.guest, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, tt.guest, "count")
+			calls := []core.Call{call("count", "a", 3), call("rr", "b", 3), call(tt.guest, "c", 3),
+				call("count", "d", 3), call(tt.guest, "e", 3), call("weighted", "f", 3)}
+			for round := range 2 {
+				r := h.Schedule(t.Context(), calls)
+				for i, c := range calls {
+					bad := c.Policy == tt.guest
+					if (r[i].Err != nil) != bad || (len(r[i].Weights) != 3) != bad {
+						t.Errorf("round %d: %s on %s: weights %v, error %v", round, c.Policy, c.Snapshot.Service, r[i].Weights, r[i].Err)
+					}
+					if bad && !strings.Contains(r[i].Err.Error(), tt.cause) {
+						t.Errorf("round %d: error %q does not name the cause %q", round, r[i].Err, tt.cause)
+					}
+				}
+			}
+			v := view(t, h, tt.guest)
+			if v.Faults < 2 || !strings.Contains(v.LastFault, tt.cause) {
+				t.Errorf("view %+v: want 2 faults or more and the last one for %q", v, tt.cause)
+			}
+			if got := v.QuarantineSecond > 0; got != tt.quarantined {
+				t.Errorf("quarantined %t (%v s), want %t", got, v.QuarantineSecond, tt.quarantined)
+			}
+			if v := view(t, h, "count"); v.Faults != 0 || v.Calls != 4 {
+				t.Errorf("the neighbour: %+v, want 4 calls and no fault", v)
+			}
+		})
+	}
+}
+
+// TestLoopDoesNotDelayShipped calls a shipped policy again and again while a
+// user's policy loops.
+func TestLoopDoesNotDelayShipped(t *testing.T) {
+	h := newHost(t, "loop")
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		defer close(done)
+		if r := h.Schedule(t.Context(), []core.Call{call("loop", "bad", 3)}); r[0].Err == nil {
+			t.Error("a loop gave an answer")
+		}
+	})
+	served := 0
+	for looping := true; looping; served++ {
+		if r := h.Schedule(t.Context(), []core.Call{call("rr", "good", 3)}); r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+		select {
+		case <-done:
+			looping = false
+		default:
+		}
+	}
+	wg.Wait()
+	if served < 50 {
+		t.Errorf("%d calls of rr while the other policy looped for 50 ms: it waited", served)
+	}
+}
+
+// TestStateFollowsTheBackend checks that state is kept per backend id, starts
+// at zero and is given back after the worker's death.
+func TestStateFollowsTheBackend(t *testing.T) {
+	h := newHost(t, "count", "loop")
+	ask := func(names ...string) []string {
+		s := snapshot("web", 0)
+		for _, n := range names {
+			s.Backends = append(s.Backends, core.BackendInput{ID: core.BackendID{Service: "web", Backend: n}.Hash(), Name: n, Health: core.Up, Weight: 1})
+		}
+		s.Params = map[string]float64{"step": 2}
+		r := h.Schedule(t.Context(), []core.Call{{Policy: "count", Snapshot: s}, call("loop", "bad", 2)})
+		if r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+		var got []string
+		for i, n := range names {
+			got = append(got, fmt.Sprint(n, r[0].Weights[i]/1e6))
+		}
+		return got
+	}
+	for i, want := range []string{"[a1 b1]", "[b3 a3]", "[c1 a5]", "[b1 c3 a7]"} {
+		names := [][]string{{"a", "b"}, {"b", "a"}, {"c", "a"}, {"b", "c", "a"}}[i]
+		if got := fmt.Sprint(ask(names...)); got != want {
+			t.Errorf("call %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestTrapKeepsNoState: a policy that wrote its state and then trapped has
+// written nothing.
+func TestTrapKeepsNoState(t *testing.T) {
+	h := newHost(t, "trap")
+	for range 3 {
+		r := h.Schedule(t.Context(), []core.Call{call("trap", "web", 2)})
+		if r[0].Err == nil || r[0].Weights != nil {
+			t.Fatalf("got %+v, want an error and no weights", r[0])
+		}
+	}
+	if v := view(t, h, "trap"); v.Faults != 3 || v.QuarantineSecond != 0 {
+		t.Errorf("%+v: want 3 faults and no quarantine", v)
+	}
+}
+
+func TestGoFaults(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gofaults.wasm")
+	buildGo(t, "testdata/gofaults", file)
+	tests := map[string]string{
+		"nan":        "weight of backend 0 is NaN",
+		"negative":   "weight of backend 0 is -1",
+		"panics":     "index out of range",
+		"refuses":    "not today",
+		"undeclared": "parameter nope is not declared",
+	}
+	var specs []core.PolicySpec
+	for name := range tests {
+		specs = append(specs, core.PolicySpec{Name: name, Path: file})
+	}
+	h := newHost(t)
+	if err := h.Load(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	for name, cause := range tests {
+		r := h.Schedule(t.Context(), []core.Call{call(name, "web", 2), call("rr", "web", 2)})
+		if r[0].Err == nil || !strings.Contains(r[0].Err.Error(), cause) {
+			t.Errorf("%s: error %v, want %q", name, r[0].Err, cause)
+		}
+		if r[1].Err != nil {
+			t.Errorf("beside %s: %v", name, r[1].Err)
+		}
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "garbage.wasm")
+	broken := filepath.Join(dir, "broken.wasm")
+	for file, text := range map[string]string{garbage: "hello", broken: "\x00asm\x01\x00\x00\x00garbage"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name string
+		spec core.PolicySpec
+		want []string
+	}{
+		{"no file", core.PolicySpec{Name: "x", Path: filepath.Join(dir, "none.wasm")}, []string{"load policy x", "none.wasm", "build it"}},
+		{"not wasm", core.PolicySpec{Name: "x", Path: garbage}, []string{garbage, "not a WASM module"}},
+		{"broken", core.PolicySpec{Name: "x", Path: broken}, []string{broken, "compile"}},
+		{"wrong sum", core.PolicySpec{Name: "x", Path: "testdata/count.wasm", SHA256: strings.Repeat("0", 64)}, []string{"sha256", "configuration"}},
+		{"no memory", core.PolicySpec{Name: "x", Path: "testdata/memless.wasm"}, []string{"imports a memory", "exports no memory"}},
+		{"import", core.PolicySpec{Name: "x", Path: "testdata/escape.wasm"}, []string{"imports env.open"}},
+		{"shipped name", core.PolicySpec{Name: "rr", Path: "testdata/count.wasm"}, []string{"load policy rr", "ships"}},
+	}
+	h := newHost(t, "count")
+	good := core.PolicySpec{Name: "other", Path: "testdata/trap.wasm"}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := h.Load(t.Context(), []core.PolicySpec{good, tt.spec})
+			if err == nil {
+				t.Fatal("loaded")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not say %q", err, w)
+				}
+			}
+			// What was loaded before is still there, and nothing else.
+			r := h.Schedule(t.Context(), []core.Call{call("count", "web", 2), call("rr", "web", 2), call("other", "web", 2)})
+			if r[0].Err != nil || r[1].Err != nil || r[2].Err == nil {
+				t.Errorf("after the refusal: %v, %v, %v", r[0].Err, r[1].Err, r[2].Err)
+			}
+		})
+	}
+}
+
+func TestScheduleRefuses(t *testing.T) {
+	h := newHost(t, "count")
+	unknown, wrong, out := call("nope", "a", 1), call("count", "b", 1), call("count", "c", 1)
+	wrong.Snapshot.Params = map[string]float64{"stepp": 1}
+	out.Snapshot.Params = map[string]float64{"step": 10}
+	r := h.Schedule(t.Context(), []core.Call{unknown, wrong, out, call("count", "d", 1)})
+	for i, want := range []string{"no such policy", "no parameter stepp: it has step", "want 0 to 9"} {
+		if r[i].Err == nil || !strings.Contains(r[i].Err.Error(), want) {
+			t.Errorf("call %d: %v, want %q", i, r[i].Err, want)
+		}
+	}
+	if r[3].Err != nil {
+		t.Error(r[3].Err)
+	}
+	if err := h.CheckParams("count", wrong.Snapshot.Params); err == nil {
+		t.Error("CheckParams took an unknown parameter")
+	}
+}
+
+// TestWorkerKilled kills the workers from outside between calls: nobody is
+// blamed and the next call succeeds.
+func TestWorkerKilled(t *testing.T) {
+	h := newHost(t, "count")
+	for range 3 {
+		for _, pid := range plugins.WorkerPIDs(h) {
+			p, err := os.FindProcess(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deadline := time.Now().Add(20 * time.Second)
+		for _, c := range []core.Call{call("count", "a", 2), call("rr", "b", 2)} {
+			for h.Schedule(t.Context(), []core.Call{c})[0].Err != nil {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s does not come back", c.Policy)
+				}
+			}
+		}
+	}
+	for _, v := range h.Views() {
+		if v.Faults != 0 {
+			t.Errorf("%s is blamed: %+v", v.Name, v)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/plugins"
+)
+
+// TestMain is the worker when the host under test starts this binary again.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		os.Exit(plugins.WorkerMain())
+	}
+	os.Exit(m.Run())
+}
+
+// newHost runs a host with the shipped policies and the guests of testdata that
+// are named, and ends it with the test.
+func newHost(t testing.TB, guests ...string) *plugins.Host {
+	t.Helper()
+	h := plugins.NewHost(plugins.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	runHost(t, h)
+	var specs []core.PolicySpec
+	for _, g := range guests {
+		specs = append(specs, core.PolicySpec{Name: g, Path: filepath.Join("testdata", g+".wasm")})
+	}
+	if err := h.Load(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func runHost(t testing.TB, h *plugins.Host) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = h.Run(ctx) }) // it has no error to tell
+	t.Cleanup(func() { cancel(); wg.Wait() })
+}
+
+// snapshot is a service with n backends that are up, of weight 1 to n.
+func snapshot(service string, n int) core.Snapshot {
+	s := core.Snapshot{Service: service, ID: core.BackendID{Service: service}.Hash(), Seq: 1,
+		Now: time.Unix(1_700_000_000, 0), Since: time.Second}
+	for i := range n {
+		name := fmt.Sprintf("b%d", i+1)
+		s.Backends = append(s.Backends, core.BackendInput{
+			ID: core.BackendID{Service: service, Backend: name}.Hash(), Name: name,
+			Weight: uint32(i + 1), Health: core.Up, Share: 1 / float64(n),
+		})
+	}
+	return s
+}
+
+func call(policy, service string, n int) core.Call {
+	return core.Call{Policy: policy, Snapshot: snapshot(service, n)}
+}
+
+func view(t *testing.T, h *plugins.Host, name string) core.PolicyView {
+	t.Helper()
+	for _, v := range h.Views() {
+		if v.Name == name {
+			return v
+		}
+	}
+	t.Fatalf("no policy %s in %+v", name, h.Views())
+	return core.PolicyView{}
+}
+
+// buildGo builds a Go policy for WASM.
+func buildGo(t testing.TB, dir, out string) {
+	t.Helper()
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", dir, err, b)
+	}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+)
+
+// nobody is the user and group that a worker of root becomes.
+const nobody = 65534
+
+// dataLimit is the last wall for memory, far above the cap that the parent
+// watches: behind it the runtime ends the process.
+const dataLimit = 2 << 30
+
+// confine takes from this process all that it does not need, on every thread,
+// and says what it did. A step that the kernel does not know is left out; a
+// step that should work and does not is an error, because a worker that is
+// less confined than it says is worse than none.
+func confine() (string, error) {
+	var did []string
+	for _, l := range []struct {
+		name  string
+		which int
+		max   uint64
+	}{{"core", unix.RLIMIT_CORE, 0}, {"nofile", unix.RLIMIT_NOFILE, 64}, {"data", unix.RLIMIT_DATA, dataLimit}} {
+		if err := syscall.Setrlimit(l.which, &syscall.Rlimit{Cur: l.max, Max: l.max}); err != nil {
+			return "", fmt.Errorf("limit %s: %w", l.name, err)
+		}
+	}
+	did = append(did, "rlimits")
+	if os.Geteuid() == 0 {
+		if err := becomeNobody(); err != nil {
+			return "", err
+		}
+		did = append(did, "nobody")
+	}
+	if err := dropCapabilities(); err != nil {
+		return "", err
+	}
+	did = append(did, "no capabilities")
+	if _, _, e := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
+		return "", fmt.Errorf("set no_new_privs: %w", e)
+	}
+	did = append(did, "no_new_privs")
+	// Best effort: every version of the kernel knows some of it, old ones none.
+	if err := landlock.V8.BestEffort().Restrict(); err != nil {
+		return "", fmt.Errorf("landlock: %w", err)
+	}
+	if _, err := os.Open("/"); err != nil {
+		did = append(did, "landlock")
+	}
+	return strings.Join(did, ", "), nil
+}
+
+func becomeNobody() error {
+	if err := syscall.Setgroups([]int{}); err != nil {
+		return fmt.Errorf("drop groups: %w", err)
+	}
+	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
+		return fmt.Errorf("set group %d: %w", nobody, err)
+	}
+	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
+		return fmt.Errorf("set user %d: %w", nobody, err)
+	}
+	return nil
+}
+
+// dropCapabilities matters for a daemon that is not root but has ambient
+// capabilities, as systemd gives them: its children inherit those.
+func dropCapabilities() error {
+	if _, _, e := psx.Syscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0); e != 0 {
+		return fmt.Errorf("clear ambient capabilities: %w", e)
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if _, _, e := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0); e != 0 {
+		return fmt.Errorf("drop capabilities: %w", e)
+	}
+	return nil
+}

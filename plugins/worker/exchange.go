@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tick is how often a worker at work is looked at. An ordinary exchange is over
+// before the first.
+const tick = 5 * time.Millisecond
+
+// exchange sends a request and returns the body of the answer. Every error is
+// a *Death.
+func (p *Process) exchange(request []byte, want byte, limits Limits) ([]byte, error) {
+	if err := p.conn.SetWriteDeadline(time.Now().Add(limits.Wall)); err != nil {
+		return nil, p.death(err)
+	}
+	if _, err := p.conn.Write(request); err != nil {
+		return nil, p.death(err)
+	}
+	kind, body, err := p.receive(limits)
+	if err != nil {
+		return nil, p.death(err)
+	}
+	if kind != want {
+		return nil, p.death(fmt.Errorf("%w: type %d, want %d", errFrame, kind, want))
+	}
+	return body, nil
+}
+
+// receive reads one frame, and looks after the worker while it waits.
+func (p *Process) receive(limits Limits) (kind byte, body []byte, err error) {
+	w := watch{p: p, limits: limits, call: -2}
+	have, want := 0, 4
+	if cap(p.in) < 4096 {
+		p.in = make([]byte, 64<<10)
+	}
+	p.in = p.in[:cap(p.in)]
+	for have < want {
+		now := time.Now()
+		if err := p.conn.SetReadDeadline(now.Add(tick)); err != nil {
+			return 0, nil, err
+		}
+		n, err := p.conn.Read(p.in[have:])
+		had := have
+		have += n
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := w.check(time.Now()); err != nil {
+				return 0, nil, err
+			}
+		case err != nil:
+			return 0, nil, err
+		}
+		if had < 4 && have >= 4 {
+			size, err := frameLength(p.in)
+			if err != nil {
+				return 0, nil, err
+			}
+			want += size
+			if want > len(p.in) {
+				p.in = append(make([]byte, 0, want), p.in[:have]...)[:want]
+			}
+		}
+	}
+	if have > want {
+		return 0, nil, fmt.Errorf("%w: %d bytes nobody asked for", errFrame, have-want)
+	}
+	return p.in[4], p.in[5:want], nil
+}
+
+// errLimit is what a worker was killed for.
+type errLimit string
+
+func (e errLimit) Error() string { return string(e) }
+
+// watch compares a call with its limits. Time counts from the first look at a
+// call, so that a call has up to one tick more.
+type watch struct {
+	p      *Process
+	limits Limits
+	call   int
+	cpu    time.Duration
+	since  time.Time
+}
+
+func (w *watch) check(now time.Time) error {
+	cpu, err := cpuTime(w.p.PID())
+	if err != nil {
+		return nil // the process is gone; the read tells
+	}
+	if call := w.p.progress.get(); call != w.call {
+		w.call, w.cpu, w.since = call, cpu, now
+	}
+	switch {
+	case cpu-w.cpu > w.limits.CPU:
+		return errLimit(fmt.Sprintf("used more than %v of CPU time without an answer: an endless loop?", w.limits.CPU))
+	case now.Sub(w.since) > w.limits.Wall:
+		return errLimit(fmt.Sprintf("no answer within %v", w.limits.Wall))
+	}
+	if rss := residentBytes(w.p.PID()); rss > w.limits.RSS {
+		return errLimit(fmt.Sprintf("used %d MiB of memory, more than %d", rss>>20, w.limits.RSS>>20))
+	}
+	return nil
+}
+
+// death ends the process and says why it ended.
+func (p *Process) death(err error) *Death {
+	call := p.progress.get()
+	gone := !p.Alive()
+	_ = p.cmd.Process.Kill() // it may be gone already
+	<-p.exited
+	if gone || call < 0 {
+		call = p.progress.get() // it cannot change any more
+	}
+	var limit errLimit
+	if errors.As(err, &limit) {
+		return &Death{call, "the worker was killed: " + limit.Error()}
+	}
+	cause := fmt.Sprintf("the worker died: %v", p.cmd.ProcessState)
+	if line := p.stderr.firstLine(); line != "" {
+		cause += ": " + line
+	} else {
+		cause += fmt.Sprintf(" (%v)", err)
+	}
+	return &Death{call, cause}
+}
+
+// cpuTime is the CPU time of all threads of a process. The clock id is the
+// kernel's encoding of "the scheduler's clock of that process"
+// (clock_getcpuclockid(3)); it has nanoseconds where /proc/PID/stat has ticks.
+func cpuTime(pid int) (time.Duration, error) {
+	const cpuClockSched = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|cpuClockSched), &ts); err != nil {
+		return 0, err
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// residentBytes is the resident memory of a process; 0 if it is gone.
+func residentBytes(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A Target is one probe of one backend.
+type Target struct {
+	ID   core.BackendID
+	Addr netip.AddrPort // the backend's; Spec.Port replaces its port unless 0
+	Spec core.ProbeSpec
+}
+
+// same reports whether a running probe of t may go on as one of u.
+func (t Target) same(u Target) bool {
+	return t.ID == u.ID && t.Addr == u.Addr && reflect.DeepEqual(t.Spec, u.Spec)
+}
+
+// addr is where the probe goes.
+func (t Target) addr() netip.AddrPort {
+	if t.Spec.Port != 0 {
+		return netip.AddrPortFrom(t.Addr.Addr(), t.Spec.Port)
+	}
+	return t.Addr
+}
+
+// A prober asks one target, run by run. Runs do not overlap, so it may keep
+// state between them. A prober that holds something open is an io.Closer.
+type prober interface {
+	probe(ctx context.Context) result
+}
+
+// A result is what one run learned; the runner makes a Sample of it.
+type result struct {
+	ok      bool
+	code    core.Code
+	detail  string
+	metrics []core.Metric
+}
+
+// bad is the result of a run that failed. It has no metrics on purpose.
+func bad(code core.Code, format string, args ...any) result {
+	return result{code: code, detail: fmt.Sprintf(format, args...)}
+}
+
+func seconds(name string, d time.Duration) core.Metric {
+	return core.Metric{Name: name, Value: d.Seconds(), Unit: "seconds"}
+}
+
+// newProber makes the prober of a target. An impossible spec gives a prober
+// whose runs all say why, so that the operator reads it where he looks.
+func newProber(t Target) prober {
+	switch t.Spec.Type {
+	case core.ProbeTCP:
+		return tcpProbe{addr: t.addr()}
+	case core.ProbeHTTP:
+		return newHTTP(t.addr(), t.Spec.HTTP)
+	case core.ProbePing:
+		return newPing(t.Addr.Addr(), t.Spec.Ping)
+	case core.ProbeSNMPCPU:
+		return newSNMPCPU(t)
+	case core.ProbeResponseTime:
+		return newResponseTime(t)
+	}
+	return impossible(fmt.Sprintf("probe type %q is not known to this version", t.Spec.Type))
+}
+
+// impossible is the prober of a spec that cannot be run; its text says why.
+type impossible string
+
+func (p impossible) probe(context.Context) result { return bad(core.Internal, "%s", string(p)) }
+
+// maxDetail is the limit of core.Sample.Detail in bytes.
+const maxDetail = 256
+
+// oneLine makes s fit for Sample.Detail: one line of printable text, cut at a
+// character's edge. Texts from the other side end up here, so control
+// characters must not reach a terminal.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) <= maxDetail {
+		return s
+	}
+	cut := maxDetail - len("…")
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}
+
+// short prints a duration for people: three digits are enough.
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// need skips a test that cannot run here, on a laptop; in CI it fails instead,
+// so that a missing program never looks like success.
+func need(t *testing.T, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("this test needs " + what)
+	}
+	t.Skip("needs " + what)
+}
+
+// ask runs a target's probe once, as the runner would.
+func ask(t *testing.T, target Target) core.Sample {
+	t.Helper()
+	p := newProber(target)
+	defer closeProber(t, p)
+	return askWith(t, target, p)
+}
+
+func closeProber(t *testing.T, p prober) {
+	t.Helper()
+	if c, ok := p.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// askWith runs a prober that the test keeps, because it has state.
+func askWith(t *testing.T, target Target, p prober) core.Sample {
+	t.Helper()
+	w := watch{target: target, prober: p, node: "test", seq: new(atomic.Uint64)}
+	s := w.once(context.Background(), time.Now())
+	if len(s.Detail) > maxDetail || s.Detail == "" || strings.Contains(s.Detail, "\n") {
+		t.Errorf("detail %q: want one line of 1 to %d bytes", s.Detail, maxDetail)
+	}
+	if !s.Code.Known() {
+		t.Errorf("code %q is not on core's list", s.Code)
+	}
+	if !s.OK && len(s.Metrics) > 0 {
+		t.Errorf("a failed sample has metrics: %v", s.Metrics)
+	}
+	if limit := target.Spec.Timeout; limit != 0 && s.Took > limit+150*time.Millisecond {
+		t.Errorf("the run took %s, its timeout is %s", s.Took, limit)
+	}
+	return s
+}
+
+func wantCode(t *testing.T, s core.Sample, ok bool, code core.Code, inDetail string) {
+	t.Helper()
+	if s.OK != ok || s.Code != code || !strings.Contains(s.Detail, inDetail) {
+		t.Errorf("got ok=%t %s %q, want ok=%t %s with %q in it", s.OK, s.Code, s.Detail, ok, code, inDetail)
+	}
+}
+
+func wantMetrics(t *testing.T, s core.Sample, names ...string) {
+	t.Helper()
+	var got []string
+	for _, m := range s.Metrics {
+		got = append(got, m.Name)
+	}
+	if strings.Join(got, " ") != strings.Join(names, " ") {
+		t.Errorf("metrics %v, want %v", got, names)
+	}
+}
+
+func TestUnknownTypeSaysSo(t *testing.T) {
+	s := ask(t, Target{Spec: core.ProbeSpec{Type: "smtp", Timeout: time.Second}})
+	wantCode(t, s, false, core.Internal, `"smtp"`)
+}
+
+func TestOneLine(t *testing.T) {
+	long := strings.Repeat("ä", 300)
+	got := oneLine(long)
+	if len(got) > maxDetail || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") {
+		t.Errorf("got %d bytes, valid=%t: %q", len(got), utf8.ValidString(got), got)
+	}
+	if got := oneLine("a\r\n\x1b[31mb\xff"); got != "a   [31mb " {
+		t.Errorf("got %q: control characters must go", got)
+	}
+}
+
+func FuzzOneLine(f *testing.F) {
+	f.Add("plain")
+	f.Add(strings.Repeat("é", 200) + "\x00")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := oneLine(s)
+		if len(got) > maxDetail || !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x1b\x00") {
+			t.Errorf("oneLine(%q) = %q", s, got)
+		}
+	})
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"strconv"
+	"unsafe"
+)
+
+// A Policy is an algorithm and what it needs from the host.
+type Policy struct {
+	Name   string // lower-case letters, digits and hyphens
+	About  string // one sentence
+	Params []Param
+
+	// BackendSlots and ServiceSlots are how many numbers the policy keeps
+	// about each backend and about the service.
+	BackendSlots, ServiceSlots int
+
+	// Schedule gives each backend of the snapshot a weight or holds it. An
+	// error leaves the weights in force and the state as it was.
+	Schedule func(*Snapshot) error
+}
+
+// A Param is a number that the configuration of a service may set.
+type Param struct {
+	Name              string
+	Default, Min, Max float64
+	About             string // with the unit
+}
+
+// registered are the policies of this program, in the order of the entries.
+var registered []*Policy
+
+// scratch is reused by the calls of a module, which come one at a time.
+var scratch Snapshot
+
+// Register adds a policy to the module. Call it from an init function: the
+// main function of a module is never run.
+func Register(p Policy) { registered = append(registered, &p) }
+
+// Run calls the policy on a snapshot in the layout of ABI v1 and writes answer
+// and state into it, as the module would. The buffer must be aligned to 8
+// bytes, as what make returns is. Not safe for concurrent use.
+func (p *Policy) Run(snapshot []byte) error {
+	if len(snapshot) < minHeaderSize {
+		return errors.New("snapshot too short")
+	}
+	return p.run(unsafe.Pointer(&snapshot[0]), uint32(len(snapshot)))
+}
+
+func (p *Policy) run(base unsafe.Pointer, size uint32) error {
+	s := &scratch
+	if err := s.open(p, base, size); err != nil {
+		return err
+	}
+	if err := p.Schedule(s); err != nil {
+		return err
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.close()
+	return nil
+}
+
+// runEntry calls the policy that the snapshot names.
+func runEntry(base unsafe.Pointer, size uint32) error {
+	if size < minHeaderSize {
+		return errors.New("snapshot too short")
+	}
+	e := (*header)(base).entry
+	if uint64(e) >= uint64(len(registered)) {
+		return errors.New("entry " + strconv.Itoa(int(e)) + ": the module has " +
+			strconv.Itoa(len(registered)) + " policies")
+	}
+	return registered[e].run(base, size)
+}
