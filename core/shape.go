@@ -27,15 +27,26 @@ type Shaped struct {
 	Steps []Step
 }
 
+// A Pace says how gently shares may move in one decision.
+type Pace uint8
+
+const (
+	// Steady applies the step limit and the dead band.
+	Steady Pace = iota
+	// Moving applies the step limit only: the decision before was cut short by
+	// it, and a move that has begun is finished.
+	Moving
+	// Free applies neither: the operator asked for new weights.
+	Free
+)
+
 // Shape turns a policy's opinions into shares that add up to 1, or are all 0
 // when no backend is left. Step 5 of 7.
 //
 // The rules run in the order of the fields of shaping, each on the result of
-// the one before, and each leaves a Step where it changed something. With free
-// set, the step limit and the dead band do not apply: the operator asked for
-// new weights.
-func Shape(rules Shaping, backends []ShapeBackend, free bool) []Shaped {
-	s := shaper{rules: rules, in: backends, free: free, out: make([]Shaped, len(backends)), share: make([]float64, len(backends))}
+// the one before, and each leaves a Step where it changed something.
+func Shape(rules Shaping, backends []ShapeBackend, pace Pace) []Shaped {
+	s := shaper{rules: rules, in: backends, pace: pace, out: make([]Shaped, len(backends)), share: make([]float64, len(backends))}
 	s.run()
 	for i := range s.out {
 		s.out[i].Share = s.share[i]
@@ -46,7 +57,7 @@ func Shape(rules Shaping, backends []ShapeBackend, free bool) []Shaped {
 // A shaper is one run of Shape.
 type shaper struct {
 	rules    Shaping
-	free     bool
+	pace     Pace
 	in       []ShapeBackend
 	out      []Shaped
 	share    []float64 // sums to 1 over the eligible, 0 elsewhere
@@ -240,7 +251,7 @@ func (s *shaper) bounds() {
 // leaves, and what a new one takes, is shared out first: that part of the change is
 // no opinion and is not limited.
 func (s *shaper) stepLimit() {
-	if s.rules.Step <= 0 || s.free {
+	if s.rules.Step <= 0 || s.pace == Free {
 		return
 	}
 	var prev, fresh float64
@@ -296,7 +307,7 @@ func (s *shaper) fitText(want, lo, hi float64, text func(raised bool) string) st
 
 // deadBand keeps the shares in force when no change is worth a commit.
 func (s *shaper) deadBand() {
-	if s.rules.DeadBand <= 0 || s.free {
+	if s.rules.DeadBand <= 0 || s.pace != Steady {
 		return
 	}
 	for i, b := range s.in {

@@ -37,33 +37,34 @@ func TestShape(t *testing.T) {
 		name  string
 		rules Shaping
 		in    []ShapeBackend
-		free  bool
+		pace  Pace
 		want  []float64
 	}{
-		{"nobody there", rules, nil, false, nil},
-		{"ratios of the policy", bare, []ShapeBackend{up(1, 2, 0), up(1, 1, 0)}, false, []float64{2. / 3, 1. / 3}},
-		{"all down is empty", rules, []ShapeBackend{down(up(1, 1, .5)), down(up(1, 1, .5))}, false, []float64{0, 0}},
+		{"nobody there", rules, nil, Steady, nil},
+		{"ratios of the policy", bare, []ShapeBackend{up(1, 2, 0), up(1, 1, 0)}, Steady, []float64{2. / 3, 1. / 3}},
+		{"all down is empty", rules, []ShapeBackend{down(up(1, 1, .5)), down(up(1, 1, .5))}, Steady, []float64{0, 0}},
 		{"the dead one's share goes to the others at once", rules,
-			[]ShapeBackend{down(up(1, 1, .5)), up(1, 1, .25), up(1, 1, .25)}, false, []float64{0, .5, .5}},
-		{"weight 0 takes nothing", rules, []ShapeBackend{up(0, 1, .5), up(1, 1, .5)}, false, []float64{0, 1}},
-		{"unknown is not served", rules, []ShapeBackend{{Weight: 1, Opinion: 1, UpFor: -1}, up(1, 1, 1)}, false, []float64{0, 1}},
-		{"a step is at most a quarter", rules, []ShapeBackend{up(1, 9, .5), up(1, 1, .5)}, false, []float64{.625, .375}},
-		{"a step down to nothing is limited too", rules, []ShapeBackend{up(1, 0, .9), up(1, 1, .1)}, false, []float64{.875, .125}},
-		{"free of the step limit after a reload", rules, []ShapeBackend{up(1, 9, .5), up(1, 1, .5)}, true, []float64{.9, .1}},
-		{"the floor keeps a backend observable", rules, []ShapeBackend{up(1, 1, 0), up(1, 0, 0)}, false, []float64{.975, .025}},
-		{"the floor is no more than configured", rules, []ShapeBackend{up(999, 999, 0), up(1, 1, 0)}, false, []float64{.999, .001}},
-		{"a small change is not worth a commit", rules, []ShapeBackend{up(1, 502, .5), up(1, 498, .5)}, false, []float64{.5, .5}},
-		{"a young backend starts slowly", slow, []ShapeBackend{up(10, 1, 1), young}, false, []float64{5. / 6, 1. / 6}},
-		{"no opinion keeps the share", rules, []ShapeBackend{stale, up(10, 1, .2)}, false, []float64{.8, .2}},
-		{"without a hold time it is held for good", bare, []ShapeBackend{old, up(10, 1, .2)}, false, []float64{.8, .2}},
-		{"a newcomer gets room beside the held", rules, []ShapeBackend{up(10, Hold, 1), up(10, 1, 0)}, false, []float64{.5, .5}},
-		{"no opinion decays", Shaping{Hold: time.Minute}, []ShapeBackend{old, up(10, 1, .2)}, false, []float64{.5, .5}},
-		{"panic uses everybody", panics, []ShapeBackend{up(1, 1, .3), down(up(1, 1, .3)), down(up(2, 1, .4))}, false, []float64{.25, .25, .5}},
-		{"no panic when nobody is left", panics, []ShapeBackend{down(up(1, 1, .3)), down(up(1, 1, .3))}, false, []float64{0, 0}},
+			[]ShapeBackend{down(up(1, 1, .5)), up(1, 1, .25), up(1, 1, .25)}, Steady, []float64{0, .5, .5}},
+		{"weight 0 takes nothing", rules, []ShapeBackend{up(0, 1, .5), up(1, 1, .5)}, Steady, []float64{0, 1}},
+		{"unknown is not served", rules, []ShapeBackend{{Weight: 1, Opinion: 1, UpFor: -1}, up(1, 1, 1)}, Steady, []float64{0, 1}},
+		{"a step is at most a quarter", rules, []ShapeBackend{up(1, 9, .5), up(1, 1, .5)}, Steady, []float64{.625, .375}},
+		{"a step down to nothing is limited too", rules, []ShapeBackend{up(1, 0, .9), up(1, 1, .1)}, Steady, []float64{.875, .125}},
+		{"free of the step limit after a reload", rules, []ShapeBackend{up(1, 9, .5), up(1, 1, .5)}, Free, []float64{.9, .1}},
+		{"the floor keeps a backend observable", rules, []ShapeBackend{up(1, 1, 0), up(1, 0, 0)}, Steady, []float64{.975, .025}},
+		{"the floor is no more than configured", rules, []ShapeBackend{up(999, 999, 0), up(1, 1, 0)}, Steady, []float64{.999, .001}},
+		{"a small change is not worth a commit", rules, []ShapeBackend{up(1, 502, .5), up(1, 498, .5)}, Steady, []float64{.5, .5}},
+		{"but a move that has begun is finished", rules, []ShapeBackend{up(1, 502, .5), up(1, 498, .5)}, Moving, []float64{.502, .498}},
+		{"a young backend starts slowly", slow, []ShapeBackend{up(10, 1, 1), young}, Steady, []float64{5. / 6, 1. / 6}},
+		{"no opinion keeps the share", rules, []ShapeBackend{stale, up(10, 1, .2)}, Steady, []float64{.8, .2}},
+		{"without a hold time it is held for good", bare, []ShapeBackend{old, up(10, 1, .2)}, Steady, []float64{.8, .2}},
+		{"a newcomer gets room beside the held", rules, []ShapeBackend{up(10, Hold, 1), up(10, 1, 0)}, Steady, []float64{.5, .5}},
+		{"no opinion decays", Shaping{Hold: time.Minute}, []ShapeBackend{old, up(10, 1, .2)}, Steady, []float64{.5, .5}},
+		{"panic uses everybody", panics, []ShapeBackend{up(1, 1, .3), down(up(1, 1, .3)), down(up(2, 1, .4))}, Steady, []float64{.25, .25, .5}},
+		{"no panic when nobody is left", panics, []ShapeBackend{down(up(1, 1, .3)), down(up(1, 1, .3))}, Steady, []float64{0, 0}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Shape(tt.rules, tt.in, tt.free)
+			got := Shape(tt.rules, tt.in, tt.pace)
 			for i := range tt.want {
 				if math.Abs(got[i].Share-tt.want[i]) > 1e-6 {
 					t.Errorf("backend %d: got share %.6f, want %.6f; steps %+v", i, got[i].Share, tt.want[i], got[i].Steps)
@@ -122,7 +123,7 @@ func TestShapeIsAlwaysAVector(t *testing.T) {
 			}
 		}
 		var sum float64
-		for i, s := range Shape(r, in, rapid.Bool().Draw(t, "free")) {
+		for i, s := range Shape(r, in, Pace(rapid.IntRange(0, 2).Draw(t, "pace"))) {
 			if s.Share < 0 || math.IsNaN(s.Share) || math.IsInf(s.Share, 0) {
 				t.Fatalf("backend %d: share %v", i, s.Share)
 			}
@@ -156,7 +157,7 @@ func TestShapeStepIsBounded(t *testing.T) {
 		for i := range in {
 			in[i].Prev = prev[i]
 		}
-		for i, s := range Shape(r, in, false) {
+		for i, s := range Shape(r, in, Steady) {
 			if lo, hi := prev[i]*(1-r.Step), prev[i]*(1+r.Step); s.Share < lo-1e-9 || s.Share > hi+1e-9 {
 				t.Fatalf("backend %d went from %v to %v, outside %v to %v", i, prev[i], s.Share, lo, hi)
 			}

@@ -55,10 +55,13 @@ func bench(b *testing.B, policy string, batch int, inWorker bool) {
 		if r[0].Err != nil {
 			b.Fatal(r[0].Err)
 		}
-		if inWorker {
-			all = r[0].Took
+		if !inWorker {
+			took = append(took, all)
+			continue
 		}
-		took = append(took, all)
+		for i := range r {
+			took = append(took, r[i].Took)
+		}
 	}
 	if inWorker {
 		batch = 1

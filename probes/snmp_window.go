@@ -31,6 +31,13 @@ const maxStepBack = 1000
 // tolerance is how far the counters may be from cores × time, as a ratio.
 const tolerance = 0.5
 
+// maxSlack bounds the time by which the counters may also be ahead: we may see
+// one refresh late and a later one at once, so that two refreshes seem to lie
+// between two polls that are one refresh apart. 5 s is net-snmp's. Without it,
+// one poll in 250 of a healthy agent is taken for a reset (simulated: polls
+// every 5 s ± 10 %, a window of 10 s).
+const maxSlack = 5 * time.Second
+
 // A cpuCounters is one answer of an agent.
 type cpuCounters struct {
 	ticks  [tickKinds]uint32 // Counter32: they wrap
@@ -148,8 +155,10 @@ func (w *cpuWindow) measure() string {
 	}
 	elapsed := last.at.Sub(base.at)
 	if last.cores > 0 {
-		expected := float64(last.cores) * ticksPerSecond * elapsed.Seconds()
-		if off := float64(total) - expected; off > tolerance*expected || off < -tolerance*expected {
+		perSecond := float64(last.cores) * ticksPerSecond
+		expected := perSecond * elapsed.Seconds()
+		ahead := float64(total) - expected
+		if ahead < -tolerance*expected || ahead > max(tolerance*expected, perSecond*min(w.refresh, maxSlack).Seconds()) {
 			w.restart()
 			w.history = append(w.history, last)
 			return "the counters moved by more or less than the cores and the time allow"

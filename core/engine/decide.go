@@ -17,7 +17,7 @@ type cause struct {
 
 // decide runs steps 5 and 6 for one service and, if its slots change, leaves
 // it waiting for a commit.
-func (e *Engine) decide(s *service, c cause, free bool) {
+func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	now := time.Now()
 	e.seq++
 	d := core.Decision{
@@ -25,15 +25,17 @@ func (e *Engine) decide(s *service, c cause, free bool) {
 		Policy: s.spec.Policy, PolicyVersion: s.version, PolicyError: s.policyErr, PolicySeconds: s.policyTook.Seconds(),
 		Outcome: core.Unchanged,
 	}
-	shaped := core.Shape(s.spec.Shaping, s.shapeInput(now), free)
+	shaped := core.Shape(s.spec.Shaping, s.shapeInput(now), pace)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {
 		shares[i] = shaped[i].Share
 	}
 	slots := core.Quantize(shares)
 	d.Backends = s.backendDecisions(now, shaped, slots)
+	s.moving = false
 	for i, b := range s.backends {
 		b.share = shares[i]
+		s.moving = s.moving || slices.ContainsFunc(shaped[i].Steps, func(st core.Step) bool { return st.Name == "step" })
 	}
 	changed := !slices.Equal(slots, s.sent)
 	s.slots = slots
@@ -48,6 +50,17 @@ func (e *Engine) decide(s *service, c cause, free bool) {
 	default:
 		e.record(s, d, now)
 	}
+}
+
+// pace is how the next opinions of the policy may move the shares.
+func (s *service) pace() core.Pace {
+	switch {
+	case s.free:
+		return core.Free
+	case s.moving:
+		return core.Moving
+	}
+	return core.Steady
 }
 
 func (s *service) shapeInput(now time.Time) []core.ShapeBackend {

@@ -189,7 +189,7 @@ func (e *Engine) start(ctx context.Context) error {
 	e.kernel.adopted = found
 	services := e.build(e.setup, adopted)
 	for _, name := range sortedNames(services) {
-		e.decide(services[name], cause{trigger: "start", at: e.startedAt}, true)
+		e.decide(services[name], cause{trigger: "start", at: e.startedAt}, core.Free)
 	}
 	e.install(e.setup, services)
 	j := e.wholeJob(services)

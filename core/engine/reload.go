@@ -38,7 +38,7 @@ func (e *Engine) Reload(ctx context.Context, setup Setup) error {
 		}
 		r.services = e.build(setup, core.Plan{})
 		for _, name := range sortedNames(r.services) {
-			e.decide(r.services[name], cause{trigger: "reload", at: time.Now()}, true)
+			e.decide(r.services[name], cause{trigger: "reload", at: time.Now()}, core.Free)
 		}
 		e.committer.reload = r
 	})

@@ -88,7 +88,7 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	if p.last.Node == e.cfg.Node {
 		at = p.last.TakenAt.Add(p.last.Took) // our own clock
 	}
-	e.decide(svc, cause{trigger: fmt.Sprintf("%s went %s", b.spec.Name, to), at: at}, false)
+	e.decide(svc, cause{trigger: fmt.Sprintf("%s went %s", b.spec.Name, to), at: at}, svc.pace())
 	svc.urgent = true
 	svc.nextAt = now
 }

@@ -98,12 +98,16 @@ func (e *Engine) takeResult(r policyResult) {
 		if e.services[s.spec.Name] != s {
 			continue // a reload replaced it meanwhile
 		}
-		e.takeOpinions(s, r.results[i], now)
-		e.decide(s, cause{trigger: "interval", at: now}, false)
+		pace := s.pace()
+		if e.takeOpinions(s, r.results[i], now) {
+			s.free = false
+		}
+		e.decide(s, cause{trigger: "interval", at: now}, pace)
 	}
 }
 
-func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) {
+// takeOpinions files the answer and reports whether it could be used.
+func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) bool {
 	s.policyTook = r.Took
 	if r.Version != "" {
 		s.version = r.Version
@@ -113,7 +117,7 @@ func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) {
 	}
 	if r.Err != nil {
 		e.policyFailed(s, r.Err, now)
-		return
+		return false
 	}
 	if !s.failingFrom.IsZero() {
 		e.event(core.Info, "policy", s.spec.Name, "", fmt.Sprintf("policy %s answers again", s.spec.Policy))
@@ -125,6 +129,7 @@ func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) {
 			b.opinionFrom = now
 		}
 	}
+	return true
 }
 
 // policyFailed keeps the last good opinions; once the failure has lasted for

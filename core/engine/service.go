@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -29,6 +30,8 @@ type service struct {
 	waiting     []pending     // decided, not yet committed
 	slots       []uint32      // decided
 	sent        []uint32      // handed to the kernel last; nil when its state is not known
+	free        bool          // the next opinions are the first under these weights
+	moving      bool          // the latest decision was cut short by the step limit
 	urgent      bool          // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters
@@ -104,6 +107,8 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 	for _, spec := range setup.Services {
 		s := &service{spec: spec}
 		old := e.services[spec.Name]
+		_, inKernel := held[spec.Name]
+		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
 			s.counters, s.version, s.failingFrom, s.policyErr = old.counters, old.version, old.failingFrom, old.policyErr
 			if old.spec.Policy != spec.Policy {
@@ -117,6 +122,12 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		out[spec.Name] = s
 	}
 	return out
+}
+
+// sameWeights reports whether the operator left all alone that weighs.
+func sameWeights(a, b core.Service) bool {
+	return a.Policy == b.Policy && maps.Equal(a.Params, b.Params) && a.Shaping == b.Shaping &&
+		slices.EqualFunc(a.Backends, b.Backends, func(x, y core.Backend) bool { return x == y })
 }
 
 func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, old *service, held core.ServicePlan) *backend {

@@ -33,18 +33,27 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	needKernel(t)
 	w := &world{t: t, client: newNamespace(t), balancer: newNamespace(t), backends: newNamespace(t)}
+	for _, ns := range []netns.NsHandle{w.client, w.balancer, w.backends} {
+		// Without duplicate address detection the link-local addresses work at
+		// once; neighbours would not be found for a second or two.
+		w.in(ns, func() { w.sysctl("ipv6/conf/default/accept_dad", "0") })
+	}
 	w.in(w.balancer, func() {
 		w.link("c", w.client, []string{"10.0.1.1/24", "fd00:1::1/64"}, []string{"10.0.1.2/24", "fd00:1::2/64"})
 		w.link("s", w.backends, []string{"10.0.2.1/24", "fd00:2::1/64"},
 			[]string{"10.0.2.11/24", "10.0.2.12/24", "10.0.2.13/24", "fd00:2::11/64", "fd00:2::12/64", "fd00:2::13/64"})
 		w.up("lo", "10.0.9.1/32", "fd00:9::1/128")
-		for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-			w.must(os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0o644))
-		}
+		w.sysctl("ipv4/ip_forward", "1")
+		w.sysctl("ipv6/conf/all/forwarding", "1")
 	})
 	w.in(w.client, func() { w.route("c1", "10.0.1.1", "fd00:1::1") })
 	w.in(w.backends, func() { w.route("s1", "10.0.2.1", "fd00:2::1") })
 	return w
+}
+
+// sysctl sets one of the thread's namespace.
+func (w *world) sysctl(name, value string) {
+	w.must(os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644))
 }
 
 func newNamespace(t *testing.T) netns.NsHandle {
