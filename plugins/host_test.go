@@ -17,11 +17,20 @@ import (
 	"github.com/steelyard-lb/steelyard/plugins"
 )
 
-func TestShippedPolicies(t *testing.T) {
-	h := newHost(t)
+// TestAnswers asks one host for good and for bad answers.
+func TestAnswers(t *testing.T) {
+	h := newHost(t, "count", "trap")
+	t.Run("shipped policies", func(t *testing.T) { shippedPolicies(t, h) })
+	t.Run("a trap keeps no state", func(t *testing.T) { trapKeepsNoState(t, h) })
+	t.Run("schedule refuses", func(t *testing.T) { scheduleRefuses(t, h) })
+}
+
+func shippedPolicies(t *testing.T, h *plugins.Host) {
 	var names []string
 	for _, v := range h.Views() {
-		names = append(names, v.Name)
+		if h.Shipped(v.Name) {
+			names = append(names, v.Name)
+		}
 		if !strings.HasPrefix(v.Version, v.Name+"@") || len(v.Version) != len(v.Name)+13 {
 			t.Errorf("version of %s is %q, want name@12 hex digits", v.Name, v.Version)
 		}
@@ -161,10 +170,9 @@ func TestStateFollowsTheBackend(t *testing.T) {
 	}
 }
 
-// TestTrapKeepsNoState: a policy that wrote its state and then trapped has
+// trapKeepsNoState: a policy that wrote its state and then trapped has
 // written nothing.
-func TestTrapKeepsNoState(t *testing.T) {
-	h := newHost(t, "trap")
+func trapKeepsNoState(t *testing.T, h *plugins.Host) {
 	for range 3 {
 		r := h.Schedule(t.Context(), []core.Call{call("trap", "web", 2)})
 		if r[0].Err == nil || r[0].Weights != nil {
@@ -249,8 +257,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-func TestScheduleRefuses(t *testing.T) {
-	h := newHost(t, "count")
+func scheduleRefuses(t *testing.T, h *plugins.Host) {
 	unknown, wrong, out := call("nope", "a", 1), call("count", "b", 1), call("count", "c", 1)
 	wrong.Snapshot.Params = map[string]float64{"stepp": 1}
 	out.Snapshot.Params = map[string]float64{"step": 10}
@@ -295,5 +302,39 @@ func TestWorkerKilled(t *testing.T) {
 		if v.Faults != 0 {
 			t.Errorf("%s is blamed: %+v", v.Name, v)
 		}
+	}
+}
+
+// TestReload: what did not change keeps its state, what is gone is gone, and
+// with the last user's policy its worker.
+func TestReload(t *testing.T) {
+	h := newHost(t, "count", "trap")
+	specs := []core.PolicySpec{{Name: "count", Path: "testdata/count.wasm"}, {Name: "again", Path: "testdata/count.wasm"}}
+	ask := func(policy string) float64 {
+		t.Helper()
+		r := h.Schedule(t.Context(), []core.Call{call(policy, "web", 1)})[0]
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		return r.Weights[0] / 1e6
+	}
+	first := ask("count")
+	if err := h.Load(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask("count"); got != first+1 {
+		t.Errorf("after a reload the policy answers %g, want %g: its state is lost", got, first+1)
+	}
+	if got := ask("again"); got != first {
+		t.Errorf("a policy of the same module answers %g, want its own state: %g", got, first)
+	}
+	if r := h.Schedule(t.Context(), []core.Call{call("trap", "web", 1)})[0]; r.Err == nil || !strings.Contains(r.Err.Error(), "no such policy") {
+		t.Errorf("a policy that was taken out of the configuration: %v", r.Err)
+	}
+	if err := h.Load(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if pids := plugins.WorkerPIDs(h); len(pids) != 1 {
+		t.Errorf("workers %v: want only that of the shipped policies", pids)
 	}
 }

@@ -136,20 +136,42 @@ func (h *Host) loadSpec(ctx context.Context, spec core.PolicySpec, old, next map
 	if p := old[spec.Name]; p != nil && p.module.sum == m.sum {
 		return p, nil
 	}
+	same := findModule(m.sum, old, next)
+	if same != nil {
+		m = same
+	} else if err := h.loadUser(ctx, m); err != nil {
+		return nil, fmt.Errorf("load policy %s: %s: %w; rebuild it with the SDK (sdk/go, sdk/c)", spec.Name, spec.Path, err)
+	}
+	entry, err := pickEntry(m.manifest, spec.Name)
+	if err != nil {
+		if same == nil {
+			h.user.unload(m)
+		}
+		return nil, fmt.Errorf("load policy %s: %s: %w", spec.Name, spec.Path, err)
+	}
+	return newProgram(spec.Name, h.user, m, m.manifest.Policies[entry], entry), nil
+}
+
+// findModule is a loaded module with this sum: several policies may share one.
+func findModule(sum string, sets ...map[string]*program) *module {
+	for _, set := range sets {
+		for _, p := range set {
+			if p.module.sum == sum {
+				return p.module
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Host) loadUser(ctx context.Context, m *module) error {
 	h.mu.Lock()
 	m.id = h.nextID
 	h.nextID++
 	h.mu.Unlock()
 	manifest, err := h.loadModule(ctx, h.user, m)
-	if err != nil {
-		return nil, fmt.Errorf("load policy %s: %s: %w; rebuild it with the SDK (sdk/go, sdk/c)", spec.Name, spec.Path, err)
-	}
-	entry, err := pickEntry(manifest, spec.Name)
-	if err != nil {
-		h.user.unload(m)
-		return nil, fmt.Errorf("load policy %s: %s: %w", spec.Name, spec.Path, err)
-	}
-	return newProgram(spec.Name, h.user, m, manifest.Policies[entry], entry), nil
+	m.manifest = manifest
+	return err
 }
 
 func (h *Host) loadModule(ctx context.Context, l *lane, m *module) (abi.Manifest, error) {

@@ -19,6 +19,8 @@ type module struct {
 	id   uint32
 	code []byte
 	sum  string // sha256, lower-case hex
+
+	manifest abi.Manifest // set once it is loaded
 }
 
 func newModule(code []byte) *module {

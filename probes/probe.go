@@ -35,7 +35,7 @@ func (t Target) addr() netip.AddrPort {
 }
 
 // A prober asks one target, run by run. Runs do not overlap, so it may keep
-// state between them. A prober that holds something open is an io.Closer.
+// state between them; it holds nothing open.
 type prober interface {
 	probe(ctx context.Context) result
 }

@@ -4,7 +4,6 @@ package probes
 
 import (
 	"context"
-	"io"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -31,18 +30,7 @@ func need(t *testing.T, ok bool, what string) {
 // ask runs a target's probe once, as the runner would.
 func ask(t *testing.T, target Target) core.Sample {
 	t.Helper()
-	p := newProber(target)
-	defer closeProber(t, p)
-	return askWith(t, target, p)
-}
-
-func closeProber(t *testing.T, p prober) {
-	t.Helper()
-	if c, ok := p.(io.Closer); ok {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	return askWith(t, target, newProber(target))
 }
 
 // askWith runs a prober that the test keeps, because it has state.

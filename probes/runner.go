@@ -73,23 +73,23 @@ func (r *Runner) wakeUp() chan struct{} {
 // it starts: when Run has returned, none is left and Out is called no more.
 // Step 1 of 7.
 func (r *Runner) Run(ctx context.Context) error {
-	fleet := fleet{
+	f := fleet{
 		runner:  r,
 		log:     r.Log,
 		running: make(map[watchKey]*watch),
 		seq:     make(map[watchKey]*atomic.Uint64),
 		slots:   make(map[string]chan struct{}),
 	}
-	if fleet.log == nil {
-		fleet.log = slog.New(slog.DiscardHandler)
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
 	}
-	defer fleet.disband()
+	defer f.disband()
 	wake := r.wakeUp()
 	for {
 		r.mu.Lock()
 		want := r.want
 		r.mu.Unlock()
-		fleet.reconcile(ctx, want)
+		f.reconcile(ctx, want)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -60,7 +60,6 @@ func TestSNMPCPU(t *testing.T) {
 			addr := startAgent(t, listen, func() map[string]probestest.Value { return cpu.Load().Objects() })
 			target := snmpTarget(addr)
 			p := newProber(target)
-			defer closeProber(t, p)
 
 			cpu.Store(&probestest.CPU{})
 			wantCode(t, askWith(t, target, p), true, core.SNMPWait, "zeros")
@@ -129,7 +128,6 @@ func TestSNMPComesBack(t *testing.T) {
 	})
 	target := snmpTarget(addr)
 	p := newProber(target)
-	defer closeProber(t, p)
 	wantCode(t, askWith(t, target, p), true, core.SNMPWait, "one answer")
 	deaf.Store(true)
 	if s := askWith(t, target, p); s.OK {

@@ -72,7 +72,6 @@ func TestSnmpdCPU(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			target.Spec.Timeout = 2 * time.Second // a script answers
 			p := newProber(target)
-			defer closeProber(t, p)
 			show := func(cpu probestest.CPU) core.Sample {
 				t.Helper()
 				if err := agent.SetCounters(cpu); err != nil {
@@ -93,6 +92,31 @@ func TestSnmpdCPU(t *testing.T) {
 			}
 			s = show(probestest.CPU{User: 4, System: 150, Idle: 1500, Wait: 100})
 			wantCode(t, s, true, core.SNMPOK, "unchanged")
+		})
+	}
+}
+
+// TestSnmpdProtocols: every pair of protocols must mean the same key here and
+// there. net-snmp spells the Cisco way of extending a key as AES-256-C.
+func TestSnmpdProtocols(t *testing.T) {
+	for _, tt := range []struct{ ours, theirs, priv, theirPriv string }{
+		{"MD5", "MD5", "DES", "DES"},
+		{"SHA", "SHA", "AES", "AES"},
+		{"SHA224", "SHA-224", "AES192", "AES-192"},
+		{"SHA256", "SHA-256", "AES192C", "AES-192-C"},
+		{"SHA384", "SHA-384", "AES256", "AES-256"},
+		{"SHA512", "SHA-512", "AES256", "AES-256"},
+		{"SHA512", "SHA-512", "AES256C", "AES-256-C"},
+		{"SHA", "SHA", "AES256C", "AES-256-C"},
+		{"SHA", "SHA", "AES256", "AES-256"},
+	} {
+		t.Run(tt.ours+" "+tt.priv, func(t *testing.T) {
+			c := snmpdConfig(t)
+			c.AuthProtocol, c.PrivProtocol = tt.theirs, tt.theirPriv
+			startSnmpd(t, c)
+			target := v3Target(c.Addr)
+			target.Spec.SNMP.AuthProtocol, target.Spec.SNMP.PrivProtocol = tt.ours, tt.priv
+			wantCode(t, ask(t, target), true, core.SNMPWait, "zeros")
 		})
 	}
 }
@@ -146,7 +170,6 @@ func TestSnmpdRestart(t *testing.T) {
 	agent := startSnmpd(t, c)
 	target := v3Target(c.Addr)
 	p := newProber(target)
-	defer closeProber(t, p)
 	wantCode(t, askWith(t, target, p), true, core.SNMPWait, "one answer")
 	set := func(cpu probestest.CPU) {
 		t.Helper()
@@ -199,7 +222,6 @@ func TestSnmpdRestartUnnoticed(t *testing.T) {
 			agent := startSnmpd(t, c)
 			target := v3Target(c.Addr)
 			p := newProber(target)
-			defer closeProber(t, p)
 			wantCode(t, askWith(t, target, p), true, core.SNMPWait, "one answer")
 			before := engineOf(t, p)
 			if err := agent.Stop(); err != nil {
@@ -239,7 +261,6 @@ func TestSnmpdHangs(t *testing.T) {
 	target := v3Target(c.Addr)
 	target.Spec.Timeout = 300 * time.Millisecond
 	p := newProber(target)
-	defer closeProber(t, p)
 	if s := askWith(t, target, p); !s.OK {
 		t.Fatalf("%s %q", s.Code, s.Detail)
 	}

@@ -5,7 +5,6 @@ package probes
 import (
 	"cmp"
 	"context"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -64,16 +63,8 @@ func (w *watch) stop() {
 	idle := w.timer.Stop()
 	w.mu.Unlock()
 	if idle {
-		w.end()
+		w.gone()
 	}
-}
-
-// end gives back what the prober holds.
-func (w *watch) end() {
-	if c, ok := w.prober.(io.Closer); ok {
-		_ = c.Close() // a socket of ours that nobody reads any more
-	}
-	w.gone()
 }
 
 // fire is one run, in a goroutine of the timer's. It arms the next one, or
@@ -83,7 +74,7 @@ func (w *watch) fire(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
-		w.end()
+		w.gone()
 		return
 	}
 	w.timer.Reset(max(0, time.Until(next)))
@@ -98,7 +89,7 @@ func (w *watch) fire(ctx context.Context) {
 func (w *watch) turn(ctx context.Context) time.Time {
 	select {
 	case <-ctx.Done():
-		return time.Now()
+		return time.Now().Add(w.interval()) // stop comes before that
 	case w.slots <- struct{}{}:
 	}
 	start := time.Now()

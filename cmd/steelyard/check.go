@@ -80,7 +80,7 @@ func (g *globals) check(from *source, quiet bool) error {
 	case format == "json":
 		return writeJSON(g.stdout, r)
 	default:
-		fmt.Fprintf(g.stdout, "%s: ok: %d services, %d backends, %d probes\n", from.path, r.Services, r.Backends, r.Probes)
+		fmt.Fprintf(g.stdout, "%s: ok: %s, %s, %s\n", from.path, plural(r.Services, "service"), plural(r.Backends, "backend"), plural(r.Probes, "probe"))
 		for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
 			fmt.Fprintf(g.stdout, "  and %s\n", f)
 		}

@@ -67,6 +67,8 @@ const (
 	// refreshEvery is how often a decision that changed nothing is published, so
 	// that a late listener soon knows all shares.
 	refreshEvery = 10 * time.Second
+	// repeatEvery is how often a policy that keeps failing is logged.
+	repeatEvery = time.Minute
 )
 
 // An Engine is the control loop of one node.

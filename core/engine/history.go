@@ -32,6 +32,11 @@ func (h *history) add(at time.Time, c core.FlowCount) {
 	h.n++
 }
 
+// begin is the time of the oldest point.
+func (h *history) begin() time.Time {
+	return time.Unix(0, h.points[max(0, h.n-historyLen)%historyLen].at)
+}
+
 // between is how many connections were closed and opened from one time to
 // another, by linear interpolation between points; false if the history does
 // not reach back that far.

@@ -76,13 +76,14 @@ func (b *backend) takeMeter(m meterReading) {
 	c := m.flows[b.id]
 	b.history.add(m.at, c)
 	b.open = reading{value: float64(c.Open), at: m.at}
-	closed, opened, ok := b.history.between(m.at.Add(-rateWindow), m.at)
+	window := min(rateWindow, m.at.Sub(b.history.begin()))
+	closed, opened, ok := b.history.between(m.at.Add(-window), m.at)
 	if !ok {
-		return
+		return // the first look
 	}
-	b.fresh = reading{value: opened / rateWindow.Seconds(), at: m.at, window: rateWindow}
+	b.fresh = reading{value: opened / window.Seconds(), at: m.at, window: window}
 	if b.cpu.at.IsZero() {
-		b.done = reading{value: closed / rateWindow.Seconds(), at: m.at, window: rateWindow}
+		b.done = reading{value: closed / window.Seconds(), at: m.at, window: window}
 	}
 }
 

@@ -135,7 +135,8 @@ func (e *Engine) takeOpinions(s *service, r core.Result, now time.Time) bool {
 // policyFailed keeps the last good opinions; once the failure has lasted for
 // the service's Hold they count for nothing any more.
 func (e *Engine) policyFailed(s *service, err error, now time.Time) {
-	if s.failingFrom.IsZero() || s.policyErr != err.Error() {
+	if s.failingFrom.IsZero() || now.Sub(s.failureTold) > repeatEvery {
+		s.failureTold = now
 		e.event(core.Error, "policy", s.spec.Name, "", err.Error())
 		e.log.Error("policy failed; the last good weights hold", "service", s.spec.Name, "policy", s.spec.Policy, "err", err)
 	}

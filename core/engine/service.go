@@ -24,6 +24,7 @@ type service struct {
 	version     string
 	policyErr   string
 	failingFrom time.Time // zero while the policy is well
+	failureTold time.Time // when the failure was last logged
 
 	decision    core.Decision // the latest
 	publishedAt time.Time     // of the latest decision on the bus

@@ -20,7 +20,7 @@
 //   - After Close no namespace, process or file of the lab is left. Close may
 //     be called twice.
 //   - A process started in a node dies with the lab, and with its owner even if
-//     the owner is killed. New removes what a dead owner of the same name left.
+//     the owner is killed. The next New, of any name, removes what is left.
 //   - A socket opened in a node stays in that node, whoever uses it later.
 //
 // # What it does not do

@@ -49,8 +49,8 @@ type Lab struct {
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,31})$`)
 
-// New builds the lab. Before that it removes what is left of a lab of the same
-// name whose owner is dead. On error nothing stays behind.
+// New builds the lab. Before that it removes the labs of dead owners, and one of
+// the same name that was released. On error nothing stays behind.
 func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if !nameRE.MatchString(cfg.Name) {
 		return nil, fmt.Errorf("build lab %q: the name must be 1 to 32 of a-z, 0-9 and -", cfg.Name)
@@ -58,6 +58,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if cfg.Backends < 1 || cfg.Backends > MaxBackends {
 		return nil, fmt.Errorf("build lab %s: %d backends, want 1 to %d", cfg.Name, cfg.Backends, MaxBackends)
 	}
+	removeStale()
 	rec, err := claim(cfg.Name)
 	if err != nil {
 		return nil, fmt.Errorf("build lab %s: %w", cfg.Name, err)

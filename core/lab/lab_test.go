@@ -254,9 +254,9 @@ func TestOwnerKilled(t *testing.T) {
 	if got := namespaces(t, name); len(got) != 3 {
 		t.Fatalf("namespaces %q, want the 3 that the dead owner left", got)
 	}
-	labtest.New(t, lab.Config{Name: name, Backends: 2})
-	if got := namespaces(t, name); len(got) != 4 {
-		t.Errorf("namespaces %q, want the 4 of the new lab", got)
+	labtest.New(t, lab.Config{Backends: 1}) // of another name
+	if got := namespaces(t, name); len(got) != 0 {
+		t.Errorf("namespaces %q are left", got)
 	}
 }
 
@@ -272,6 +272,10 @@ func TestRelease(t *testing.T) {
 	}
 	if got := namespaces(t, name); len(got) != 3 {
 		t.Errorf("namespaces %q, want 3", got)
+	}
+	labtest.New(t, lab.Config{Backends: 1})
+	if !running(pid) {
+		t.Error("a lab that was released went with the stale ones")
 	}
 	for _, want := range []bool{true, false} {
 		found, err := lab.Remove(name)

@@ -46,58 +46,81 @@ type processID struct {
 	Start uint64 `json:"start_ticks"`
 }
 
-// claim takes the name, and removes what a dead owner left under it.
+// claim takes the name, and removes what an owner before us left under it.
 func claim(name string) (*record, error) {
 	if err := os.MkdirAll(recordDir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(recordDir, name+".json")
-	f, err := lockFile(path)
+	r, err := lockRecord(name, os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
-	r := &record{name: name, file: f}
-	raw, err := io.ReadAll(f)
-	if err == nil && len(raw) > 0 {
-		// A record cut short by a crash names no process; the namespaces still go.
-		_ = json.Unmarshal(raw, &r.state)
-	}
-	if err == nil {
-		err = r.sweep()
-	}
+	err = r.sweep()
 	if err == nil {
 		r.state = recordState{OwnerPID: os.Getpid()}
 		err = r.saveLocked()
 	}
 	if err != nil {
-		_ = f.Close()
+		_ = r.file.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-// lockFile opens and locks the file, or says who holds it.
-func lockFile(path string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// removeStale removes every lab whose owner died before it could. One that
+// somebody else is about to claim or to remove is left to them.
+func removeStale() {
+	files, _ := filepath.Glob(filepath.Join(recordDir, "*.json"))
+	for _, f := range files {
+		r, err := lockRecord(strings.TrimSuffix(filepath.Base(f), ".json"), 0)
+		if err != nil {
+			continue
+		}
+		if r.state.Kept || r.sweep() != nil {
+			_ = r.file.Close()
+			continue
+		}
+		_ = r.forget()
+	}
+}
+
+// lockRecord opens, locks and reads a record. It fails if a living process has
+// it. flags may be O_CREATE.
+func lockRecord(name string, flags int) (*record, error) {
+	path := filepath.Join(recordDir, name+".json")
+	for tries := 0; ; tries++ {
+		f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			var s recordState
-			_ = json.NewDecoder(f).Decode(&s)
-			_ = f.Close()
-			return nil, fmt.Errorf("it is in use by process %d; end that one first", s.OwnerPID)
+		busy := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+		r := &record{name: name, file: f}
+		raw, err := io.ReadAll(f)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
+		// A record cut short by a crash names no process; the namespaces still go.
+		_ = json.Unmarshal(raw, &r.state)
 		// Between open and lock the owner before us may have unlinked the file.
 		mine, err1 := f.Stat()
 		there, err2 := os.Stat(path)
-		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
-			return f, nil
+		if !busy && err1 == nil && err2 == nil && os.SameFile(mine, there) {
+			return r, nil
 		}
 		_ = f.Close()
+		if busy && (flags == 0 || tries == lockTries || unix.Kill(r.state.OwnerPID, 0) == nil) {
+			return nil, fmt.Errorf("it is in use by process %d; end that one first", r.state.OwnerPID)
+		}
+		if busy { // somebody removes what a dead owner left
+			time.Sleep(lockPause)
+		}
 	}
 }
+
+const (
+	lockTries = 200
+	lockPause = 10 * time.Millisecond
+)
 
 // sweep ends recorded processes that still live and removes the namespaces.
 func (r *record) sweep() error {

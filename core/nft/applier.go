@@ -35,6 +35,8 @@ type Applier struct {
 	w     *socket // the one that may write: a table has one owning socket
 	b     batch   // the transaction being written
 
+	readers []*socket // for weights maps; at least one
+
 	there   bool // a table of that name is in the kernel, ours or not
 	owned   bool
 	replace bool   // it has another layout, or is not as we would have written it
@@ -69,7 +71,8 @@ func Open(cfg Config) (*Applier, error) {
 	if a.r, err = openSocket(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.w.close())
 	}
-	if !cfg.Unowned {
+	a.readers, err = openReaders()
+	if err == nil && !cfg.Unowned {
 		a.flags, err = a.probeOwner()
 	}
 	if err != nil {
@@ -109,7 +112,7 @@ func (a *Applier) Owned() bool { return a.owned }
 func (a *Applier) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return errors.Join(a.w.close(), a.r.close())
+	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers))
 }
 
 // Flush removes the table, and with it every service, in one transaction. There

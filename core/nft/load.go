@@ -50,18 +50,20 @@ func (a *Applier) load(ctx context.Context) (*snapshot, error) {
 	if err := a.w.counters(a.table, nothing, func(name string, c counter) { l.refused[name] = c }); err != nil {
 		return nil, err
 	}
-	var r intervalReader
+	list := make([]*core.ServicePlan, 0, len(l.services))
 	for _, s := range l.services {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		slices.SortFunc(s.Backends, func(x, y core.BackendPlan) int { return strings.Compare(x.Name, y.Name) })
-		ivs, err := a.w.weights(a.table, s, &r)
+		list = append(list, s)
+	}
+	err := a.readWeights(ctx, list, func(i int, ivs []interval, err error) {
 		if err != nil {
 			l.complain(err)
-			continue
+			return
 		}
-		l.weights(s, ivs)
+		l.weights(list[i], ivs)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return l, a.inspect(l)
 }

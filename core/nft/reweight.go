@@ -71,19 +71,17 @@ func (a *Applier) reweighting(s *core.ServicePlan) (change, error) {
 // verify reads the weights maps of the changed services back. A difference
 // refuses the service, and makes the next change write its whole map.
 func (a *Applier) verify(ctx context.Context, r *result) error {
-	var reader intervalReader
-	var want []interval
+	list := make([]*core.ServicePlan, 0, len(r.done))
 	for _, c := range r.done {
-		if c.to == nil {
-			continue
+		if c.to != nil {
+			list = append(list, c.to)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		want = intervals(want[:0], c.to)
-		got, err := a.w.weights(a.table, c.to, &reader)
+	}
+	var want []interval
+	return a.readWeights(ctx, list, func(i int, got []interval, err error) {
+		want = intervals(want[:0], list[i])
 		if err == nil && slices.Equal(got, want) {
-			continue
+			return
 		}
 		if err == nil {
 			err = fmt.Errorf("the kernel has %d intervals, not the %d that were written", len(got), len(want))
@@ -91,8 +89,7 @@ func (a *Applier) verify(ctx context.Context, r *result) error {
 		if a.unknown == nil {
 			a.unknown = map[string]bool{}
 		}
-		a.unknown[c.name()] = true
-		r.refuse(c.name(), fmt.Errorf("read service %s back: %w", c.name(), err))
-	}
-	return nil
+		a.unknown[list[i].Name] = true
+		r.refuse(list[i].Name, fmt.Errorf("read service %s back: %w", list[i].Name, err))
+	})
 }

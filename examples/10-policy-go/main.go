@@ -34,7 +34,7 @@ func headroom(s *policy.Snapshot) error {
 			s.Hold(i) // not measured is not idle
 		default:
 			cores, ok := b.Cores()
-			if !ok {
+			if !ok || cores < 1 {
 				cores = 1
 			}
 			idle := cores * max(1-cpu, floor)

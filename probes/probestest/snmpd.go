@@ -4,6 +4,7 @@ package probestest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -27,9 +28,11 @@ type SnmpdConfig struct {
 	Exec []string
 
 	Community string // v2c; empty means no v2c
-	// User is a v3 user with SHA-256 and AES-128, allowed authPriv only; empty
-	// means no v3. Passwords have 8 characters at least.
+	// User is a v3 user, allowed authPriv only; empty means no v3. Passwords
+	// have 8 characters at least.
 	User, AuthPassword, PrivPassword string
+	// The protocols in net-snmp's words; empty means SHA-256 and AES.
+	AuthProtocol, PrivProtocol string
 	// Counters are the first ones. The zero value is a group of zeros, as a real
 	// agent shows for its first seconds.
 	Counters CPU
@@ -122,7 +125,8 @@ func (c SnmpdConfig) text() string {
 	}
 	if c.User != "" {
 		lines = append(lines,
-			fmt.Sprintf("createUser %s SHA-256 %q AES %q", c.User, c.AuthPassword, c.PrivPassword),
+			fmt.Sprintf("createUser %s %s %q %s %q", c.User,
+				cmp.Or(c.AuthProtocol, "SHA-256"), c.AuthPassword, cmp.Or(c.PrivProtocol, "AES"), c.PrivPassword),
 			"rouser "+c.User+" priv -V seen")
 	}
 	if !c.NativeCounters {

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A fixedControl answers the same each time.
+type fixedControl struct {
+	view      core.NodeView
+	decisions []core.Decision
+	err       error
+	flushed   *bool
+	asked     int
+	onNode    func(n int)
+}
+
+func (f *fixedControl) Node(context.Context) (core.NodeView, error) {
+	f.asked++
+	if f.onNode != nil {
+		f.onNode(f.asked)
+	}
+	return f.view, f.err
+}
+
+func (f *fixedControl) Decisions(context.Context, string, int) ([]core.Decision, error) {
+	return f.decisions, f.err
+}
+
+func (f *fixedControl) Reload(context.Context) error { return f.err }
+
+func (f *fixedControl) Stop(_ context.Context, flush bool) error {
+	f.flushed = &flush
+	return f.err
+}
+
+// run executes a command line with a control, or with the real client if it is
+// nil, and returns what it printed and its exit code.
+func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	g := newGlobals(&out, &errs)
+	g.getenv = func(string) string { return "" }
+	if c != nil {
+		g.dial = func(string) control { return c }
+	}
+	root := &cobra.Command{Use: "steelyard", SilenceErrors: true, SilenceUsage: true}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetOut(&out)
+	g.addFlags(root.PersistentFlags())
+	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
+		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g))
+	root.SetArgs(line)
+	code = g.fail(root.ExecuteContext(ctx))
+	return out.String(), errs.String(), code
+}
+
+const exampleWeb = "../../examples/01-web/steelyard.yaml"
+
+func TestCommands(t *testing.T) {
+	good := func() *fixedControl {
+		return &fixedControl{view: sampleView(), decisions: []core.Decision{sampleDecision()}}
+	}
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("nod: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name    string
+		control *fixedControl
+		line    string
+		code    int
+		out     string // part of stdout
+		err     string // part of stderr
+	}{
+		{"check", nil, "check -c " + exampleWeb, 0, "ok: 2 services, 4 backends, 2 probes", ""},
+		{"check, quiet", nil, "check -q -c " + exampleWeb, 0, "", ""},
+		{"check, wrong", nil, "check -c " + bad, 3, "", "bad.yaml:1:1: error: unknown key \"nod\"\n    1 | nod: a\n      | ^^^\n      = did you mean \"node\"?"},
+		{"check, wrong, JSON", nil, "check -o json -c " + bad, 3, `"ok": false`, ""},
+		{"check, no file", nil, "check -c /nonexistent.yaml", 3, "", "no such file"},
+		{"check, a flag over the file", nil, "check -c " + exampleWeb + " --set log.level=loud", 3, "", "flag log.level: error:"},
+		{"check, JSON", nil, "check -o json -c " + exampleWeb, 0, `"backends": 4`, ""},
+		{"schema", nil, "config schema", 0, `"$schema"`, ""},
+		{"reference", nil, "config reference", 0, "state_dir: /var/lib/steelyard", ""},
+		{"view", nil, "config view -c " + exampleWeb, 0, "\n    policy: weighted\n", ""},
+		{"view, origin", nil, "config view --origin -c " + exampleWeb, 0, "steelyard.yaml:24\n", ""},
+		{"view, JSON", nil, "config view -o json -c " + exampleWeb, 0, `"forwarding": "masquerade"`, ""},
+		{"show", good(), "show", 0, "web1     10.0.0.11:8080", ""},
+		{"show one", good(), "show dns6", 0, "dns6  [2001:db8::53]:53/udp", ""},
+		{"show none", good(), "show wbe", 1, "", `no service "wbe"`},
+		{"show, JSON", good(), "show -o json", 0, `"cpu_ratio": 0.708`, ""},
+		{"show, odd format", good(), "show -o xml", 64, "", `output "xml": want table or json`},
+		{"show, too many words", good(), "show a b", 64, "", "usage: steelyard show"},
+		{"show, unknown flag", good(), "show --frob", 64, "", "unknown flag"},
+		{"show, watch too fast", good(), "show --watch=1ms", 64, "", "want at least 100ms"},
+		{"explain", good(), "explain web/web1", 0, "×0.600", ""},
+		{"explain a service", good(), "explain web", 0, "SHAPED BY", ""},
+		{"explain, JSON", good(), "explain web/web1 -o json", 0, `"policy_share": 0.2`, ""},
+		{"explain, no backend", good(), "explain web/web9", 1, "", "it has web1, web2, web3"},
+		{"explain, no service", good(), "explain nope/web9", 1, "", "there are web, dns6, empty"},
+		{"explain, odd name", good(), "explain web/", 64, "", "want SERVICE or SERVICE/BACKEND"},
+		{"explain, too early", &fixedControl{view: sampleView()}, "explain web", 1, "", "nothing was decided yet"},
+		{"status", good(), "status", 0, "inet steelyard", ""},
+		{"status, JSON", good(), "status -o json", 0, `"commit_p50_seconds"`, ""},
+		{"reload", good(), "reload", 0, "reloaded\n", ""},
+		{"reload refused", &fixedControl{err: errors.New("a.yaml:1:1: x\na.yaml:2:1: y")}, "reload", 1, "", "steelyard: a.yaml:1:1: x\nsteelyard: a.yaml:2:1: y\n"},
+		{"stop", good(), "stop", 0, "the rules stay in force", ""},
+		{"stop, flush", good(), "stop --flush", 0, "the rules are removed", ""},
+		{"version", good(), "version", 0, "steelyard " + version, ""},
+		{"version, JSON", good(), "version -o json", 0, `"go":`, ""},
+		{"nobody there", nil, "show --socket /nonexistent/control.sock", 4, "", "= start it with"},
+		{"nobody there, JSON", nil, "status -o json --socket /nonexistent/control.sock", 4, `"exit_code": 4`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var c control
+			if tt.control != nil {
+				c = tt.control
+			}
+			out, errs, code := run(t, t.Context(), c, strings.Fields(tt.line)...)
+			if code != tt.code || !strings.Contains(out, tt.out) || !strings.Contains(errs, tt.err) {
+				t.Errorf("%s: exit code %d, want %d\nstdout, want %q in it:\n%s\nstderr, want %q in it:\n%s", tt.line, code, tt.code, tt.out, out, tt.err, errs)
+			}
+			if tt.err == "" && errs != "" {
+				t.Errorf("stderr: %s", errs)
+			}
+			if strings.Contains(tt.line, "json") && !json.Valid([]byte(out)) {
+				t.Errorf("not JSON:\n%s", out)
+			}
+			if strings.Contains(out+errs, "\x1b") {
+				t.Error("colour without a terminal")
+			}
+		})
+	}
+}
+
+func TestStopPassesFlush(t *testing.T) {
+	for _, flush := range []bool{false, true} {
+		c := &fixedControl{}
+		line := []string{"stop"}
+		if flush {
+			line = append(line, "--flush")
+		}
+		run(t, t.Context(), c, line...)
+		if c.flushed == nil || *c.flushed != flush {
+			t.Errorf("flush = %v, want %t", c.flushed, flush)
+		}
+	}
+}
+
+// TestWatchRepeats ends the watch at its third look, as Ctrl-C would.
+func TestWatchRepeats(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := &fixedControl{view: sampleView(), onNode: func(n int) {
+		if n == 3 {
+			cancel()
+		}
+	}}
+	out, errs, code := run(t, ctx, c, "show", "--watch=100ms", "-o", "json")
+	if code != 0 || errs != "" {
+		t.Fatalf("exit code %d, stderr %s", code, errs)
+	}
+	if n := strings.Count(out, "\n"); n != 3 {
+		t.Errorf("%d lines of JSON, want 3", n)
+	}
+}
+
+// TestPermission asks a socket that is there and closed to us. Since nothing is
+// closed to root, it then runs again as nobody.
+func TestPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		againAsNobody(t)
+		return
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := run(t, t.Context(), nil, "show", "--socket", path); code != exitPermission {
+		t.Errorf("exit code %d, want %d: %s", code, exitPermission, errs)
+	}
+}
+
+// againAsNobody runs the calling test in a copy of the test binary that nobody
+// may read.
+func againAsNobody(t *testing.T) {
+	t.Helper()
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "steelyard-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	binary, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(dir, "test")
+	if err := errors.Join(os.WriteFile(exe, binary, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Dir, cmd.Env = dir, []string{"TMPDIR=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	c := &fixedControl{view: sampleView()}
+	out, _, _ := run(t, t.Context(), c, "__complete", "explain", "")
+	lines := strings.Split(out, "\n")
+	for _, want := range []string{"web\t192.0.2.10:80/tcp, 2 up, 1 down", "web/web1\tup, share 18.0%, cpu 71%"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("%q is not offered:\n%s", want, out)
+		}
+	}
+	if out, _, _ := run(t, t.Context(), c, "__complete", "show", ""); strings.Contains(out, "web/web1") {
+		t.Errorf("show offers backends:\n%s", out)
+	}
+}
+
+// TestCompletionDoesNotHang presses TAB at a socket that takes the call and
+// never answers.
+func TestCompletionDoesNotHang(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	start := time.Now()
+	out, _, _ := run(t, t.Context(), nil, "__complete", "--socket", path, "show", "")
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if d := cmp.Diff(":4", strings.TrimSpace(out)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
+)
+
+// hostile are policies that misbehave, and a word of what must be said of each.
+var hostile = map[string]string{
+	"loop":  "CPU",
+	"trap":  "trap",
+	"bomb":  "memory",
+	"short": "weight",
+	"nan":   "not a number",
+}
+
+// Whatever a user's policy does: its service keeps the last good shares (here:
+// the configured ones), the failure is in show and on the bus, and the
+// services beside it are decided on time.
+func TestHostilePolicies(t *testing.T) {
+	r := newRig(t, 2)
+	module := func(name string) string {
+		path, err := filepath.Abs("../../plugins/testdata/" + name + ".wasm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	policies, services := "policies:\n", "services:\n"
+	port := 80
+	add := func(name, policy string) {
+		services += fmt.Sprintf("  %s: {vip: %s, port: %d, policy: %s, every: 200ms, probes: [alive], backends: %s}\n",
+			name, r.lab.VIP4, port, policy, r.backends(false, 67, 33))
+		port++
+	}
+	add("shipped", "weighted")
+	for name := range hostile {
+		policies += fmt.Sprintf("  %s: {path: %s}\n", name, module(name))
+		add("uses-"+name, name)
+	}
+	r.write(policies + services)
+	r.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var bus syncBuffer
+	wg.Go(func() {
+		_ = r.client.Monitor(ctx, "event.>", func(m admin.Line) error {
+			_, err := fmt.Fprintf(&bus, "%s %s\n", m.Subject, m.Data)
+			return err
+		})
+	})
+	defer wg.Wait()
+	defer cancel()
+
+	late := r.worstDelay(t, "shipped", 4*time.Second)
+	if late > 600*time.Millisecond {
+		t.Errorf("the shipped policy's service was once not decided for %s; it is due every 200 ms", late)
+	}
+	for name, word := range hostile {
+		service := "uses-" + name
+		r.until(service+" says what is wrong", func() error {
+			s, err := r.service(service)
+			if err == nil && !strings.Contains(s.PolicyError, word) {
+				err = fmt.Errorf("policy_error is %q, want it to say %q", s.PolicyError, word)
+			}
+			return err
+		})
+		r.untilShares(service, 67, 33)
+		r.until(service+" is on the bus", func() error {
+			if !strings.Contains(bus.String(), fmt.Sprintf("%q", service)) {
+				return fmt.Errorf("no event of it: %s", bus.String())
+			}
+			return nil
+		})
+	}
+	var out bytes.Buffer
+	if code := execute(t.Context(), []string{"show", "--socket", filepath.Join(r.dir, "control.sock")}, &out, &out); code != 0 {
+		t.Fatalf("show: exit %d: %s", code, out.String())
+	}
+	for name := range hostile {
+		if !strings.Contains(out.String(), "policy "+name) {
+			t.Errorf("show does not tell of the policy %s:\n%s", name, out.String())
+		}
+	}
+	t.Logf("longest wait of the shipped policy's service: %s\n%s", late, out.String())
+}
+
+// worstDelay is the longest time between two decisions of a service.
+func (r *rig) worstDelay(t *testing.T, service string, over time.Duration) time.Duration {
+	t.Helper()
+	var worst time.Duration
+	var last core.ServiceView
+	for deadline := time.Now().Add(over); time.Now().Before(deadline); {
+		s, err := r.service(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !last.DecidedAt.IsZero() {
+			worst = max(worst, time.Since(s.DecidedAt))
+		}
+		last = s
+		wait(20 * time.Millisecond)
+	}
+	return worst
+}
