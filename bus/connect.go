@@ -37,6 +37,7 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 
 func (b *Bus) clientOptions(name string) []nats.Option {
 	log := b.opts.Log.With("part", "bus", "connection", name)
+	said := "" // the latest complaint; nats.go calls all handlers of a connection from one goroutine
 	return []nats.Option{
 		nats.Name("steelyard " + b.opts.Node + " " + name),
 		nats.MaxReconnects(-1),
@@ -60,7 +61,15 @@ func (b *Bus) clientOptions(name string) []nats.Option {
 				log.Warn("lost the bus; messages are dropped until it is back", "err", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			// Tried several times a second: say it once, not each time.
+			if text := err.Error(); text != said {
+				said = text
+				log.Warn("cannot join the bus; trying on", "err", err)
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			said = ""
 			b.counters.reconnects.Add(1)
 			log.Info("bus is back", "server", nc.ConnectedUrlRedacted())
 		}),

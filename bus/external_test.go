@@ -4,12 +4,15 @@ package bus_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,9 +50,15 @@ func freePort(t *testing.T) int {
 
 // startServer runs a real nats-server and waits until it says that it is
 // ready. stop ends it and waits.
-func startServer(t *testing.T, port int) (stop func()) {
+func startServer(t *testing.T, port int, password string) (stop func()) {
 	t.Helper()
-	cmd := exec.Command(natsServer(t), "-a", "127.0.0.1", "-p", fmt.Sprint(port), "--user", "lb", "--pass", "secret")
+	return startServerWatched(t, port, password, func(string) {})
+}
+
+// startServerWatched also shows each line of the server's log to watch.
+func startServerWatched(t *testing.T, port int, password string, watch func(line string)) (stop func()) {
+	t.Helper()
+	cmd := exec.Command(natsServer(t), "-a", "127.0.0.1", "-p", fmt.Sprint(port), "--user", "lb", "--pass", password)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StderrPipe()
 	if err != nil {
@@ -62,6 +71,7 @@ func startServer(t *testing.T, port int) (stop func()) {
 	go func() {
 		said := false
 		for r := bufio.NewScanner(out); r.Scan(); {
+			watch(r.Text())
 			if strings.Contains(r.Text(), "Server is ready") && !said {
 				said = true
 				ready <- true
@@ -94,7 +104,7 @@ func external(t *testing.T, node string, port int) *bus.Bus {
 
 func TestExternalServer(t *testing.T) {
 	port := freePort(t)
-	startServer(t, port)
+	startServer(t, port, "secret")
 	one, two := external(t, "lb1", port), external(t, "lb2", port)
 	eventually(t, "both are connected", func() bool { return one.Stats().Connected && two.Stats().Connected })
 
@@ -135,7 +145,7 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	if err := publish(1); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("before the server is there: %v, want ErrAway", err)
 	}
-	stop := startServer(t, port)
+	stop := startServer(t, port, "secret")
 	eventually(t, "connected", func() bool { return b.Stats().Connected })
 	other := external(t, "lb2", port)
 	eventually(t, "the other is connected", func() bool { return other.Stats().Connected })
@@ -152,7 +162,7 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	if err := publish(3); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("while the server is away: %v, want ErrAway", err)
 	}
-	startServer(t, port)
+	startServer(t, port, "secret")
 	eventually(t, "connected again", func() bool { return b.Stats().Connected && other.Stats().Connected })
 	if err := publish(4); err != nil {
 		t.Error(err)
@@ -163,4 +173,42 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	if s := b.Stats(); s.Unsent != 2 || s.Received != 4 {
 		t.Errorf("stats %+v, want 2 unsent, 4 received", s)
 	}
+}
+
+// TestExternalServerRefusesForAWhile: a password that the cluster learns of
+// later must not take a restart of the balancer.
+func TestExternalServerRefusesForAWhile(t *testing.T) {
+	port := freePort(t)
+	var refused atomic.Int32
+	stop := startServerWatched(t, port, "other", func(line string) {
+		if strings.Contains(line, "authentication error") {
+			refused.Add(1)
+		}
+	})
+	var warned atomic.Int32
+	b := bustest.StartWith(t, bus.Options{Node: "lb1", Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)},
+		Login: bus.Login{User: "lb", Password: "secret"}, Log: slog.New(countWarnings{slog.DiscardHandler, &warned})})
+	// Each of the two connections would give up after two refusals.
+	eventually(t, "refused several times", func() bool { return refused.Load() >= 6 })
+	if n := warned.Load(); n != 2 {
+		t.Errorf("%d warnings, want one for each connection", n)
+	}
+	stop()
+	startServer(t, port, "secret")
+	eventually(t, "connected", func() bool { return b.Stats().Connected })
+}
+
+// countWarnings counts what the bus warns of.
+type countWarnings struct {
+	slog.Handler
+	n *atomic.Int32
+}
+
+func (c countWarnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (c countWarnings) WithAttrs([]slog.Attr) slog.Handler { return c }
+
+func (c countWarnings) Handle(context.Context, slog.Record) error {
+	c.n.Add(1)
+	return nil
 }

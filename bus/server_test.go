@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,26 @@ func TestInternalUserIsOnlyInside(t *testing.T) {
 		t.Error(err)
 	} else {
 		nc.Close()
+	}
+}
+
+// TestServerLeavesTheProcessAlone: with its own signal handlers the server
+// would end the daemon with os.Exit, and its rules would be in nobody's care.
+func TestServerLeavesTheProcessAlone(t *testing.T) {
+	opts, err := serverOptions(Options{Node: "lb1"}, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !opts.NoSigs || !opts.DontListen || opts.JetStream || opts.HTTPPort != 0 {
+		t.Errorf("NoSigs %t, DontListen %t, JetStream %t, HTTPPort %d, want true, true, false, 0",
+			opts.NoSigs, opts.DontListen, opts.JetStream, opts.HTTPPort)
+	}
+	log := &serverLog{log: slog.New(slog.DiscardHandler), dead: make(chan struct{})}
+	log.Fatalf("first %d", 1)
+	log.Fatalf("second")
+	<-log.dead
+	if log.err == nil || log.err.Error() != "first 1" {
+		t.Errorf("got %v, want the first fatal error", log.err)
 	}
 }
 

@@ -5,7 +5,6 @@ package plugins_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,35 +16,39 @@ import (
 	"github.com/steelyard-lb/steelyard/plugins"
 )
 
+// shared is the host of all tests. Compiling the shipped policies takes half a
+// second, and ten times that under the race detector: once is enough.
+var shared *plugins.Host
+
 // TestMain is the worker when the host under test starts this binary again.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "worker" {
 		os.Exit(plugins.WorkerMain())
 	}
-	os.Exit(m.Run())
+	shared = plugins.NewHost(plugins.Config{})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = shared.Run(ctx) }) // it has no error to tell
+	code := m.Run()
+	cancel()
+	wg.Wait()
+	os.Exit(code)
 }
 
-// newHost runs a host with the shipped policies and the guests of testdata that
-// are named, and ends it with the test.
+// newHost gives the shared host the guests of testdata that are named, new as
+// on the first day, and no others.
 func newHost(t testing.TB, guests ...string) *plugins.Host {
 	t.Helper()
-	h := plugins.NewHost(plugins.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	runHost(t, h)
 	var specs []core.PolicySpec
 	for _, g := range guests {
 		specs = append(specs, core.PolicySpec{Name: g, Path: filepath.Join("testdata", g+".wasm")})
 	}
-	if err := h.Load(t.Context(), specs); err != nil {
-		t.Fatal(err)
+	for _, s := range [][]core.PolicySpec{nil, specs} {
+		if err := shared.Load(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return h
-}
-
-func runHost(t testing.TB, h *plugins.Host) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = h.Run(ctx) }) // it has no error to tell
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	return shared
 }
 
 // snapshot is a service with n backends that are up, of weight 1 to n.

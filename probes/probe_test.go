@@ -47,7 +47,8 @@ func askWith(t *testing.T, target Target, p prober) core.Sample {
 	if !s.OK && len(s.Metrics) > 0 {
 		t.Errorf("a failed sample has metrics: %v", s.Metrics)
 	}
-	if limit := target.Spec.Timeout; limit != 0 && s.Took > limit+150*time.Millisecond {
+	// The slack is for a busy machine; a probe without a deadline hangs for good.
+	if limit := target.Spec.Timeout; limit != 0 && s.Took > limit+2*time.Second {
 		t.Errorf("the run took %s, its timeout is %s", s.Took, limit)
 	}
 	return s

@@ -140,8 +140,12 @@ func TestSnmpdRefusals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			target := v3Target(c.Addr)
-			target.Spec.Timeout = 600 * time.Millisecond
+			target.Spec.Timeout = time.Second
+			if tt.soon {
+				target.Spec.Timeout = 10 * time.Second
+			}
 			tt.change(&target.Spec.SNMP)
 			s := ask(t, target)
 			wantCode(t, s, false, tt.code, tt.detail)
@@ -259,7 +263,7 @@ func TestSnmpdHangs(t *testing.T) {
 	c := snmpdConfig(t)
 	agent := startSnmpd(t, c)
 	target := v3Target(c.Addr)
-	target.Spec.Timeout = 300 * time.Millisecond
+	target.Spec.Timeout = time.Second
 	p := newProber(target)
 	if s := askWith(t, target, p); !s.OK {
 		t.Fatalf("%s %q", s.Code, s.Detail)

@@ -127,11 +127,3 @@ func perSecond(v *float64) string {
 	}
 	return rate(v) + "/s"
 }
-
-// plural is a count of things whose plural ends in s.
-func plural(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return strconv.Itoa(n) + " " + thing
-}

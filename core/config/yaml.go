@@ -23,7 +23,7 @@ const (
 	maxFile    = 64 << 20
 	maxLine    = 4096
 	maxNesting = 64
-	maxNodes   = 8 << 20 // after aliases are followed
+	maxAliased = 100_000 // nodes that aliases add: a few lines can name billions
 )
 
 // parseYAML reads one file into a value. It reports false after noting why the
@@ -73,7 +73,9 @@ type yamlReader struct {
 	ps      *problems
 	file    string
 	layer   int
-	nodes   int
+	inAlias int // aliases that are being followed now
+	aliased int // nodes read in them
+	full    bool // a bound was met, and is noted
 	anchors map[string]ast.Node
 }
 
@@ -142,8 +144,12 @@ func (r *yamlReader) fail(n ast.Node, format string, args ...any) value {
 
 // read turns a node into a value. Depth counts nesting, aliases included.
 func (r *yamlReader) read(n ast.Node, depth int) value {
-	if r.nodes++; r.nodes > maxNodes || depth > maxNesting {
-		if r.nodes == maxNodes+1 || depth == maxNesting+1 {
+	if r.inAlias > 0 {
+		r.aliased++
+	}
+	if r.aliased > maxAliased || depth > maxNesting {
+		if !r.full {
+			r.full = true
 			return r.fail(n, "too large or too deep when its aliases are followed")
 		}
 		return value{at: r.where(n.GetToken())}
@@ -160,6 +166,8 @@ func (r *yamlReader) read(n ast.Node, depth int) value {
 		if !ok {
 			return r.fail(n, "an alias to nothing: text that begins with * must be in quotes")
 		}
+		r.inAlias++
+		defer func() { r.inAlias-- }()
 		return r.read(target, depth+1)
 	case *ast.TagNode:
 		return r.fail(n, "tags are not used here: text that begins with ! must be in quotes")

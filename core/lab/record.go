@@ -108,10 +108,11 @@ func lockRecord(name string, flags int) (*record, error) {
 			return r, nil
 		}
 		_ = f.Close()
-		if busy && (flags == 0 || tries == lockTries || unix.Kill(r.state.OwnerPID, 0) == nil) {
+		owned := r.state.OwnerPID > 0 && unix.Kill(r.state.OwnerPID, 0) == nil
+		if busy && (flags == 0 || owned || tries == lockTries) {
 			return nil, fmt.Errorf("it is in use by process %d; end that one first", r.state.OwnerPID)
 		}
-		if busy { // somebody removes what a dead owner left
+		if busy { // somebody removes what a dead owner left, or is about to sign
 			time.Sleep(lockPause)
 		}
 	}

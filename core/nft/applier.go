@@ -71,6 +71,7 @@ func Open(cfg Config) (*Applier, error) {
 	if a.r, err = openSocket(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.w.close())
 	}
+	a.r.tries = counterTries
 	a.readers, err = openReaders()
 	if err == nil && !cfg.Unowned {
 		a.flags, err = a.probeOwner()

@@ -12,9 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// counterTries is how often a dump of counters is begun. Re-weights bump the
+// generation and so interrupt it, but change no counter.
+const counterTries = 3
+
 // Counters reads the kernel's counts of all services and backends. Those of a
 // service are the sum of its present backends and what it refused. Without a
-// table the map is empty. It may be called from any goroutine.
+// table the map is empty. While the ruleset changes faster than it can be read,
+// a counter that came or went in that moment may be missing. Counters may be
+// called from any goroutine.
 func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -36,7 +42,7 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 		if errors.Is(err, unix.ENOENT) {
 			return all, nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errChanging) {
 			return nil, err
 		}
 		addConnections(all, part)
@@ -49,7 +55,10 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 			all[key] = sum
 		}
 	})
-	return all, err
+	if err != nil && !errors.Is(err, errChanging) {
+		return nil, err
+	}
+	return all, nil
 }
 
 func addConnections(all map[core.CounterKey]core.Counters, part map[core.BackendID]uint64) {

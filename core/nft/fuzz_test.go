@@ -69,7 +69,7 @@ func decodeAll(body []byte) {
 // service are read back as those of a dump.
 func TestDecodeReadsWhatIsEncoded(t *testing.T) {
 	var b batch
-	p := manyServices(12, 200) // more elements than fit one message
+	p := manyServices(3, 1000) // more elements than fit one message
 	b.reset(1)
 	w := &writer{b: &b, table: DefaultTable}
 	for i := range p.Services {

@@ -21,10 +21,14 @@ const (
 	// readSize is the size of a read. The kernel fills 32 KiB of it at most, but
 	// makes its portions of a dump that large only for a reader who has room.
 	readSize = 64 << 10
-	// dumpTries is how often a dump is begun again because the ruleset changed
-	// under it.
+	// dumpTries is how often a dump is begun because the ruleset, anybody's part
+	// of it, changed under the one before.
 	dumpTries = 20
 )
+
+// errChanging ends a dump of which no try went without a change. What the last
+// one gave may lack elements that came or went during it, and no others.
+var errChanging = errors.New("the ruleset changed during every try to read it")
 
 // A socket is one lasting netlink connection to nf_tables. It is not safe for
 // concurrent use. The file descriptor is read and written directly: a
@@ -36,7 +40,9 @@ type socket struct {
 	port uint32 // by which the kernel knows the owner of a table
 	seq  uint32 // of the next message
 	in   []byte
-	req  batch // for requests that are no transaction
+	// tries is how often a dump is begun.
+	tries int
+	req   batch // for requests that are no transaction
 }
 
 // openSocket opens a socket in the network namespace of the calling thread.
@@ -45,7 +51,7 @@ func openSocket() (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	s := &socket{conn: conn, port: conn.PID(), seq: 1, in: make([]byte, readSize)}
+	s := &socket{conn: conn, port: conn.PID(), seq: 1, in: make([]byte, readSize), tries: dumpTries}
 	if s.raw, err = conn.SyscallConn(); err == nil {
 		err = s.configure()
 	}
@@ -126,7 +132,7 @@ func (s *socket) answer(b *batch, restart func(), each func(body []byte) error) 
 	b.end()
 	s.seq = b.next()
 	dump := binary.NativeEndian.Uint16(b.buf[6:])&unix.NLM_F_DUMP == unix.NLM_F_DUMP
-	for range dumpTries {
+	for range s.tries {
 		restart()
 		binary.NativeEndian.PutUint32(b.buf[8:], s.seq)
 		s.seq++
@@ -141,7 +147,7 @@ func (s *socket) answer(b *batch, restart func(), each func(body []byte) error) 
 			return err
 		}
 	}
-	return fmt.Errorf("dump: the ruleset changed under each of %d tries", dumpTries)
+	return errChanging
 }
 
 // collect reads the answer to the request of that sequence number to its end.

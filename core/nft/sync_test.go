@@ -65,7 +65,7 @@ func TestSyncFromAnywhereToAnywhere(t *testing.T) {
 		"renamed":        with(func(s *core.ServicePlan) { s.Name = "www" }),
 		"second service": plan(dns, base),
 		"ipv6":           plan(service("web", "[2001:db8::1]:80", core.TCP, backend("a", "[2001:db8:1::1]:80", 65536))),
-		"many backends":  manyServices(1, 300),
+		"many backends":  manyServices(1, 1000),
 	}
 	newNetns(t)
 	a, reader := open(t, Config{Unowned: true}), open(t, Config{Unowned: true})

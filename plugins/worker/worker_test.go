@@ -6,9 +6,13 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain is the worker when Start runs this binary again.
@@ -96,6 +100,36 @@ func TestConfined(t *testing.T) {
 	}
 	if !strings.Contains(p.How(), "no_new_privs") {
 		t.Errorf("the worker says %q", p.How())
+	}
+}
+
+// TestNoCapabilitiesLeft holds for a worker of any user.
+func TestNoCapabilitiesLeft(t *testing.T) {
+	p := start(t)
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+		if !strings.Contains(string(b), set+":\t0000000000000000\n") {
+			t.Errorf("%s is not empty:\n%s", set, b)
+		}
+	}
+}
+
+// TestAmbientCapabilities runs the test above as a daemon that systemd gave
+// CAP_NET_ADMIN without root: its children inherit that.
+func TestAmbientCapabilities(t *testing.T) {
+	requireRoot(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestNoCapabilitiesLeft$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: 1000, Gid: 1000},
+		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN},
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestNoCapabilitiesLeft") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

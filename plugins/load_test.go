@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugins_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/plugins"
+)
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "garbage.wasm")
+	broken := filepath.Join(dir, "broken.wasm")
+	for file, text := range map[string]string{garbage: "hello", broken: "\x00asm\x01\x00\x00\x00garbage"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name string
+		spec core.PolicySpec
+		want []string
+	}{
+		{"no file", core.PolicySpec{Name: "x", Path: filepath.Join(dir, "none.wasm")}, []string{"load policy x", "none.wasm", "build it"}},
+		{"not wasm", core.PolicySpec{Name: "x", Path: garbage}, []string{garbage, "not a WASM module"}},
+		{"broken", core.PolicySpec{Name: "x", Path: broken}, []string{broken, "compile"}},
+		{"wrong sum", core.PolicySpec{Name: "x", Path: "testdata/count.wasm", SHA256: strings.Repeat("0", 64)}, []string{"sha256", "configuration"}},
+		{"no memory", core.PolicySpec{Name: "x", Path: "testdata/memless.wasm"}, []string{"imports a memory", "exports no memory"}},
+		{"import", core.PolicySpec{Name: "x", Path: "testdata/escape.wasm"}, []string{"imports env.open"}},
+		{"shipped name", core.PolicySpec{Name: "rr", Path: "testdata/count.wasm"}, []string{"load policy rr", "ships"}},
+	}
+	h := newHost(t, "count")
+	good := core.PolicySpec{Name: "other", Path: "testdata/trap.wasm"}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := h.Load(t.Context(), []core.PolicySpec{good, tt.spec})
+			if err == nil {
+				t.Fatal("loaded")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not say %q", err, w)
+				}
+			}
+			// What was loaded before is still there, and nothing else.
+			r := h.Schedule(t.Context(), []core.Call{call("count", "web", 2), call("rr", "web", 2), call("other", "web", 2)})
+			if r[0].Err != nil || r[1].Err != nil || r[2].Err == nil {
+				t.Errorf("after the refusal: %v, %v, %v", r[0].Err, r[1].Err, r[2].Err)
+			}
+		})
+	}
+}
+
+// TestReload: what did not change keeps its state, what is gone is gone, and
+// with the last user's policy its worker.
+func TestReload(t *testing.T) {
+	h := newHost(t, "count", "trap")
+	specs := []core.PolicySpec{{Name: "count", Path: "testdata/count.wasm"}, {Name: "again", Path: "testdata/count.wasm"}}
+	ask := func(policy string) float64 {
+		t.Helper()
+		r := h.Schedule(t.Context(), []core.Call{call(policy, "reload", 1)})[0]
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		return r.Weights[0] / 1e6
+	}
+	first := ask("count")
+	if err := h.Load(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask("count"); got != first+1 {
+		t.Errorf("after a reload the policy answers %g, want %g: its state is lost", got, first+1)
+	}
+	if got := ask("again"); got != first {
+		t.Errorf("a policy of the same module answers %g, want its own state: %g", got, first)
+	}
+	if r := h.Schedule(t.Context(), []core.Call{call("trap", "web", 1)})[0]; r.Err == nil || !strings.Contains(r.Err.Error(), "no such policy") {
+		t.Errorf("a policy that was taken out of the configuration: %v", r.Err)
+	}
+	if err := h.Load(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if pids := plugins.WorkerPIDs(h); len(pids) != 1 {
+		t.Errorf("workers %v: want only that of the shipped policies", pids)
+	}
+}
