@@ -41,6 +41,8 @@ type Commit struct {
 	At         time.Time     `json:"at"`
 	Took       time.Duration `json:"-"`
 	Changed    int           `json:"changed_elements"` // set elements added and removed
+	// Services it was for; left out of decisions, which know theirs.
+	Services []string `json:"services,omitempty"`
 }
 
 // A CounterKey names a kernel counter: of a service, or of one of its backends

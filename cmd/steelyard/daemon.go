@@ -28,6 +28,9 @@ import (
 	"github.com/steelyard-lb/steelyard/probes"
 )
 
+// answerTimeout bounds a look into the engine, which may be ending.
+const answerTimeout = 5 * time.Second
+
 // A daemon is a running steelyard: the adapters and the engine, joined.
 type daemon struct {
 	load    func() (*config.Config, error)
@@ -109,6 +112,7 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 			return nil
 		}
 		ready()
+		d.tellListenErr()
 		return d.runner.Run(ctx)
 	})
 	g.Go(func() error { return d.flows.Run(ctx) })
@@ -118,6 +122,15 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 		return s.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// tellListenErr says on the bus itself, and so in monitor, that nobody can
+// reach it from outside although the configuration asks for it.
+func (d *daemon) tellListenErr() {
+	if err := d.bus.ListenErr(); err != nil {
+		d.log.Error("the bus is not reachable over TCP", "err", err)
+		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: d.cfg.Node, Severity: core.Error, Topic: "bus", Message: err.Error()})
+	}
 }
 
 // watch points the probes and the connection counts at a configuration.
@@ -218,7 +231,8 @@ func fixed(old, cfg *config.Config) error {
 
 // busKey compares bus settings; a changed password counts.
 func busKey(c *config.Config) string {
-	key := fmt.Sprint(c.Bus.Listen, c.Bus.Servers, c.Bus.TLS)
+	l := c.Bus.Login
+	key := fmt.Sprint(c.Bus.Listen, c.Bus.Servers, c.Bus.TLS, l.User, l.Password.Reveal(), l.Credentials, l.CA)
 	for _, u := range c.Bus.Users {
 		key += fmt.Sprint(u.Name, u.Password.Reveal(), u.Publish, u.Subscribe)
 	}
@@ -251,7 +265,9 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 
 // Decisions are the latest of a service, newest first.
 func (d *daemon) Decisions(service string, last int) ([]core.Decision, error) {
-	return d.engine.Decisions(context.Background(), service, last)
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	return d.engine.Decisions(ctx, service, last)
 }
 
 // Subscribe follows the bus for monitor.
@@ -268,6 +284,8 @@ func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {
 		Node: cfg.Node, StateDir: filepath.Join(cfg.StateDir, "bus"), Listen: cfg.Bus.Listen, Servers: cfg.Bus.Servers,
 		TLS: bus.TLSFiles{Cert: cfg.Bus.TLS.Cert, Key: cfg.Bus.TLS.Key}, Log: log,
 	}
+	l := cfg.Bus.Login
+	o.Login = bus.Login{User: l.User, Password: l.Password, Credentials: l.Credentials, CA: l.CA}
 	for _, u := range cfg.Bus.Users {
 		o.Users = append(o.Users, bus.User{Name: u.Name, Password: u.Password, Publish: u.Publish, Subscribe: u.Subscribe})
 	}
@@ -281,10 +299,10 @@ type publisher struct {
 	log *slog.Logger
 }
 
-func (p publisher) Health(h core.HealthChange)                 { p.note(p.bus.PublishHealth(h)) }
-func (p publisher) Decision(d core.Decision)                   { p.note(p.bus.PublishDecision(d)) }
-func (p publisher) Event(e core.Event)                         { p.note(p.bus.PublishEvent(e)) }
-func (p publisher) Commit(_ string, c core.Commit, _ []string) { p.note(p.bus.PublishCommit(c)) }
+func (p publisher) Health(h core.HealthChange) { p.note(p.bus.PublishHealth(h)) }
+func (p publisher) Decision(d core.Decision)   { p.note(p.bus.PublishDecision(d)) }
+func (p publisher) Event(e core.Event)         { p.note(p.bus.PublishEvent(e)) }
+func (p publisher) Commit(c core.Commit)       { p.note(p.bus.PublishCommit(c)) }
 
 func (p publisher) note(err error) {
 	if err != nil {

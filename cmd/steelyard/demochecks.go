@@ -209,15 +209,24 @@ func (l *demoLog) meanShares(s demoSpan) []float64 {
 // before the kernel knew: begun before the commit, ended after the kill.
 func (l *demoLog) checkFailures() demoCheck {
 	const name = "no request failed but those the dead web3 had"
-	unexplained, example := 0, ""
+	others := l.unexplained()
+	figure := fmt.Sprintf("%d failed between the kill and the commit, %d others", len(l.failed)-len(others), len(others))
+	if len(others) > 0 {
+		first := others[0]
+		figure += fmt.Sprintf("; the first of them began %s into the demo, and the kernel refused %d itself: %s",
+			seconds(first.Started.Sub(l.phases[0].From).Seconds()), l.views[len(l.views)-1].service.RefusedTotal, first.Error)
+	}
+	return demoCheck{name, len(others) == 0, figure}
+}
+
+func (l *demoLog) unexplained() []clientFailure {
+	others := []clientFailure{}
 	for _, f := range l.failed {
 		if !l.explained(f) {
-			unexplained++
-			example = fmt.Sprintf("; one of them: %s", f.Error)
+			others = append(others, f)
 		}
 	}
-	return demoCheck{name, unexplained == 0, fmt.Sprintf("%d failed between the kill and the commit, %d others%s",
-		len(l.failed)-unexplained, unexplained, example)}
+	return others
 }
 
 func (l *demoLog) explained(f clientFailure) bool {

@@ -21,6 +21,7 @@ type demoSummary struct {
 	Answered int                `json:"requests_answered"`
 	Failed   int                `json:"requests_failed"`
 	Causes   map[string]int     `json:"failures_by_cause"`
+	Others   []clientFailure    `json:"unexplained_failures"`
 	Phases   []demoPhaseSummary `json:"phases"`
 	Death    demoDeath          `json:"death"`
 	Checks   []demoCheck        `json:"checks"`
@@ -61,7 +62,7 @@ func (l *demoLog) summary(rate float64, cost time.Duration) demoSummary {
 	defer l.mu.Unlock()
 	s := demoSummary{
 		OK: true, Version: version, Rate: rate, Cost: cost.Seconds(), Sent: l.sent, Answered: len(l.done), Failed: len(l.failed),
-		Causes: map[string]int{}, Checks: checks, Death: demoDeath{Backend: demoBackends[demoVictim].name},
+		Causes: map[string]int{}, Others: l.unexplained(), Checks: checks, Death: demoDeath{Backend: demoBackends[demoVictim].name},
 	}
 	for _, c := range checks {
 		s.OK = s.OK && c.OK

@@ -73,8 +73,8 @@ type yamlReader struct {
 	ps      *problems
 	file    string
 	layer   int
-	inAlias int // aliases that are being followed now
-	aliased int // nodes read in them
+	inAlias int  // aliases that are being followed now
+	aliased int  // nodes read in them
 	full    bool // a bound was met, and is noted
 	anchors map[string]ast.Node
 }

@@ -180,7 +180,8 @@ func (e *Engine) takeCommit(r commitResult) {
 		e.finish(s, r.job.covered[i], r.c, r.err)
 	}
 	if r.err == nil {
-		e.cfg.Publisher.Commit(e.cfg.Node, r.c, names)
+		r.c.Services = names
+		e.cfg.Publisher.Commit(r.c)
 	}
 }
 
@@ -205,7 +206,8 @@ func (e *Engine) finishSync(j job, o syncOutcome) {
 		e.synced(s, j.covered[i], o.commit, err)
 	}
 	if o.err == nil {
-		e.cfg.Publisher.Commit(e.cfg.Node, o.commit, names)
+		o.commit.Services = names
+		e.cfg.Publisher.Commit(o.commit)
 	}
 }
 

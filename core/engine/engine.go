@@ -37,7 +37,7 @@ type Flows interface {
 type Publisher interface {
 	Health(core.HealthChange)
 	Decision(core.Decision)
-	Commit(node string, c core.Commit, services []string)
+	Commit(core.Commit)
 	Event(core.Event)
 }
 

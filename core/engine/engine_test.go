@@ -122,7 +122,7 @@ func (l *log) Decision(d core.Decision) {
 	defer l.mu.Unlock()
 	l.decisions = append(l.decisions, d)
 }
-func (l *log) Commit(string, core.Commit, []string) {}
+func (l *log) Commit(core.Commit) {}
 func (l *log) Event(e core.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
