@@ -103,7 +103,7 @@ func TestClientRate(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent, skipped, answered = sent+report.Sent, skipped+report.Skipped, answered+len(report.Answers["slow"])
-		if skipped == 10 && ctx.Err() == nil {
+		if skipped >= 10 && ctx.Err() == nil {
 			if took := time.Since(began); took < 150*ms {
 				t.Errorf("40 requests at 200/s were due after %v", took)
 			}
@@ -114,7 +114,8 @@ func TestClientRate(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	if sent != 30 || skipped < 10 || answered != 30 {
+	// One or two more may slip in between the release and the end.
+	if sent < 30 || sent > 35 || skipped < 10 || answered != sent {
 		t.Errorf("sent %d, skipped %d, answered %d; want 30 sent and answered, the others skipped", sent, skipped, answered)
 	}
 }

@@ -213,6 +213,9 @@ func (s *Snmpd) SetCounters(c CPU) error {
 	return nil
 }
 
+// PID is the process id of the agent.
+func (s *Snmpd) PID() int { return s.cmd.Process.Pid }
+
 // Pause stops the process without ending it: an agent that hangs.
 func (s *Snmpd) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
