@@ -78,7 +78,7 @@ func (c *snmpClient) check() error {
 func (c *snmpClient) handle() (*gosnmp.GoSNMP, error) {
 	g, ok := handles.Get().(*gosnmp.GoSNMP)
 	if !ok || c.spec.Version == "3" && c.engine == nil {
-		g = &gosnmp.GoSNMP{Target: "127.0.0.1", Transport: "udp"}
+		g = &gosnmp.GoSNMP{Target: "127.0.0.1", UseUnconnectedUDPSocket: true}
 		c.configure(g)
 		// Connect sends nothing, and its socket is not the one we use; but only
 		// it makes the buffer and the salts of v3.
