@@ -16,7 +16,7 @@ func Why(policy string, b BackendDecision) string {
 	case b.Configured == 0:
 		return "configured weight 0"
 	case b.Health == Unknown:
-		return "not probed yet"
+		return lastNote(b.Steps, "not probed yet")
 	}
 	var big Step
 	for _, s := range b.Steps {

@@ -110,7 +110,7 @@ func TestChecksCanFail(t *testing.T) {
 				setShare(0, i, 0, 1.0/3)(l)
 			}
 		}, []string{"equal weights became", "spread as the weights"}},
-		{"weights leave again", setShare(1, demoHalved, 15*time.Second, 0.29), []string{"followed"}},
+		{"weights leave again", setShare(1, demoHalved, 9*time.Second, 0.29), []string{"followed", "spread as the weights"}},
 		{"the commit is late", func(l *demoLog) { l.death.Commit.At = l.killed.Add(1500 * ms) }, []string{"took web3 out"}},
 		{"no commit", func(l *demoLog) { l.death = nil }, []string{"took web3 out", "dead web3", "no request failed"}},
 		{"the kernel sent a connection to the dead", func(l *demoLog) {

@@ -60,42 +60,31 @@ func (l *demoLog) settled(phase int) demoSpan {
 	return s.last(time.Duration(demoSettled * float64(s.To.Sub(s.From))))
 }
 
-// checkSettled wants the shares in the kernel to reach the capacities and to
-// stay there until the phase ends.
+// checkSettled wants the shares in the kernel, averaged over the settled end of
+// the phase, to be those of the capacities.
 func (l *demoLog) checkSettled(name string, phase int) demoCheck {
 	span, want := l.phases[phase], demoPhases()[phase].shares()
-	var since time.Time
-	off, worst := 0.0, 0
+	reached := "never"
 	for _, v := range l.views {
-		if !span.holds(v.at) {
-			continue
-		}
-		off, worst = distance(v, want)
-		switch {
-		case off > demoTolerance:
-			since = time.Time{}
-		case since.IsZero():
-			since = v.at
+		if span.holds(v.at) && distance(v.shares(), want) <= demoTolerance {
+			reached = seconds(v.at.Sub(span.From).Seconds())
+			break
 		}
 	}
-	if since.IsZero() {
-		return demoCheck{name, false, fmt.Sprintf("%s is %.1f points off its %s at the end",
-			demoBackends[worst].name, 100*off, ratio(want[worst]))}
-	}
-	ok := !since.After(l.settled(phase).From)
-	return demoCheck{name, ok, fmt.Sprintf("within %.0f points of %s after %s, for the rest of the phase",
-		100*demoTolerance, shareList(want), seconds(since.Sub(span.From).Seconds()))}
+	settled := l.settled(phase)
+	mean := l.meanShares(settled)
+	return demoCheck{name, distance(mean, want) <= demoTolerance, fmt.Sprintf(
+		"%s expected; first within %.0f points after %s; %s in the last %s",
+		shareList(want), 100*demoTolerance, reached, shareList(mean), seconds(settled.To.Sub(settled.From).Seconds()))}
 }
 
-// distance is the largest distance of a share in the kernel from what it should
-// be, and whose.
-func distance(v demoView, want []float64) (off float64, worst int) {
+// distance is the largest distance of a share from what it should be.
+func distance(got, want []float64) float64 {
+	off := 0.0
 	for i, w := range want {
-		if d := math.Abs(v.backend(i).Share - w); d > off {
-			off, worst = d, i
-		}
+		off = max(off, math.Abs(got[i]-w))
 	}
-	return off, worst
+	return off
 }
 
 func shareList(shares []float64) string {
@@ -195,8 +184,8 @@ func (l *demoLog) meanShares(s demoSpan) []float64 {
 			continue
 		}
 		n++
-		for i := range mean {
-			mean[i] += v.backend(i).Share
+		for i, share := range v.shares() {
+			mean[i] += share
 		}
 	}
 	for i := range mean {

@@ -52,6 +52,15 @@ func (v demoView) backend(index int) core.BackendView {
 	return core.BackendView{}
 }
 
+// shares are those in the kernel, per backend of the demo.
+func (v demoView) shares() []float64 {
+	s := make([]float64, len(demoBackends))
+	for i := range s {
+		s[i] = v.backend(i).Share
+	}
+	return s
+}
+
 type demoAnswer struct {
 	backend int
 	clientAnswer

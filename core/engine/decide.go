@@ -96,11 +96,7 @@ func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []
 			d.Policy = &p
 		}
 		if b.health != core.Up && shaped[i].Share == 0 {
-			note := b.downNote
-			if b.health == core.Unknown {
-				note = "no sample yet"
-			}
-			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: note})
+			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: b.note})
 		}
 		d.Why = core.Why(s.spec.Policy, d)
 		out[i] = d

@@ -31,10 +31,14 @@ func (e *Engine) takeSample(s core.Sample) {
 		return
 	}
 	p.last = s
+	if s.Code == core.Internal && b.health == core.Unknown {
+		b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, s.Code, s.Detail)
+	}
 	b.takeMetrics(s)
 	// The configured role counts, not the one that the sample claims: who may
-	// publish metrics may not thereby kill a backend.
-	if p.spec.Role == core.HealthRole && p.health.Add(s.OK) {
+	// publish metrics may not thereby kill a backend. A probe that could not run
+	// here says nothing about the backend.
+	if p.spec.Role == core.HealthRole && s.Code != core.Internal && p.health.Add(s.OK) {
 		e.healthChanged(svc, b, p)
 	}
 }
@@ -73,7 +77,7 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	}
 	now := time.Now()
 	b.health, b.since = to, now
-	b.downNote = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.Code, p.last.Detail)
+	b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.Code, p.last.Detail)
 	if to == core.Up && from == core.Down {
 		b.cameUp = now
 		// What was learned before it went may not hold for what came back.

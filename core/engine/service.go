@@ -50,11 +50,11 @@ type backend struct {
 	hash uint64
 	spec core.Backend
 
-	probes   map[string]*probe
-	health   core.HealthState
-	since    time.Time
-	cameUp   time.Time // zero if it never came up while we watched
-	downNote string    // why it is down
+	probes map[string]*probe
+	health core.HealthState
+	since  time.Time
+	cameUp time.Time // zero if it never came up while we watched
+	note   string    // why it is not up
 
 	opinion     float64
 	opinionFrom time.Time // of the latest opinion that was not Hold

@@ -2,7 +2,11 @@
 
 package policy
 
-import "unsafe"
+import (
+	"errors"
+	"strconv"
+	"unsafe"
+)
 
 // The functions that the host calls, and the ones it offers (plugins/abi).
 
@@ -43,4 +47,17 @@ func sySchedule(ptr unsafe.Pointer, size uint32) int32 {
 func syManifest() int64 {
 	manifest = Manifest(registered)
 	return int64(uintptr(unsafe.Pointer(unsafe.SliceData(manifest))))<<32 | int64(len(manifest))
+}
+
+// runEntry calls the policy that the snapshot names.
+func runEntry(base unsafe.Pointer, size uint32) error {
+	if size < minHeaderSize {
+		return errors.New("snapshot too short")
+	}
+	e := (*header)(base).entry
+	if uint64(e) >= uint64(len(registered)) {
+		return errors.New("entry " + strconv.Itoa(int(e)) + ": the module has " +
+			strconv.Itoa(len(registered)) + " policies")
+	}
+	return registered[e].run(base, size)
 }

@@ -4,7 +4,6 @@ package policy
 
 import (
 	"errors"
-	"strconv"
 	"unsafe"
 )
 
@@ -63,17 +62,4 @@ func (p *Policy) run(base unsafe.Pointer, size uint32) error {
 	}
 	s.close()
 	return nil
-}
-
-// runEntry calls the policy that the snapshot names.
-func runEntry(base unsafe.Pointer, size uint32) error {
-	if size < minHeaderSize {
-		return errors.New("snapshot too short")
-	}
-	e := (*header)(base).entry
-	if uint64(e) >= uint64(len(registered)) {
-		return errors.New("entry " + strconv.Itoa(int(e)) + ": the module has " +
-			strconv.Itoa(len(registered)) + " policies")
-	}
-	return registered[e].run(base, size)
 }
