@@ -50,11 +50,13 @@ func (s *demoScreen) draw(l *demoLog, now, end time.Time) {
 	}
 	var b bytes.Buffer
 	l.tableLocked(&b, now, end, s.paint)
+	back := ""
 	if s.lines > 0 {
-		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.lines)
+		back = fmt.Sprintf("\x1b[%dA\x1b[J", s.lines)
 	}
 	s.lines = bytes.Count(b.Bytes(), []byte("\n"))
-	_, _ = s.out.Write(b.Bytes())
+	// Lines that are too long are cut, not wrapped: the way back counts lines.
+	fmt.Fprintf(s.out, "%s\x1b[?7l%s\x1b[?7h", back, &b)
 }
 
 // tableLocked writes the table and the line about the client.

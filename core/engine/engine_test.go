@@ -364,6 +364,34 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// A monitor's metric reaches the policy; a monitor's verdict reaches nothing.
+func TestForeignSamples(t *testing.T) {
+	k := &kernel{}
+	var seen atomic.Uint64 // cpu of b1, percent
+	p := policies{"mine": func(ctx context.Context, s core.Snapshot) core.Result {
+		seen.Store(uint64(100 * s.Backends[0].CPU.Value))
+		return weighted(ctx, s)
+	}}
+	engineTest(t, k, p, setupOf(web("web", "mine", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		for _, probe := range []string{"load", "alive"} {
+			e.Offer(core.Sample{
+				Backend: core.BackendID{Service: "web", Backend: "b1"}, Probe: probe, Role: core.MetricRole, OK: true,
+				TakenAt: time.Now(), Metrics: []core.Metric{{Name: core.MetricCPU, Value: 0.42, Unit: "ratio"}},
+			})
+		}
+		for range 5 {
+			e.Offer(core.Sample{Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "load", Role: core.HealthRole, TakenAt: time.Now()})
+		}
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 32768, 32768)
+		if got := seen.Load(); got != 42 {
+			t.Errorf("the policy saw a cpu of %d %%, want 42 %%", got)
+		}
+	})
+}
+
 func TestHistory(t *testing.T) {
 	h := &history{}
 	start := time.Unix(1000, 0)

@@ -28,6 +28,10 @@ func (e *Engine) takeSample(s core.Sample) {
 	}
 	p := b.probes[s.Probe]
 	if p == nil {
+		// Not a probe of ours: a monitor may add metrics, never a verdict.
+		if s.Role == core.MetricRole && s.OK {
+			b.takeMetrics(s)
+		}
 		return
 	}
 	p.last = s

@@ -99,3 +99,24 @@ func TestCountersBesideWrites(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFlush(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	for range 2 { // the second time there is nothing to do
+		if err := a.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSync(t, a, manyServices(2, 2))
+	if err := a.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if out := nftOutput(t, "list", "ruleset"); out != "" {
+		t.Errorf("left behind:\n%s", out)
+	}
+	if n, err := a.Counters(context.Background()); err != nil || len(n) != 0 {
+		t.Errorf("counters without a table: %v, %v", n, err)
+	}
+	mustSync(t, a, manyServices(2, 2))
+}
