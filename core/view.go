@@ -18,6 +18,9 @@ type NodeView struct {
 	ConfigAt    time.Time `json:"config_at"`
 	ReloadError string    `json:"reload_error,omitempty"` // of the last reload; empty if it was good
 
+	// SamplesDropped counts samples that came faster than they could be taken.
+	SamplesDropped uint64 `json:"samples_dropped_total"`
+
 	Kernel   KernelView    `json:"kernel"`
 	Policies []PolicyView  `json:"policies"`
 	Services []ServiceView `json:"services"`

@@ -101,9 +101,9 @@ func TestChecksCanFail(t *testing.T) {
 		}
 	}
 	tests := []struct {
-		name   string
-		break_ func(*demoLog)
-		want   []string // parts of the names of the checks that fail
+		name  string
+		spoil func(*demoLog)
+		want  []string // parts of the names of the checks that fail
 	}{
 		{"weights stay equal", func(l *demoLog) {
 			for i := range demoBackends {
@@ -147,7 +147,7 @@ func TestChecksCanFail(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := perfect()
-			tt.break_(l)
+			tt.spoil(l)
 			var failed []string
 			for _, c := range l.checks() {
 				if !c.OK {
@@ -203,8 +203,8 @@ func TestPlan(t *testing.T) {
 	if math.Abs(parts-1) > 1e-9 {
 		t.Errorf("the phases take %g of the time", parts)
 	}
-	if got := demoRate(2450 * time.Microsecond); math.Abs(got-124) > 1 {
-		t.Errorf("rate %g, want 0.62 × 0.49 core / 2.45 ms", got)
+	if got := demoRate(2450 * time.Microsecond); math.Abs(got-154) > 1 {
+		t.Errorf("rate %g, want 0.60 × 0.63 core / 2.45 ms", got)
 	}
 }
 

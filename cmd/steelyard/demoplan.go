@@ -9,7 +9,7 @@ import (
 
 const (
 	demoWork     = 2 * time.Millisecond // CPU time of a request, before what HTTP costs
-	demoLoad     = 0.62                 // of the capacity of all backends at the start
+	demoLoad     = 0.60                 // of the capacity of all backends at the start
 	demoLeast    = 40 * time.Second     // shorter, and a phase ends before the weights settle
 	demoTimeout  = 10 * time.Second     // of a client's request: a queue is no failure
 	demoService  = "web"
@@ -26,7 +26,7 @@ type demoBackend struct {
 }
 
 // demoBackends have equal weights in the configuration.
-var demoBackends = []demoBackend{{"web1", 0.28}, {"web2", 0.14}, {"web3", 0.07}}
+var demoBackends = []demoBackend{{"web1", 0.36}, {"web2", 0.18}, {"web3", 0.09}}
 
 // A demoPhase is one act: what happens at its beginning, and what the backends
 // can do from then on.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -62,6 +63,7 @@ func newLabBackendCommand() *cobra.Command {
 func (b labBackend) run(ctx context.Context) error {
 	// One core, so that a probe of health never waits for more than one request.
 	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(1000) // less of the quota for what serves nobody
 	q := newQuota(b.share, time.Now(), processCPU())
 	web, err := net.Listen("tcp", b.listen)
 	if err != nil {

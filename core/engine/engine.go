@@ -76,7 +76,7 @@ type Engine struct {
 	cfg Config
 	log *slog.Logger
 
-	// samples holds 4096 so that a burst of a whole fleet's probes fits; when it
+	// samples holds 16384 (about 4 MB) so that a burst of a whole fleet's probes fits; when it
 	// is full, Offer drops the sample and counts it.
 	samples  chan core.Sample
 	requests chan func() // unbuffered: run on the engine's goroutine
@@ -94,6 +94,7 @@ type Engine struct {
 	names     []string // of services, sorted
 	seq       uint64
 	busy      map[string]bool // policies with a batch in flight
+	tipped    []*service      // with health transitions that are not decided yet
 	committer committer
 	kernel    kernelState
 	ring      ring
@@ -105,7 +106,7 @@ func New(cfg Config, setup Setup) *Engine {
 	return &Engine{
 		cfg:      cfg,
 		log:      cfg.Log,
-		samples:  make(chan core.Sample, 4096),
+		samples:  make(chan core.Sample, 16384),
 		requests: make(chan func()),
 		results:  make(chan policyResult),
 		commits:  make(chan commitResult),
@@ -122,7 +123,7 @@ func New(cfg Config, setup Setup) *Engine {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 // Offer hands a sample to the engine. It never blocks: when the engine is more
-// than 4096 samples behind, the sample is dropped and counted.
+// than 16384 samples behind, the sample is dropped and counted.
 func (e *Engine) Offer(s core.Sample) {
 	select {
 	case e.samples <- s:
@@ -153,6 +154,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case s := <-e.samples:
 			e.takeSample(s)
 			e.drainSamples()
+			e.decideTipped()
 		case r := <-e.results:
 			e.takeResult(r)
 		case c := <-e.commits:
@@ -168,10 +170,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// drainSamples takes what has queued up, so that one commit covers all of a
-// burst of deaths.
+// drainSamples takes what has queued up, so that one decision per service and
+// one commit cover all of a burst of deaths.
 func (e *Engine) drainSamples() {
-	for range 256 {
+	for range cap(e.samples) {
 		select {
 		case s := <-e.samples:
 			e.takeSample(s)

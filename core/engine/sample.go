@@ -72,8 +72,8 @@ func (b *backend) takeMetrics(s core.Sample) {
 	}
 }
 
-// healthChanged follows a probe that tipped. If that tips the backend, the
-// service is decided at once, without asking the policy. Step 3 of 7.
+// healthChanged follows a probe that tipped. If that tips the backend, its
+// service is decided as soon as the samples at hand are taken. Step 3 of 7.
 func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	from, to := b.health, b.combined()
 	if from == to {
@@ -96,7 +96,37 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	if p.last.Node == e.cfg.Node {
 		at = p.last.TakenAt.Add(p.last.Took) // our own clock
 	}
-	e.decide(svc, cause{trigger: fmt.Sprintf("%s went %s", b.spec.Name, to), at: at}, svc.pace())
-	svc.urgent = true
-	svc.nextAt = now
+	if svc.tips == 0 {
+		e.tipped = append(e.tipped, svc)
+	}
+	svc.tip(fmt.Sprintf("%s went %s", b.spec.Name, to), at)
+}
+
+// tip notes a transition for the next decision.
+func (s *service) tip(text string, at time.Time) {
+	const most = 3 // named in one decision's trigger
+	switch s.tips++; {
+	case s.tips == 1:
+		s.cause = cause{trigger: text, at: at}
+	case s.tips <= most:
+		s.cause.trigger += ", " + text
+	case s.tips == most+1:
+		s.cause.trigger += ", …"
+	}
+	if at.Before(s.cause.at) {
+		s.cause.at = at
+	}
+}
+
+// decideTipped decides the services whose health changed, without asking the
+// policy; that is done next.
+func (e *Engine) decideTipped() {
+	for _, s := range e.tipped {
+		c := s.cause
+		s.cause, s.tips = cause{}, 0
+		e.decide(s, c, s.pace())
+		s.urgent = true
+		s.nextAt = time.Now()
+	}
+	e.tipped = e.tipped[:0]
 }

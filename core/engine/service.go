@@ -31,6 +31,8 @@ type service struct {
 	waiting     []pending     // decided, not yet committed
 	slots       []uint32      // decided
 	sent        []uint32      // handed to the kernel last; nil when its state is not known
+	cause       cause         // of the next decision, while tips is above 0
+	tips        int           // health transitions not decided yet
 	free        bool          // the next opinions are the first under these weights
 	moving      bool          // the latest decision was cut short by the step limit
 	urgent      bool          // a health transition waits for its commit

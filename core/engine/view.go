@@ -37,7 +37,7 @@ func (e *Engine) Decisions(ctx context.Context, service string, n int) ([]core.D
 func (e *Engine) view() core.NodeView {
 	now := time.Now()
 	v := core.NodeView{
-		Node: e.cfg.Node, StartedAt: e.startedAt.UTC(), At: now.UTC(),
+		Node: e.cfg.Node, StartedAt: e.startedAt.UTC(), At: now.UTC(), SamplesDropped: e.dropped.n.Load(),
 		Kernel: core.KernelView{
 			Adopted: e.kernel.adopted, Generation: e.kernel.generation,
 			Commits: e.kernel.commits, LastError: e.kernel.lastErr,
