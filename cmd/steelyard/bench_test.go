@@ -100,7 +100,7 @@ func (r *loop) raise(b *testing.B) {
 			r.say(b, core.BackendID{Service: s.Name, Backend: be.Name}, true)
 		}
 	}
-	for deadline := time.Now().Add(20*time.Second); ; wait(200 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; wait(200 * time.Millisecond) {
 		v, err := r.engine.View(b.Context())
 		if err != nil {
 			b.Fatal(err)

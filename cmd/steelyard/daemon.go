@@ -62,7 +62,7 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 		return nil, errors.Join(err, d.applier.Close())
 	}
 	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
-		return nil, errors.Join(err, d.applier.Close())
+		return nil, errors.Join(err, d.flows.Close(), d.applier.Close())
 	}
 	d.host = plugins.NewHost(plugins.Config{Log: log})
 	d.engine = engine.New(engine.Config{
@@ -258,7 +258,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	defer d.mu.Unlock()
 	v.Version = version
 	v.ConfigPath, v.ConfigHash, v.ConfigAt, v.ReloadError = d.cfg.Path, d.cfg.Hash, d.loadedAt.UTC(), d.reloadError
-	v.Kernel.Table, v.Kernel.Owned = nft.DefaultTable, d.applier.Owned()
+	v.Kernel.Table, v.Kernel.Owned = "inet "+nft.DefaultTable, d.applier.Owned()
 	v.Policies = d.host.Views()
 	return v, nil
 }
