@@ -220,9 +220,11 @@ func TestKillAndRestartUnderTraffic(t *testing.T) {
 	if v, err := r.client.Node(t.Context()); err != nil || !v.Kernel.Adopted {
 		t.Errorf("the table was not adopted: %+v, %v", v.Kernel, err)
 	}
+	// The client comes round to ports that it used seconds ago: conntrack may
+	// still know such a connection, and then it is not a new one to the kernel.
 	r.until("counters went on", func() error {
 		s, err := r.service("web")
-		if err == nil && s.ConnectionsTotal < uint64(got.asked) {
+		if err == nil && s.ConnectionsTotal < uint64(got.asked)*98/100 {
 			err = fmt.Errorf("connections_total is %d after %d", s.ConnectionsTotal, got.asked)
 		}
 		return err

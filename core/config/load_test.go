@@ -172,7 +172,7 @@ func TestProblemsOutsideFiles(t *testing.T) {
 		o.Flags = map[string]string{"log.lvel": "debug", "services.web.port": "99999"}
 	})
 	_, err := Load(o)
-	want := `/etc/conf.d/a.yaml:1:14: "loud" is not one of debug, info, warn, error
+	want := `/etc/conf.d/a.yaml:1:14: log.level: "loud" is not one of debug, info, warn, error
 environment STEELYARD_BUS__USERS__A__PASWORD: unknown key "pasword" (did you mean "password"?)
 environment STEELYARD_SERVICES__WEB: "services.web" is a map of keys, not one value (name one value inside it)
 environment STEELYARD_SERVICES__WEB__FORWARDING: "hunter3" is not one of dnat, masquerade

@@ -30,9 +30,14 @@ type Problem struct {
 	Width  int    `json:"-"`
 }
 
-// Error is the problem on one line.
+// Error is the problem on one line, for where the line itself is not shown.
 func (p Problem) Error() string {
-	s := p.place() + ": " + p.Message
+	s := p.place() + ": "
+	// A variable or a flag says the key itself, and so do some messages.
+	if last := p.Key[strings.LastIndex(p.Key, ".")+1:]; p.Line > 0 && !strings.Contains(p.Message, last) {
+		s += p.Key + ": "
+	}
+	s += p.Message
 	if p.Hint != "" {
 		s += " (" + p.Hint + ")"
 	}
