@@ -34,8 +34,8 @@ type Decision struct {
 	Outcome  Outcome           `json:"outcome"`
 	Error    string            `json:"error,omitempty"` // why Outcome is failed
 	Commit   *Commit           `json:"commit,omitempty"`
-	// CommitSeconds is the time of the transaction, read-back included;
-	// TotalSeconds the time from the trigger to the commit.
+	// CommitSeconds is the time of this decision's transaction, read-back
+	// included; TotalSeconds the time from the trigger to its commit.
 	CommitSeconds float64 `json:"commit_seconds,omitempty"`
 	TotalSeconds  float64 `json:"total_seconds"`
 }

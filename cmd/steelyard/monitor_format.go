@@ -70,7 +70,8 @@ func (f *monitorFormat) sample(s core.Sample) string {
 	if s.Detail != "" {
 		parts = append(parts, clean(s.Detail))
 	}
-	if s.Took > 0 {
+	// Most good answers say in their detail how long they took.
+	if s.Took > 0 && !strings.Contains(s.Detail, " in ") {
 		parts = append(parts, "in "+seconds(s.Took.Seconds()))
 	}
 	text := strings.Join(parts, " ")
@@ -107,7 +108,7 @@ func (f *monitorFormat) decision(d core.Decision) string {
 	if d.Trigger != "" {
 		text += "; " + clean(d.Trigger)
 	}
-	if d.Commit != nil {
+	if d.Commit != nil && d.Outcome == core.Applied {
 		text += fmt.Sprintf("; generation %d in %s", d.Commit.Generation, seconds(d.CommitSeconds))
 	}
 	if d.PolicyError != "" {

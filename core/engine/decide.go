@@ -48,6 +48,7 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	case changed:
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
+		d.Commit = s.commit
 		e.record(s, d, now)
 	}
 }
@@ -155,7 +156,7 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 		if err != nil {
 			d.Outcome, d.Error = core.Failed, err.Error()
 		} else {
-			d.Commit = &c
+			d.Commit, s.commit = &c, &c
 			d.CommitSeconds = c.Took.Seconds()
 			d.TotalSeconds = c.At.Sub(p.since).Seconds()
 		}

@@ -35,6 +35,7 @@ type service struct {
 	tips        int           // health transitions not decided yet
 	free        bool          // the next opinions are the first under these weights
 	moving      bool          // the latest decision was cut short by the step limit
+	commit      *core.Commit  // the latest that carried this service
 	urgent      bool          // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters
@@ -113,7 +114,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		_, inKernel := held[spec.Name]
 		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
-			s.counters, s.version, s.failingFrom, s.policyErr = old.counters, old.version, old.failingFrom, old.policyErr
+			s.counters, s.commit, s.version, s.failingFrom, s.policyErr = old.counters, old.commit, old.version, old.failingFrom, old.policyErr
 			if old.spec.Policy != spec.Policy {
 				s.version, s.failingFrom, s.policyErr = "", time.Time{}, ""
 			}
