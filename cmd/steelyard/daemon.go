@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -89,7 +90,7 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 	defer d.stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.host.Run(ctx) })
-	if err := d.host.Load(ctx, d.cfg.Policies); err != nil {
+	if err := d.loadPolicies(ctx, d.cfg); err != nil {
 		d.stop()
 		return errors.Join(err, g.Wait())
 	}
@@ -118,6 +119,21 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 		return s.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// loadPolicies loads the policies of a configuration and asks them whether they
+// take the parameters that its services give.
+func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) error {
+	if err := d.host.Load(ctx, cfg.Policies); err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range cfg.Services {
+		if err := d.host.CheckParams(s.Policy, s.Params); err != nil {
+			errs = append(errs, fmt.Errorf("service %s: params of policy %s: %w", s.Name, s.Policy, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tellListenErr says on the bus itself, and so in monitor, that nobody can

@@ -54,8 +54,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := fixed(old, cfg); err != nil {
 		return err
 	}
-	if err := d.host.Load(ctx, cfg.Policies); err != nil {
-		return err
+	if err := d.loadPolicies(ctx, cfg); err != nil {
+		return errors.Join(err, d.host.Load(ctx, old.Policies))
 	}
 	if err := d.engine.Reload(ctx, setup(cfg)); err != nil {
 		return errors.Join(err, d.host.Load(ctx, old.Policies))

@@ -274,6 +274,10 @@ func TestReload(t *testing.T) {
 	if v, err := r.client.Node(t.Context()); err != nil || v.ReloadError == "" {
 		t.Errorf("status does not show the failed reload: %v", err)
 	}
+	r.write(strings.Replace(r.web(67, 33), "policy: weighted", "policy: least-cpu, params: {alpha: 7}", 1))
+	if out, code := r.steelyard("reload"); code == 0 || !strings.Contains(out, "alpha") {
+		t.Errorf("reload with a parameter out of range: exit %d:\n%s", code, out)
+	}
 	stop := r.background("tcp", r.vip4(80))
 	r.write(r.web(20, 80))
 	if err := r.proc.Signal(syscall.SIGHUP); err != nil {
