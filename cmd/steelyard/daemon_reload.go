@@ -80,7 +80,7 @@ func fixed(old, cfg *config.Config) error {
 		{"bus", busKey(old) == busKey(cfg)},
 	} {
 		if !f.same {
-			return fmt.Errorf("%s: %s changed, which takes a restart: run `systemctl restart steelyard`; the rules stay in force meanwhile", cfg.Path, f.key)
+			return fmt.Errorf("%s: %s changed, which takes a restart of the daemon; the rules stay in force meanwhile", cfg.Path, f.key)
 		}
 	}
 	return nil

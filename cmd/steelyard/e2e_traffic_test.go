@@ -86,15 +86,15 @@ func TestTrafficOfEveryKind(t *testing.T) {
 	}
 }
 
-// A dead backend gets no new connection after the commit, and the commit
-// follows within 50 ms in 99 of 100 deaths.
+// A dead backend gets no new connection after the commit, and every commit
+// follows within 50 ms; BenchmarkDeathToCommit1000x16 has the quantiles.
 func TestDeathUnderTraffic(t *testing.T) {
 	r := newRig(t, 3)
 	r.write(r.web(1, 1, 1))
 	r.start()
 	r.untilShares("web", 33.3, 33.3, 33.3)
 	var took []float64
-	for i := range 5 {
+	for i := range 9 {
 		w := r.worlds[i%3]
 		stop := r.background("tcp", r.vip4(80))
 		w.down()

@@ -44,6 +44,7 @@ func newRootCommand(g *globals) *cobra.Command {
 		Use:   "steelyard",
 		Short: "A layer-4 load balancer on nftables whose weights follow the backends",
 		Long:  rootLong + "\n\n" + exitHelp,
+		Version: version,
 		// fail says what went wrong, once.
 		SilenceErrors: true, SilenceUsage: true,
 	}
