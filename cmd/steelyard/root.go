@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -34,9 +35,19 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
-		err = usage(err)
+		err = unknownCommand(err)
 	}
 	return g.fail(err)
+}
+
+// unknownCommand puts cobra's proposals into the hint.
+func unknownCommand(err error) error {
+	what, proposals, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	e := &codedError{code: exitUsage, err: errors.New(what), hint: "steelyard --help lists the commands"}
+	if ok {
+		e.hint = "did you mean " + strings.Join(strings.Fields(proposals), " or ") + "?"
+	}
+	return e
 }
 
 func newRootCommand(g *globals) *cobra.Command {
