@@ -37,7 +37,13 @@ func confine() (string, error) {
 		}
 	}
 	did = append(did, "rlimits")
-	if os.Geteuid() == 0 {
+	switch {
+	case os.Geteuid() != 0:
+	case !mapped("/proc/self/uid_map", nobody) || !mapped("/proc/self/gid_map", nobody):
+		// Root of a user namespace that knows no other user: an unprivileged
+		// user outside, who is all there is to become.
+		did = append(did, "user of its namespace")
+	default:
 		if err := becomeNobody(); err != nil {
 			return "", err
 		}
@@ -59,6 +65,22 @@ func confine() (string, error) {
 		did = append(did, "landlock")
 	}
 	return strings.Join(did, ", "), nil
+}
+
+// mapped reports whether an id exists in this user namespace. See
+// user_namespaces(7): each line is first id inside, first outside, count.
+func mapped(file string, id uint64) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return true // a kernel without user namespaces
+	}
+	for line := range strings.Lines(string(text)) {
+		var inside, outside, count uint64
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && id >= inside && id < inside+count {
+			return true
+		}
+	}
+	return false
 }
 
 func becomeNobody() error {

@@ -72,6 +72,9 @@ func Start(ctx context.Context, command []string) (*Process, error) {
 	}
 	if err != nil {
 		p.Close()
+		if said := p.stderr.firstLine(); said != "" {
+			err = fmt.Errorf("%w: it said: %s", err, said)
+		}
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
 	p.how = string(body)

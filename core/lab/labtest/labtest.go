@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/core/lab"
@@ -94,8 +95,16 @@ func runInside() (int, error) {
 }
 
 // prepareInside gives this mount namespace a /run of its own, where the lab
-// keeps the names of its namespaces.
+// keeps the names of its namespaces, and takes the loopback up, for tests that
+// need no lab.
 func prepareInside() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
