@@ -52,9 +52,9 @@ func unknownCommand(err error) error {
 
 func newRootCommand(g *globals) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "steelyard",
-		Short: "A layer-4 load balancer on nftables whose weights follow the backends",
-		Long:  rootLong + "\n\n" + exitHelp,
+		Use:     "steelyard",
+		Short:   "A layer-4 load balancer on nftables whose weights follow the backends",
+		Long:    rootLong + "\n\n" + exitHelp,
 		Version: version,
 		// fail says what went wrong, once.
 		SilenceErrors: true, SilenceUsage: true,
