@@ -99,6 +99,8 @@ type Engine struct {
 	kernel    kernelState
 	ring      ring
 	startedAt time.Time
+
+	impossibleTold time.Time // when an impossible metric was last logged
 }
 
 // New returns an Engine that Run will start with setup.

@@ -163,7 +163,7 @@ func web(name, policy string, weights ...uint32) core.Service {
 
 func (e *Engine) say(service, backend string, ok bool) {
 	e.Offer(core.Sample{
-		Backend: core.BackendID{Service: service, Backend: backend}, Probe: "alive", OK: ok,
+		Backend: core.BackendID{Service: service, Backend: backend}, Probe: "alive", Role: core.HealthRole, OK: ok,
 		Code: core.L4Refused, Detail: "connection refused", TakenAt: time.Now(), Node: "test",
 	})
 }
@@ -383,11 +383,44 @@ func TestForeignSamples(t *testing.T) {
 		}
 		for range 5 {
 			e.Offer(core.Sample{Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "load", Role: core.HealthRole, TakenAt: time.Now()})
+			// The name of a health probe does not make a verdict of it.
+			e.Offer(core.Sample{Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "alive", Role: core.MetricRole, TakenAt: time.Now()})
 		}
 		time.Sleep(3 * time.Second)
 		want(t, k, "web", 32768, 32768)
 		if got := seen.Load(); got != 42 {
 			t.Errorf("the policy saw a cpu of %d %%, want 42 %%", got)
+		}
+	})
+}
+
+// What a monitor can get wrong, its unit and its clock, does no lasting harm.
+func TestForeignNonsense(t *testing.T) {
+	k := &kernel{}
+	var in atomic.Pointer[core.BackendInput] // b1, as the policy saw it last
+	p := policies{"mine": func(ctx context.Context, s core.Snapshot) core.Result {
+		in.Store(&s.Backends[0])
+		return weighted(ctx, s)
+	}}
+	engineTest(t, k, p, setupOf(web("web", "mine", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		say := func(at time.Time, cpu, response float64) {
+			e.Offer(core.Sample{
+				Backend: core.BackendID{Service: "web", Backend: "b1"}, Probe: "load", Role: core.MetricRole, OK: true, TakenAt: at,
+				Metrics: []core.Metric{{Name: core.MetricCPU, Value: cpu}, {Name: core.MetricResponse, Value: response}},
+			})
+		}
+		say(time.Now(), 42, 1e300)                  // percent, and nonsense
+		say(time.Now().AddDate(70, 0, 0), 0.9, 0.5) // a clock that is ahead
+		time.Sleep(3 * time.Second)
+		say(time.Now(), 0.5, 0.5)
+		say(time.Now().AddDate(-5, 0, 0), 0.1, 0.5) // a clock that was never set
+		time.Sleep(3 * time.Second)
+		got := in.Load()
+		if !got.CPU.Known || got.CPU.Value != 0.5 {
+			t.Errorf("the policy saw a cpu of %+v, want 0.5", got.CPU)
+		}
+		if !got.Response.Known || got.Response.Value != 0.5 || got.Response.Age > time.Minute {
+			t.Errorf("the policy saw a response time of %+v, want 0.5, fresh", got.Response)
 		}
 	})
 }

@@ -27,10 +27,11 @@ func (e *Engine) takeSample(s core.Sample) {
 		return
 	}
 	p := b.probes[s.Probe]
-	if p == nil {
-		// Not a probe of ours: a monitor may add metrics, never a verdict.
+	if p == nil || s.Role != p.spec.Role {
+		// Not a probe of ours, whatever it calls itself: a monitor may add
+		// metrics, never a verdict, even under the name of a health probe.
 		if s.Role == core.MetricRole && s.OK {
-			b.takeMetrics(s)
+			e.takeMetrics(b, s)
 		}
 		return
 	}
@@ -38,20 +39,34 @@ func (e *Engine) takeSample(s core.Sample) {
 	if s.Code == core.Internal && b.health == core.Unknown {
 		b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, s.Code, s.Detail)
 	}
-	b.takeMetrics(s)
-	// The configured role counts, not the one that the sample claims: who may
-	// publish metrics may not thereby kill a backend. A probe that could not run
-	// here says nothing about the backend.
+	e.takeMetrics(b, s)
+	// A probe that could not run here says nothing about the backend.
 	if p.spec.Role == core.HealthRole && s.Code != core.Internal && p.health.Add(s.OK) {
 		e.healthChanged(svc, b, p)
 	}
 }
 
-func (b *backend) takeMetrics(s core.Sample) {
+// bounds are what a metric can be at all. What lies outside comes from a
+// monitor that counts in another unit, and would spoil averages for hours.
+var bounds = map[string]struct{ low, high float64 }{
+	core.MetricCPU:      {0, 1},
+	core.MetricCores:    {1, 1 << 16},
+	core.MetricResponse: {0, 24 * 3600},
+}
+
+func (e *Engine) takeMetrics(b *backend, s core.Sample) {
+	now := time.Now()
 	for _, m := range s.Metrics {
+		if lim, read := bounds[m.Name]; read && !(m.Value >= lim.low && m.Value <= lim.high) {
+			e.impossible(b, s, m, now)
+			continue
+		}
 		at := m.At
 		if at.IsZero() {
 			at = s.TakenAt.Add(s.Took)
+		}
+		if at.After(now) {
+			at = now // a clock ahead of ours must not shut out all that comes later
 		}
 		r := reading{value: m.Value, at: at, window: m.Window}
 		switch m.Name {
@@ -62,14 +77,29 @@ func (b *backend) takeMetrics(s core.Sample) {
 				b.cpu, b.untimed = r, true
 			}
 		case core.MetricCores:
-			b.cores = r
+			if !at.Before(b.cores.at) {
+				b.cores = r
+			}
 		case core.MetricResponse:
+			if at.Before(b.response.at) {
+				continue // old news must not make what is known stale
+			}
 			if !b.response.at.IsZero() {
 				r.value = responseAlpha*r.value + (1-responseAlpha)*b.response.value
 			}
 			b.response = r
 		}
 	}
+}
+
+// impossible tells of a metric that was refused, but not each time.
+func (e *Engine) impossible(b *backend, s core.Sample, m core.Metric, now time.Time) {
+	if now.Sub(e.impossibleTold) < repeatEvery {
+		return
+	}
+	e.impossibleTold = now
+	e.log.Warn("metric refused: no such value is possible; does the source count in another unit?",
+		"backend", b.id, "source", s.Node, "probe", s.Probe, "metric", m.Name, "value", m.Value)
 }
 
 // healthChanged follows a probe that tipped. If that tips the backend, its
