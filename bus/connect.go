@@ -11,6 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// slowEvery is how often a slow subscriber is logged.
+const slowEvery = 10 * time.Second
+
 // connect opens one of the two connections. Samples go over "data" and all else
 // over "control", so that a burst of samples delays no decision.
 func (b *Bus) connect(name string) (*nats.Conn, error) {
@@ -23,10 +26,10 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 		opts = append(opts, b.opts.Login.options()...)
 		// A server that is away, or refuses us now, must not stop the start.
 		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
-		if name == dataConn {
-			// Our own samples take the short way: see PublishSample.
-			opts = append(opts, nats.NoEcho())
-		}
+	}
+	if name == dataConn {
+		// Our own samples take the short way: see PublishSample.
+		opts = append(opts, nats.NoEcho())
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
@@ -37,7 +40,9 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 
 func (b *Bus) clientOptions(name string) []nats.Option {
 	log := b.opts.Log.With("part", "bus", "connection", name)
-	said := "" // the latest complaint; nats.go calls all handlers of a connection from one goroutine
+	// nats.go calls all handlers of a connection from one goroutine.
+	said := ""           // the latest complaint
+	var slowAt time.Time // when slowness was last told
 	return []nats.Option{
 		nats.Name("steelyard " + b.opts.Node + " " + name),
 		nats.MaxReconnects(-1),
@@ -51,6 +56,11 @@ func (b *Bus) clientOptions(name string) []nats.Option {
 		nats.CustomInboxPrefix("_INBOX_" + Escape(b.opts.Node)),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
+				// A flood says this hundreds of times a second; Stats counts.
+				if time.Since(slowAt) < slowEvery {
+					return
+				}
+				slowAt = time.Now()
 				log.Warn("subscriber is too slow and loses messages", "subject", sub.Subject)
 				return
 			}

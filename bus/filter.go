@@ -2,14 +2,19 @@
 
 package bus
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // The memory of the filter. Beyond it samples are dropped and counted, so that
 // a publisher of invented names cannot fill the process.
 const (
 	maxSources   = 1024
-	maxSequences = 1 << 19          // subjects, over all sources
-	sourceIdle   = 10 * time.Minute // a source silent for so long is forgotten when room is needed
+	maxSequences = 1 << 19 // subjects, over all sources
+	// metricSequences is what monitors may use of it: their subjects can be long.
+	metricSequences = 1 << 17
+	sourceIdle      = 10 * time.Minute // a source silent for so long is forgotten when room is needed
 )
 
 const (
@@ -38,8 +43,9 @@ type source struct{ src, inst string }
 // one of its source, so that a constant difference between two clocks cancels
 // out. It is not for concurrent use, and reads no clock itself.
 type filter struct {
-	sources   map[source]*sourceState
-	sequences int
+	sources      map[source]*sourceState
+	sequences    int
+	maxSequences int // 0 means the constant
 }
 
 type sourceState struct {
@@ -74,7 +80,7 @@ func (f *filter) judge(subject string, e envelope, arrived time.Time) verdict {
 		return repeated
 	}
 	if !known {
-		if f.sequences >= maxSequences && !f.evict(arrived) {
+		if f.sequences >= cmp.Or(f.maxSequences, maxSequences) && !f.evict(arrived) {
 			return crowded
 		}
 		f.sequences++

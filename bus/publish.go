@@ -27,11 +27,9 @@ func (b *Bus) PublishSample(s core.Sample) error {
 		return fmt.Errorf("publish sample %d of %s by %s: %w", s.Seq, s.Backend, s.Probe, err)
 	}
 	subj := ProbeSubject(s.Backend, s.Probe, s.Node)
-	if b.server == nil {
-		// The external server does not echo to this connection. The short way
-		// keeps the node able to see while that server is away.
-		b.loopback(&nats.Msg{Subject: subj, Data: data})
-	}
+	// The server does not echo to this connection. The short way keeps the node
+	// able to see while the server is away, and while others flood it.
+	b.loopback(&nats.Msg{Subject: subj, Data: data})
 	return b.send(b.data, subj, data)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,13 +30,18 @@ const (
 // fn must not block for long, and must not call cancel: cancel waits for the
 // call of fn that is running. Close waits for it too, but not for ever.
 func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) {
-	f := &filter{}
+	// Two memories: what monitors invent cannot crowd out the probes.
+	probes, metrics := &filter{}, &filter{maxSequences: metricSequences}
 	take := func(m *nats.Msg) {
+		f := probes
+		if strings.HasPrefix(m.Subject, Prefix+"."+string(MetricClass)+".") {
+			f = metrics
+		}
 		if s, ok := b.admit(f, m, time.Now()); ok {
 			fn(s)
 		}
 	}
-	cancel, err = b.pump(b.data, sampleQueue, take, b.server == nil,
+	cancel, err = b.pump(b.data, sampleQueue, take, true,
 		Prefix+"."+string(ProbeClass)+".*.*.*.*", Prefix+"."+string(MetricClass)+".*.*.*.*")
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to samples: %w", err)
@@ -92,6 +98,7 @@ func (b *Bus) Subscribe(pattern string, fn func(subject string, data []byte)) (c
 // A pump is a subscriber: a queue and the goroutine that empties it.
 type pump struct {
 	queue chan *nats.Msg // sampleQueue or messageQueue long; when full, messages are dropped
+	own   chan *nats.Msg // our own samples, taken first; sampleQueue long, when full they are dropped; nil: none
 	stop  chan struct{}  // closed by endPump
 	done  chan struct{}  // closed when the goroutine has ended
 	once  sync.Once
@@ -109,6 +116,7 @@ func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subj
 	}
 	b.pumps[p] = struct{}{}
 	if own {
+		p.own = make(chan *nats.Msg, sampleQueue)
 		b.samples = append(b.samples, p)
 	}
 	b.mu.Unlock()
@@ -137,9 +145,20 @@ func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subj
 func (p *pump) run(take func(*nats.Msg)) {
 	defer close(p.done)
 	for {
+		// However much others publish, what our own probes learned goes first.
 		select {
 		case <-p.stop:
 			return
+		case m := <-p.own:
+			take(m)
+			continue
+		default:
+		}
+		select {
+		case <-p.stop:
+			return
+		case m := <-p.own:
+			take(m)
 		case m := <-p.queue:
 			take(m)
 		}
@@ -176,7 +195,7 @@ func (b *Bus) loopback(m *nats.Msg) {
 	defer b.mu.Unlock()
 	for _, p := range b.samples {
 		select {
-		case p.queue <- m:
+		case p.own <- m:
 		default:
 			b.counters.overflowed.Add(1)
 		}
