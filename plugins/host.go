@@ -28,6 +28,7 @@ const (
 	defaultCallCPU  = 50 * time.Millisecond
 	defaultCallWall = 2 * time.Second
 	memoryCap       = 256 << 20 // of a worker, bytes
+	moduleCap       = 128 << 20 // of what a module leaves behind once it is compiled
 )
 
 // Compiling a Go module takes about half a second and leaves the worker at 30

@@ -93,6 +93,7 @@ func (l *lane) load(ctx context.Context, m *module) (worker.Loaded, error) {
 }
 
 func (l *lane) loadLocked(m *module) (worker.Loaded, error) {
+	before := l.process.Resident()
 	got, err := l.process.Load(m.id, m.code, loadLimits)
 	if err != nil {
 		l.drop()
@@ -100,6 +101,11 @@ func (l *lane) loadLocked(m *module) (worker.Loaded, error) {
 	}
 	if got.Err != "" {
 		return got, errors.New(got.Err)
+	}
+	if grown := l.process.Resident() - before; grown > moduleCap {
+		l.drop()
+		return got, fmt.Errorf("compiled, it takes %d MiB of the %d that all users' policies share; at most %d are given to one",
+			grown>>20, memoryCap>>20, moduleCap>>20)
 	}
 	l.loaded[m.id] = true
 	return got, nil

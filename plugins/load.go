@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/abi"
@@ -208,11 +209,15 @@ func pickEntry(m abi.Manifest, name string) (int, error) {
 
 // readModule reads a file, but no more of it than a module may have.
 func readModule(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a FIFO would hold up the reload until somebody writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w; build it first, or correct its path", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: it is no regular file; name the .wasm itself", path)
+	}
 	code, err := io.ReadAll(io.LimitReader(f, wasm.MaxModule+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -21,16 +22,23 @@ func TestLoadRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	fifo := filepath.Join(dir, "fifo.wasm")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		spec core.PolicySpec
 		want []string
 	}{
+		{"fifo", core.PolicySpec{Name: "x", Path: fifo}, []string{fifo, "no regular file"}},
+		{"directory", core.PolicySpec{Name: "x", Path: dir}, []string{dir, "no regular file"}},
 		{"no file", core.PolicySpec{Name: "x", Path: filepath.Join(dir, "none.wasm")}, []string{"load policy x", "none.wasm", "build it"}},
 		{"not wasm", core.PolicySpec{Name: "x", Path: garbage}, []string{garbage, "not a WASM module"}},
 		{"broken", core.PolicySpec{Name: "x", Path: broken}, []string{broken, "compile"}},
 		{"wrong sum", core.PolicySpec{Name: "x", Path: "testdata/count.wasm", SHA256: strings.Repeat("0", 64)}, []string{"sha256", "configuration"}},
 		{"no memory", core.PolicySpec{Name: "x", Path: "testdata/memless.wasm"}, []string{"imports a memory", "exports no memory"}},
+		{"hoard", core.PolicySpec{Name: "x", Path: "testdata/hoard.wasm"}, []string{"compiled, it takes", "MiB"}},
 		{"import", core.PolicySpec{Name: "x", Path: "testdata/escape.wasm"}, []string{"imports env.open"}},
 		{"shipped name", core.PolicySpec{Name: "rr", Path: "testdata/count.wasm"}, []string{"load policy rr", "ships"}},
 	}

@@ -138,6 +138,9 @@ func (p *Process) How() string { return p.how }
 // PID is the worker's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// Resident is the resident memory of the worker in bytes; 0 if it is gone.
+func (p *Process) Resident() int64 { return residentBytes(p.PID()) }
+
 // Alive reports whether the process still runs.
 func (p *Process) Alive() bool {
 	select {
