@@ -24,7 +24,7 @@ type Options struct {
 
 	KeepView bool                               // keep what Config.View and YAML need; without it they are empty
 	Hostname string                             // default of node; empty: asked of the system
-	ReadFile func(path string) ([]byte, error)  // nil means os.ReadFile
+	ReadFile func(path string) ([]byte, error)  // nil means from disk
 	ReadDir  func(dir string) ([]string, error) // names of the files in dir; nil means from disk
 }
 

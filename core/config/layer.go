@@ -39,7 +39,13 @@ type place struct{ key, val pos }
 
 func newLoader(o Options) *loader {
 	if o.ReadFile == nil {
-		o.ReadFile = os.ReadFile
+		main := o.Path
+		o.ReadFile = func(path string) ([]byte, error) {
+			if path == main {
+				return readStream(path)
+			}
+			return readRegular(path)
+		}
 	}
 	if o.ReadDir == nil {
 		o.ReadDir = listDir

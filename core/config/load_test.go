@@ -6,9 +6,12 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,6 +214,56 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// A file of that name is usual, and the name must not hide what is wrong.
+func TestSecretFileNamedPassword(t *testing.T) {
+	disk := files{"/etc/s.yaml": "bus: {listen: '127.0.0.1:0', users: {a: {password_file: a.password}}}"}
+	_, err := Load(disk.options())
+	if err == nil || !strings.Contains(err.Error(), "/etc/a.password (file does not exist)") {
+		t.Errorf("got %v, want the cause", err)
+	}
+}
+
+// A file that never ends, or never begins, is refused at once.
+func TestFilesThatAreNone(t *testing.T) {
+	tests := []struct {
+		name, want string
+		make       func(path string) error
+	}{
+		{"fifo", "it is no regular file", func(p string) error { return syscall.Mkfifo(p, 0o600) }},
+		{"endless", "it is no regular file", func(p string) error { return os.Symlink("/dev/zero", p) }},
+		{"directory", "is a directory", func(p string) error { return os.Symlink("/", p) }},
+		{"loop", "too many levels of symbolic links", func(p string) error { return os.Symlink(p, p) }},
+	}
+	for _, tt := range tests {
+		for _, place := range []string{"conf.d/a.yaml", "secret", "policy"} {
+			t.Run(tt.name+" "+place, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := os.Mkdir(filepath.Join(dir, "conf.d"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				text := "{}"
+				switch place {
+				case "secret":
+					text = "bus: {listen: '127.0.0.1:0', users: {a: {password_file: secret}}}"
+				case "policy":
+					text = "policies: {mine: {path: policy}}"
+				}
+				main := filepath.Join(dir, "s.yaml")
+				if err := os.WriteFile(main, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := tt.make(filepath.Join(dir, place)); err != nil {
+					t.Fatal(err)
+				}
+				_, err := Load(Options{Path: main, Hostname: "lb1"})
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+			})
+		}
 	}
 }
 
