@@ -48,6 +48,9 @@ type Options struct {
 	Log       *slog.Logger  // nil means silence
 }
 
+// ReservedUser is the one name that no User may have.
+const ReservedUser = internalUser
+
 // TLSFiles are paths of PEM files.
 type TLSFiles struct {
 	Cert, Key string

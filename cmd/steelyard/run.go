@@ -16,6 +16,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/plugins"
 )
@@ -74,7 +75,13 @@ func (g *globals) run(ctx context.Context, from *source) error {
 // configOptions are the layers of the configuration: the file and conf.d, the
 // environment, --set.
 func configOptions(path string, set []string) (config.Options, error) {
-	o := config.Options{Path: path, Env: os.Environ(), Flags: map[string]string{}, ShippedPolicies: shippedParams()}
+	o := config.Options{Path: path, Env: os.Environ(), Flags: map[string]string{}, ShippedPolicies: shippedParams(),
+		BusReserved: []string{bus.ReservedUser},
+		BusSubject: func(pattern string) error {
+			_, err := bus.Pattern(pattern)
+			return err
+		},
+	}
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || key == "" {

@@ -104,6 +104,9 @@ func (b *builder) checkTLS(t BusTLS) {
 }
 
 func (b *builder) user(path, name string, r rawUser) BusUser {
+	if slices.Contains(b.opts.BusReserved, name) {
+		b.misplaced(path, "choose another name", "%s is a name that steelyard keeps for itself", name)
+	}
 	return BusUser{
 		Name:      name,
 		Password:  b.secret(path, "password", true, r.Password, r.PasswordFile, r.PasswordEnv),
@@ -115,8 +118,13 @@ func (b *builder) user(path, name string, r rawUser) BusUser {
 // subjects notes what is no subject of NATS.
 func (b *builder) subjects(path string, list []string) []string {
 	for i, s := range list {
+		at := join(path, strconv.Itoa(i))
 		if !validSubject(s) {
-			b.wrong(join(path, strconv.Itoa(i)), "words with dots between; * is any one word, > at the end is all that follow", "%q is no subject", s)
+			b.wrong(at, "words with dots between; * is any one word, > at the end is all that follow", "%q is no subject", s)
+		} else if b.opts.BusSubject != nil {
+			if err := b.opts.BusSubject(s); err != nil {
+				b.wrong(at, "", "%v", err)
+			}
 		}
 	}
 	return list

@@ -78,7 +78,9 @@ func (b *builder) address(path, text string) netip.Addr {
 		b.wrong(path, "write "+a.Unmap().String(), "%s is an IPv4 address in the clothes of IPv6", text)
 	case a.Zone() != "":
 		b.wrong(path, "use an address that is not link-local", "%s has a zone", text)
-	case a.IsUnspecified() || a.IsMulticast():
+	case a.Is6() && a.IsLinkLocalUnicast():
+		b.wrong(path, "use an address that is not link-local", "%s is known on one link only, and nothing says on which", text)
+	case a.IsMulticast() || a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240) || a.IsUnspecified():
 		b.wrong(path, hint, "%s is not the address of one host", text)
 	default:
 		return a

@@ -22,6 +22,9 @@ type Options struct {
 	// is taken.
 	ShippedPolicies map[string][]string
 
+	BusSubject  func(pattern string) error // what the bus says to a user's pattern; nil: only its form is checked
+	BusReserved []string                   // names that no user of the bus may have
+
 	KeepView bool                               // keep what Config.View and YAML need; without it they are empty
 	Hostname string                             // default of node; empty: asked of the system
 	ReadFile func(path string) ([]byte, error)  // nil means from disk

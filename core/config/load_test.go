@@ -226,6 +226,29 @@ func TestSecretFileNamedPassword(t *testing.T) {
 	}
 }
 
+// What check says is right must not stop the daemon from starting.
+func TestBusUsersThatTheBusRefuses(t *testing.T) {
+	disk := files{"/etc/s.yaml": "bus:\n  listen: '127.0.0.1:0'\n  users:\n    mine: {password: p}\n    a: {password: p, publish: [foo.>]}\n"}
+	o := disk.options()
+	o.BusReserved = []string{"mine"}
+	o.BusSubject = func(p string) error { return errors.New("no " + p) }
+	_, err := Load(o)
+	want := "/etc/s.yaml:4:5: mine is a name that steelyard keeps for itself (choose another name)\n/etc/s.yaml:5:32: bus.users.a.publish.0: no foo.>"
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestAddressesOfNoHost(t *testing.T) {
+	for _, a := range []string{"255.255.255.255", "240.0.0.1", "0.1.2.3", "224.0.0.1", "fe80::1", "::", "ff02::1"} {
+		disk := files{"/etc/s.yaml": "services: {web: {vip: '" + a + "', port: 80, backends: {b: {address: '" + a + "', port: 81}}}}"}
+		var problems Errors
+		if _, err := Load(disk.options()); !errors.As(err, &problems) || len(problems) != 2 {
+			t.Errorf("%s: got %v, want 2 errors", a, err)
+		}
+	}
+}
+
 // A file that never ends, or never begins, is refused at once.
 func TestFilesThatAreNone(t *testing.T) {
 	tests := []struct {
