@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -107,6 +108,10 @@ func spawn(command []string, flags uintptr) (*Process, error) {
 	// One thread of Go code is enough, and leaves the other cores to the kernel.
 	p.cmd.Env = []string{"GOMAXPROCS=1", "GOMEMLIMIT=192MiB", "GOTRACEBACK=single"}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: flags}
+	// Whatever this process was born with, such as a descriptor of the shell or
+	// the unit that started it, is none of the worker's. Kernels before 5.11 do
+	// not know the call; there it matters that Go's own descriptors do this anyway.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := p.start(); err != nil {
 		_ = conn.Close() // nothing was sent
 		shared.unmap()

@@ -5,6 +5,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -104,6 +105,25 @@ func TestConfined(t *testing.T) {
 }
 
 // TestNoCapabilitiesLeft holds for a worker of any user.
+// TestInheritsNothing: a descriptor that is open in the daemon without
+// close-on-exec stays out of the worker.
+func TestInheritsNothing(t *testing.T) {
+	fd, err := unix.Open("/", unix.O_RDONLY, 0) // as a careless parent would leave it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	const high = 40 // a number that the worker itself does not come to
+	if err := unix.Dup3(fd, high, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(high)
+	p := start(t)
+	if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.PID(), high)); err == nil {
+		t.Errorf("the worker holds descriptor %d, %s", high, to)
+	}
+}
+
 func TestNoCapabilitiesLeft(t *testing.T) {
 	p := start(t)
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/status")
