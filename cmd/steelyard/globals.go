@@ -46,7 +46,7 @@ type globals struct {
 
 func newGlobals(stdout, stderr io.Writer) *globals {
 	return &globals{
-		stdout: stdout, stderr: stderr, getenv: os.Getenv,
+		stdout: &output{Writer: stdout}, stderr: stderr, getenv: os.Getenv,
 		dial: func(socket string) control { return admin.NewClient(socket) },
 	}
 }
@@ -71,8 +71,26 @@ func (g *globals) format(allowed ...string) (string, error) {
 	return g.Output, nil
 }
 
+// An output remembers that it could not be written: an answer that got lost on
+// a full disk is no success.
+type output struct {
+	io.Writer
+	err error // the first
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // color reports whether w is a terminal whose user did not ask for no colour.
 func (g *globals) color(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && g.getenv("NO_COLOR") == "" && g.getenv("TERM") != "dumb" && isatty.IsTerminal(f.Fd())
 }

@@ -19,3 +19,19 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(labtest.Main(m))
 }
+
+// TestLostOutput: what could not be written was not said.
+func TestLostOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"version"}, {"version", "-o", "json"}, {"config", "schema"}, {"check", "-c", "../../examples/01-web/steelyard.yaml"}} {
+		var stderr strings.Builder
+		code := execute(t.Context(), args, full, &stderr)
+		if code != exitFailure || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%v on a full disk: code %d, %q", args, code, stderr.String())
+		}
+	}
+}

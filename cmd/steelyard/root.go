@@ -31,11 +31,15 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	g := newGlobals(stdout, stderr)
 	root := newRootCommand(g)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(g.stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		err = unknownCommand(err)
+	}
+	if o, ok := g.stdout.(*output); ok && o.err != nil {
+		g.Output = "" // not there: it would be lost as well
+		return g.fail(o.err)
 	}
 	return g.fail(err)
 }
