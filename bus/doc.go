@@ -16,9 +16,10 @@
 // Blocking: publishing never waits for a subscriber. A subscriber that is slow
 // loses messages, and Stats says how many.
 //
-// Independence: with an external NATS, a node's own samples reach its own
-// subscribers without passing through it. NATS being away does not blind a
-// balancer.
+// Independence: a node's own samples reach its own subscribers without passing
+// through NATS, and before those of others. NATS being away does not blind a
+// balancer, and a monitor that floods it does not delay one. A sample in this
+// node's name that does come through NATS is dropped as forged.
 //
 // Size: the body of a sample is at most MaxSampleBytes, any body at most
 // MaxBodyBytes.

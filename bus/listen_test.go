@@ -196,6 +196,28 @@ func TestMonitorCannotSpeakForAnother(t *testing.T) {
 	}
 }
 
+// TestNobodySpeaksForThisNode: even a user who may publish probes, such as
+// another node, cannot do so in our name.
+func TestNobodySpeaksForThisNode(t *testing.T) {
+	b := listening(t, bus.User{Name: "lb2", Password: "secret", Publish: []string{"probe.>"}})
+	got := collect(t, b)
+	nc, _ := dial(t, b, "lb2", "secret")
+	id := core.BackendID{Service: "web", Backend: "web1"}
+	for _, node := range []string{bustest.Node, "lb2"} {
+		body := fmt.Appendf(nil, `{"v":1,"src":%q,"ts":%q,"service":"web","backend":"web1","probe":"alive","role":"health","ok":false}`,
+			node, time.Now().Format(time.RFC3339Nano))
+		if err := nc.Publish(bus.ProbeSubject(id, "alive", node), body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := next(t, got); s.Node != "lb2" {
+		t.Errorf("a sample in the name of %s came through", s.Node)
+	}
+	if s := b.Stats(); s.Mismatched != 1 {
+		t.Errorf("stats %+v, want 1 mismatched", s)
+	}
+}
+
 func TestWhoMayComeIn(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {

@@ -34,7 +34,7 @@ func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) 
 	probes, metrics := &filter{}, &filter{maxSequences: metricSequences}
 	take := func(m *nats.Msg) {
 		f := probes
-		if strings.HasPrefix(m.Subject, Prefix+"."+string(MetricClass)+".") {
+		if isMetric(m.Subject) {
 			f = metrics
 		}
 		if s, ok := b.admit(f, m, time.Now()); ok {
@@ -49,10 +49,19 @@ func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) 
 	return cancel, nil
 }
 
+func isMetric(subject string) bool {
+	return strings.HasPrefix(subject, Prefix+"."+string(MetricClass)+".")
+}
+
 // admit decodes one message and asks the filter.
 func (b *Bus) admit(f *filter, m *nats.Msg, arrived time.Time) (core.Sample, bool) {
 	c := &b.counters
 	s, env, err := decodeSample(m.Subject, m.Data)
+	// Our own come the short way, without a subscription: this one is forged, or
+	// of a second node that was given our name.
+	if err == nil && m.Sub != nil && s.Node == b.opts.Node && !isMetric(m.Subject) {
+		err = fmt.Errorf("sample on %s did not come from here: %w", m.Subject, errMismatch)
+	}
 	if err != nil {
 		if errors.Is(err, errMismatch) {
 			c.mismatched.Add(1)
