@@ -137,7 +137,11 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	got := collect(t, b)
 	publish := func(seq uint64) error {
 		err := b.PublishSample(sample(seq))
-		if s := next(t, got); s.Seq != seq {
+		s := next(t, got)
+		for s.Seq < seq { // what the wait for "disconnected" published
+			s = next(t, got)
+		}
+		if s.Seq != seq {
 			t.Fatalf("got sample %d, want %d", s.Seq, seq)
 		}
 		return err
@@ -158,7 +162,11 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	}
 
 	stop()
-	eventually(t, "disconnected", func() bool { return !b.Stats().Connected })
+	// One of the two connections may notice before the other; events and samples
+	// leave on different ones.
+	eventually(t, "disconnected", func() bool {
+		return !b.Stats().Connected && errors.Is(b.PublishSample(sample(2)), bus.ErrAway)
+	})
 	if err := publish(3); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("while the server is away: %v, want ErrAway", err)
 	}
@@ -170,8 +178,8 @@ func TestExternalServerComesAndGoes(t *testing.T) {
 	if s := next(t, there); s.Seq != 4 {
 		t.Errorf("the other got sample %d, want 4", s.Seq)
 	}
-	if s := b.Stats(); s.Unsent != 2 || s.Received != 4 {
-		t.Errorf("stats %+v, want 2 unsent, 4 received", s)
+	if s := b.Stats(); s.Unsent < 2 || s.Received < 4 {
+		t.Errorf("stats %+v, want 2 or more unsent, 4 or more received", s)
 	}
 }
 
