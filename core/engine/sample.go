@@ -126,14 +126,14 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	if p.last.Node == e.cfg.Node {
 		at = p.last.TakenAt.Add(p.last.Took) // our own clock
 	}
-	if svc.tips == 0 {
-		e.tipped = append(e.tipped, svc)
-	}
-	svc.tip(fmt.Sprintf("%s went %s", b.spec.Name, to), at)
+	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), at)
 }
 
 // tip notes a transition for the next decision.
-func (s *service) tip(text string, at time.Time) {
+func (e *Engine) tip(s *service, text string, at time.Time) {
+	if s.tips == 0 {
+		e.tipped = append(e.tipped, s)
+	}
 	const most = 3 // named in one decision's trigger
 	switch s.tips++; {
 	case s.tips == 1:

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -143,6 +144,9 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		kept := *o
 		n = &kept
 		n.spec = b
+		// A probe that is new or has changed goes on from what is known, else a
+		// reload would take the backend out until the first sample.
+		warm = o.health
 		if old.spec.Policy != spec.Policy {
 			n.opinion, n.opinionFrom = core.Hold, now
 		}
@@ -228,12 +232,30 @@ func sortedNames(services map[string]*service) []string {
 
 // install makes services the state in force.
 func (e *Engine) install(setup Setup, services map[string]*service) {
-	for _, s := range services {
+	before := e.services
+	e.setup, e.services, e.names = setup, services, sortedNames(services)
+	for name, s := range services {
 		for _, b := range s.backends {
-			b.health = b.combined() // a sample may have come since build
+			e.catchUp(before[name], s, b)
 		}
 	}
-	e.setup, e.services, e.names = setup, services, sortedNames(services)
+	e.decideTipped()
+}
+
+// catchUp follows the samples that came between build and install: they tipped
+// the backend of the service before, which shares its probes with b.
+func (e *Engine) catchUp(before, s *service, b *backend) {
+	to := b.combined()
+	if to == b.health {
+		return
+	}
+	now := time.Now()
+	b.health, b.since = to, now
+	if o := before.find(b.spec.Name); o != nil && o.health == to {
+		b.since, b.note, b.cameUp = o.since, o.note, o.cameUp
+		b.opinion, b.opinionFrom = o.opinion, o.opinionFrom
+	}
+	e.tip(s, fmt.Sprintf("%s went %s", b.spec.Name, to), b.since)
 }
 
 func addrPort(s core.Service) string { return netip.AddrPortFrom(s.VIP, s.Port).String() }

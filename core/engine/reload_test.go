@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A reload that changes a probe, or adds one, keeps what is known of the
+// backends: nobody is taken out until the first sample of the new probe.
+func TestReloadOfAProbeKeepsHealth(t *testing.T) {
+	slower := alive
+	slower.Interval = 2 * time.Second
+	more := web("web", "weighted", 1, 1)
+	more.Probes = []string{"alive", "page"}
+	page := alive
+	page.Name = "page"
+	for _, tt := range []struct {
+		name  string
+		setup Setup
+	}{
+		{"another interval", Setup{[]core.Service{web("web", "weighted", 1, 1)}, map[string]core.ProbeSpec{"alive": slower}}},
+		{"one more probe", Setup{[]core.Service{more}, map[string]core.ProbeSpec{"alive": alive, "page": page}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &kernel{}
+			engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+				e.say("web", "b1", true)
+				e.say("web", "b2", true)
+				time.Sleep(3 * time.Second)
+				want(t, k, "web", 32768, 32768)
+				if err := e.Reload(t.Context(), tt.setup); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(3 * time.Second)
+				want(t, k, "web", 32768, 32768)
+				e.say("web", "b1", false)
+				e.say("web", "b1", false)
+				synctest.Wait()
+				want(t, k, "web", 0, 65536)
+			})
+		})
+	}
+}
+
+// A backend that dies while a reload is being committed is out as soon as that
+// is done: the policy, which hangs, is not waited for.
+func TestDeathDuringReload(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"hanging": hanging}, setupOf(web("web", "hanging", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 32768, 32768)
+		k.took = 100 * time.Millisecond
+		done := make(chan error, 1)
+		go func() { done <- e.Reload(context.Background(), setupOf(web("web", "hanging", 1, 1))) }()
+		time.Sleep(50 * time.Millisecond) // the commit of the reload is under way
+		e.say("web", "b1", false)
+		e.say("web", "b1", false)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		want(t, k, "web", 0, 65536)
+		ds, err := e.Decisions(t.Context(), "web", 1)
+		if err != nil || ds[0].Trigger != "b1 went down" || ds[0].Backends[0].Why != "down: alive L4CON: connection refused" {
+			t.Errorf("decision %q because %q, err %v", ds[0].Trigger, ds[0].Backends[0].Why, err)
+		}
+	})
+}
