@@ -18,6 +18,7 @@ const historyLen = 128
 type history struct {
 	points [historyLen]point
 	n      int // points ever added
+	latest core.FlowCount
 }
 
 // A point is the counts at a time. They are kept short, and wrap: a node may
@@ -27,8 +28,16 @@ type point struct {
 	closed, opened uint32
 }
 
+// continues reports whether c can follow the latest point: counts begin anew
+// when the VIP of the service changes, and a clock may be set back.
+func (h *history) continues(at time.Time, c core.FlowCount) bool {
+	return h.n == 0 || at.UnixNano() > h.points[(h.n-1)%historyLen].at &&
+		c.Closed >= h.latest.Closed && c.Opened >= h.latest.Opened
+}
+
 func (h *history) add(at time.Time, c core.FlowCount) {
 	h.points[h.n%historyLen] = point{at.UnixNano(), uint32(c.Closed), uint32(c.Opened)}
+	h.latest = c
 	h.n++
 }
 

@@ -70,10 +70,10 @@ func (b *backend) takeMeter(m meterReading) {
 	if m.flows == nil {
 		return
 	}
-	if b.history == nil {
+	c := m.flows[b.id]
+	if b.history == nil || !b.history.continues(m.at, c) {
 		b.history = &history{}
 	}
-	c := m.flows[b.id]
 	b.history.add(m.at, c)
 	b.open = reading{value: float64(c.Open), at: m.at}
 	window := min(rateWindow, m.at.Sub(b.history.begin()))

@@ -71,7 +71,7 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 		r := reading{value: m.Value, at: at, window: m.Window}
 		switch m.Name {
 		case core.MetricCPU:
-			if at.After(b.cpu.at) {
+			if at.After(b.cpu.at) || b.cpu.at.After(now) {
 				// A policy sees the sample once the connections closed in its
 				// window are counted to the end: see matchCPU.
 				b.cpu, b.untimed = r, true

@@ -64,7 +64,9 @@ func nextDue(s *service, now time.Time) time.Time {
 	if next.Sub(now) < every/2 {
 		next = next.Add(every)
 	}
-	return next
+	// Truncate has left the monotonic clock behind; without it a clock that is
+	// set back would end all decisions until it is there again.
+	return now.Add(next.Sub(now))
 }
 
 // snapshot is what the policy of a service sees.
