@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,6 +42,8 @@ type daemon struct {
 	runner  *probes.Runner
 	engine  *engine.Engine
 	stop    context.CancelFunc // ends run
+	hup     chan os.Signal     // capacity 1: one waiting is enough, it reads the newest files
+	reloads chan chan<- error  // unbuffered: reloadLoop takes one at a time
 
 	mu          sync.Mutex
 	cfg         *config.Config // guarded by mu; in force
@@ -50,7 +55,12 @@ type daemon struct {
 // newDaemon opens what must be there before anything else. The netlink sockets
 // come first, in the network namespace of the calling thread.
 func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), log *slog.Logger) (*daemon, error) {
-	d := &daemon{load: load, log: log, cfg: cfg, loadedAt: time.Now()}
+	d := &daemon{
+		load: load, log: log, cfg: cfg, loadedAt: time.Now(),
+		hup: make(chan os.Signal, 1), reloads: make(chan chan<- error),
+	}
+	// First, since until then SIGHUP ends the process.
+	signal.Notify(d.hup, syscall.SIGHUP)
 	var err error
 	if d.applier, err = nft.Open(nft.Config{Log: log}); err != nil {
 		return nil, err
@@ -81,13 +91,23 @@ func (d *daemon) close() (left string, err error) {
 		left, err = "removed", d.applier.Flush(context.Background())
 	}
 	d.bus.Close()
+	signal.Stop(d.hup)
 	return left, errors.Join(err, d.applier.Close())
 }
 
-// run joins the parts and waits for the first to fail, or for ctx.
+// run joins the parts and waits for the first to fail, or for ctx. To be told to
+// end while it still starts is no failure.
 func (d *daemon) run(ctx context.Context, ready func()) error {
 	ctx, d.stop = context.WithCancel(ctx)
 	defer d.stop()
+	err := d.join(ctx, ready)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (d *daemon) join(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.host.Run(ctx) })
 	if err := d.loadPolicies(ctx, d.cfg); err != nil {
@@ -113,7 +133,7 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 		return d.runner.Run(ctx)
 	})
 	g.Go(func() error { return d.flows.Run(ctx) })
-	g.Go(func() error { return d.reloadOnSignal(ctx) })
+	g.Go(func() error { return d.reloadLoop(ctx) })
 	g.Go(func() error {
 		s := &admin.Server{Path: d.cfg.Control.Socket, Group: d.cfg.Control.Group, Node: d, Version: version, Log: d.log}
 		return s.Run(ctx)

@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core/config"
@@ -16,7 +13,39 @@ import (
 
 // Reload brings the configuration in anew, all or nothing: the files are read
 // and checked, the policies loaded, the kernel asked; only then do probes follow.
+// Reloads follow one another; one that has begun comes to its end even if its
+// caller is gone: the engine, the probes and the policies must not part.
 func (d *daemon) Reload(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case d.reloads <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the reload goes on; see `steelyard status` for what becomes of it", ctx.Err())
+	}
+}
+
+// reloadLoop reloads on SIGHUP and on request, one at a time.
+func (d *daemon) reloadLoop(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.hup:
+			_ = d.tryReload(ctx)
+		case done := <-d.reloads:
+			done <- d.tryReload(ctx)
+		}
+	}
+}
+
+// tryReload reloads and keeps what went wrong for the log and for status.
+func (d *daemon) tryReload(ctx context.Context) error {
 	err := d.reload(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -26,21 +55,6 @@ func (d *daemon) Reload(ctx context.Context) error {
 		d.log.Error("reload refused; the configuration before stays in force", "err", err)
 	}
 	return err
-}
-
-// reloadOnSignal makes SIGHUP a reload; what went wrong is in the log and in status.
-func (d *daemon) reloadOnSignal(ctx context.Context) error {
-	hup := make(chan os.Signal, 1) // one waiting is enough: it reads the newest files
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-			_ = d.Reload(ctx)
-		}
-	}
 }
 
 func (d *daemon) reload(ctx context.Context) error {

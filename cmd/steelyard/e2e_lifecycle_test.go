@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab"
+)
+
+// spawn runs the daemon without waiting for it, and returns once it has said
+// something with this text in it.
+func (r *rig) spawn(text string) *lab.Process {
+	r.t.Helper()
+	mark := len(r.log.String())
+	cmd := exec.Command("/proc/self/exe", "run", "-c", r.config)
+	cmd.Stdout, cmd.Stderr = r.log, r.log
+	p, err := r.lab.Balancer.Start(cmd)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String()[mark:], text); {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the daemon did not say %q", text)
+		}
+		wait(time.Millisecond)
+	}
+	return p
+}
+
+// A signal that comes while the daemon still starts does what it does later:
+// SIGHUP reloads, SIGTERM ends it without an error.
+func TestSignalsDuringStart(t *testing.T) {
+	r := newRig(t, 1)
+	r.write(r.web(1))
+	r.proc = r.spawn("Starting nats-server") // the policies are loaded after that
+	if err := r.proc.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the reload that the signal asked for", func() error {
+		if !strings.Contains(r.log.String(), "configuration reloaded") {
+			return os.ErrNotExist
+		}
+		return nil
+	})
+	r.untilShares("web", 100)
+	r.kill()
+	for _, text := range []string{"Starting nats-server", "Server is ready", "policy worker started"} {
+		p := r.spawn(text)
+		if err := p.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-p.Done()
+		if err := p.Err(); err != nil {
+			t.Errorf("SIGTERM after %q: %v", text, err)
+		}
+	}
+}
+
+// Reloads that are asked for at the same time follow one another: each ends
+// well, and probes, policies and engine have the newest files in the end.
+func TestReloadsAtOnce(t *testing.T) {
+	r := newRig(t, 2)
+	r.write(r.web(1))
+	r.start()
+	r.untilShares("web", 100)
+	for i := range 10 {
+		weights := []int{1, 1}[:1+(i+1)%2]
+		r.write(r.web(weights...))
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if err := r.client.Reload(t.Context()); err != nil {
+					t.Errorf("reload beside others: %v", err)
+				}
+			})
+			if err := r.proc.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wg.Wait()
+		r.until("every backend is probed", func() error {
+			s, err := r.service("web")
+			if err == nil && len(s.Backends) != len(weights) {
+				err = fmt.Errorf("%d backends, want %d", len(s.Backends), len(weights))
+			}
+			for _, b := range s.Backends {
+				if b.Health != core.Up {
+					err = fmt.Errorf("%s is %s", b.Name, b.Health)
+				}
+			}
+			return err
+		})
+	}
+}
