@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -28,7 +29,16 @@ type committer struct {
 	busy     bool
 	needSync bool // a reweight failed: what the kernel holds is not known
 	retryAt  time.Time
-	reload   *reload // waiting for its sync, or in it
+	syncedAt time.Time // when the last full sync ended
+	reload   *reload   // waiting for its sync, or in it
+}
+
+// hurry brings the next full sync forward, for a health transition of a service
+// that the kernel refused: it may still carry the dead backend.
+func (c *committer) hurry() {
+	if soon := c.syncedAt.Add(retryEvery); c.retryAt.After(soon) {
+		c.retryAt = soon
+	}
 }
 
 // kernelState is what show says about the data plane.
@@ -171,18 +181,34 @@ func (e *Engine) takeCommit(r commitResult) {
 		e.event(core.Error, "kernel", r.job.services[0].spec.Name, "", r.err.Error())
 		e.committer.needSync, e.committer.retryAt = true, time.Now()
 	}
+	refused, some := refusedOf(r.err)
 	var names []string
 	for i, s := range r.job.services {
-		if r.err != nil {
-			s.sent = nil
+		err := r.err
+		if some {
+			err = refused[s.spec.Name]
 		}
-		names = append(names, s.spec.Name)
-		e.finish(s, r.job.covered[i], r.c, r.err)
+		if err != nil {
+			s.sent = nil
+		} else {
+			names = append(names, s.spec.Name)
+		}
+		e.finish(s, r.job.covered[i], r.c, err)
 	}
-	if r.err == nil {
+	if len(names) > 0 {
 		r.c.Services = names
 		e.cfg.Publisher.Commit(r.c)
 	}
+}
+
+// refusedOf is which services of a Reweight were refused, and why, if the error
+// tells; the others are in force.
+func refusedOf(err error) (map[string]error, bool) {
+	var r interface{ Refused() map[string]error }
+	if !errors.As(err, &r) {
+		return nil, false
+	}
+	return r.Refused(), true
 }
 
 // finishSync files a full sync of the services in force. It is tried again
@@ -190,7 +216,8 @@ func (e *Engine) takeCommit(r commitResult) {
 func (e *Engine) finishSync(j job, o syncOutcome) {
 	e.noteKernel(o.commit, o.err)
 	e.committer.needSync = o.err != nil || len(o.refused) > 0
-	e.committer.retryAt = time.Now().Add(retryEvery)
+	e.committer.syncedAt = time.Now()
+	e.committer.retryAt = e.committer.syncedAt.Add(retryEvery)
 	if o.err == nil {
 		e.committer.retryAt = time.Now().Add(refusedEvery)
 	}

@@ -44,12 +44,12 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	switch {
 	case s.kernelErr != "":
 		d.Outcome, d.Error = core.Failed, s.kernelErr
-		e.record(s, d, now)
+		e.recordNowAndThen(s, d, now)
 	case changed:
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
 		d.Commit = s.commit
-		e.record(s, d, now)
+		e.recordNowAndThen(s, d, now)
 	}
 }
 
@@ -131,14 +131,20 @@ func (b *backend) inputs(now time.Time, stale time.Duration) []core.Input {
 	return out
 }
 
-// record files a decision that has its outcome, and publishes it. One that
-// changed nothing, or that the kernel refuses for good, is published now and then only.
+// recordNowAndThen is record for a decision that changed nothing, or that the
+// kernel refuses for good: it is published now and then only.
+func (e *Engine) recordNowAndThen(s *service, d core.Decision, now time.Time) {
+	if now.Sub(s.publishedAt) < refreshEvery {
+		s.decision = d
+		return
+	}
+	e.record(s, d, now)
+}
+
+// record files a decision that has its outcome, and publishes it.
 func (e *Engine) record(s *service, d core.Decision, now time.Time) {
 	if s.decision.Seq <= d.Seq {
 		s.decision = d
-	}
-	if d.Outcome != core.Applied && now.Sub(s.publishedAt) < refreshEvery {
-		return
 	}
 	s.publishedAt = now
 	if d.Outcome != core.Unchanged {

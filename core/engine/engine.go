@@ -21,6 +21,9 @@ type Scheduler interface {
 
 // An Applier makes the kernel carry plans. Only one method other than Counters
 // runs at a time.
+//
+// The error of Reweight may have a method Refused() map[string]error: then the
+// services in that map were refused, and the others are in force.
 type Applier interface {
 	Adopt(ctx context.Context) (core.Plan, bool, error)
 	Sync(ctx context.Context, plan core.Plan) (core.Commit, map[string]error, error)

@@ -381,6 +381,9 @@ func TestForeignSamples(t *testing.T) {
 				TakenAt: time.Now(), Metrics: []core.Metric{{Name: core.MetricCPU, Value: 0.42, Unit: "ratio"}},
 			})
 		}
+		for range 5 { // in the name of our own probe
+			e.Offer(core.Sample{Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "alive", Role: core.MetricRole, TakenAt: time.Now()})
+		}
 		for range 5 {
 			e.Offer(core.Sample{Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "load", Role: core.HealthRole, TakenAt: time.Now()})
 			// The name of a health probe does not make a verdict of it.

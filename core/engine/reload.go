@@ -38,7 +38,8 @@ func (e *Engine) Reload(ctx context.Context, setup Setup) error {
 		}
 		r.services = e.build(setup, core.Plan{})
 		for _, name := range sortedNames(r.services) {
-			e.decide(r.services[name], cause{trigger: "reload", at: time.Now()}, core.Free)
+			s := r.services[name]
+			e.decide(s, cause{trigger: "reload", at: time.Now()}, s.pace())
 		}
 		e.committer.reload = r
 	})

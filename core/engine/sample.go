@@ -157,6 +157,9 @@ func (e *Engine) decideTipped() {
 		e.decide(s, c, s.pace())
 		s.urgent = true
 		s.nextAt = time.Now()
+		if s.kernelErr != "" {
+			e.committer.hurry()
+		}
 	}
 	e.tipped = e.tipped[:0]
 }

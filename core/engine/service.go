@@ -115,6 +115,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		_, inKernel := held[spec.Name]
 		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
+			s.moving = old.moving
 			s.counters, s.commit, s.version, s.failingFrom, s.policyErr = old.counters, old.commit, old.version, old.failingFrom, old.policyErr
 			if old.spec.Policy != spec.Policy {
 				s.version, s.failingFrom, s.policyErr = "", time.Time{}, ""

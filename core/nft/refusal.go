@@ -26,6 +26,9 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
+// Refused returns Services, to those who know this error by its methods only.
+func (e *RefusedError) Refused() map[string]error { return e.Services }
+
 // Unwrap returns the reasons, in the order of the services' names.
 func (e *RefusedError) Unwrap() []error {
 	var list []error
