@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -100,4 +102,53 @@ func TestReloadsAtOnce(t *testing.T) {
 			return err
 		})
 	}
+}
+
+// A client that was reset by a backend just before that died, and comes back
+// from the same port, reaches another one.
+func TestPortThatADeadBackendReset(t *testing.T) {
+	r := newRig(t, 2)
+	r.write(r.web(1, 1))
+	r.start()
+	r.untilShares("web", 50, 50)
+	var ports []int // whose connection b1 had and reset
+	for port := 20000; len(ports) < 5; port++ {
+		// The server reads one byte and closes: the second one makes that a reset.
+		if who, err := r.askFrom(port, "??"); err == nil && who == "b1" {
+			ports = append(ports, port)
+		}
+	}
+	r.worlds[0].down()
+	r.untilShares("web", 0, 100)
+	for _, port := range ports {
+		// The kernel's table is read a moment after the commit.
+		r.until(fmt.Sprintf("a connection from port %d", port), func() error {
+			who, err := r.askFrom(port, "?")
+			if err == nil && who != "b2" {
+				err = fmt.Errorf("%q answered, want b2", who)
+			}
+			return err
+		})
+	}
+}
+
+// askFrom is ask for TCP, from a port of the client's.
+func (r *rig) askFrom(port int, question string) (who string, err error) {
+	err = r.lab.Client.Do(func() error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: r.lab.Client.Addr4.AsSlice(), Port: port}, Timeout: 3 * time.Second}
+		c, err := d.DialContext(r.t.Context(), "tcp4", r.vip4(80))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		if _, err := io.WriteString(c, question); err != nil {
+			return err
+		}
+		buf := make([]byte, 16)
+		n, err := c.Read(buf)
+		who = string(buf[:n])
+		return err
+	})
+	return who, err
 }

@@ -63,6 +63,8 @@ type message struct {
 	orig  []byte
 	reply []byte
 	id    uint32
+	// family is AF_INET or AF_INET6.
+	family uint8
 	// state is the TCP state, 0 if the message does not tell.
 	state uint8
 }
@@ -98,6 +100,7 @@ func next(buf []byte) (m message, rest []byte, ok bool) {
 		m.kind = updated
 	}
 	if typ>>8 == subsysCT && len(body) >= nfgenmsgLen {
+		m.family = body[0]
 		m.cut(body[nfgenmsgLen:])
 	}
 	return m, rest, true

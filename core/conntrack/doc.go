@@ -30,6 +30,6 @@
 //
 // # What it does not do
 //
-// It changes nothing in the kernel. It looks into the network namespace of the
+// It changes nothing in the kernel but for what SetIdle says. It looks into the network namespace of the
 // thread that called New, and no other.
 package conntrack

@@ -52,6 +52,7 @@ type loop struct {
 	due      time.Time     // of the next resync
 	gap      time.Duration // from the end of the next resync to the one after it
 	began    time.Time     // when the resync in progress began; zero if there is none
+	ended    time.Time     // when the last resync ended
 	again    bool          // the resync in progress will not be enough
 	deadline time.Time     // that the events socket has
 }
@@ -84,7 +85,11 @@ func (l *loop) prepare(ctx context.Context) (end bool) {
 		if l.table.watch(l.watched) {
 			l.due, l.again = time.Now(), true
 		}
+		l.forgetIdleLocked()
 		l.watched = nil
+	}
+	if l.sweep {
+		l.sweepLocked()
 	}
 	if !l.resyncing() && !time.Now().Before(l.due) {
 		l.beginLocked()
@@ -144,6 +149,7 @@ func (l *loop) takeLocked(data []byte) bool {
 		}
 		l.stats.Events++
 		l.table.add(&m)
+		l.releaseLocked(&m)
 		data = rest
 	}
 	return true
@@ -224,6 +230,7 @@ func (l *loop) readDump() {
 			return
 		default:
 			l.table.add(&m)
+			l.releaseLocked(&m)
 		}
 		part = rest
 	}
@@ -237,7 +244,7 @@ func (l *loop) finishLocked() {
 	l.table.endSync()
 	l.stats.Resyncs++
 	l.stats.LastResync = time.Since(l.began)
-	l.began = time.Time{}
+	l.began, l.ended = time.Time{}, time.Now()
 	if l.stats.Resyncs == 1 {
 		close(l.ready)
 	}

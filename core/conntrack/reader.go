@@ -40,15 +40,20 @@ type Reader struct {
 
 	events *os.File
 	dump   int // file descriptor
+	// release is the descriptor that removes connections: their answers must not
+	// come between the parts of a dump.
+	release int
 
 	closing sync.Once
 	closed  error // of the first Close; read after closing is done
 
 	mu      sync.Mutex
-	table   *table                  // guarded by mu
-	stats   Stats                   // guarded by mu
-	watched map[Flow]core.BackendID // guarded by mu; nil when table has it already
-	woken   bool                    // guarded by mu; the deadline of events is past
+	table   *table                      // guarded by mu
+	stats   Stats                       // guarded by mu
+	watched map[Flow]core.BackendID     // guarded by mu; nil when table has it already
+	woken   bool                        // guarded by mu; the deadline of events is past
+	idle    map[core.BackendID]struct{} // guarded by mu; see SetIdle
+	sweep   bool                        // guarded by mu; there are new ones in idle
 }
 
 // Stats are about the Reader itself, counted since it started.
@@ -56,6 +61,7 @@ type Stats struct {
 	Events     uint64        // messages read
 	Overruns   uint64        // times the kernel had to drop events
 	Resyncs    uint64        // readings of the whole table
+	Released   uint64        // connections removed from the kernel: see SetIdle
 	LastResync time.Duration // how long the last one took
 	Entries    int           // open watched connections in memory
 }
@@ -66,7 +72,7 @@ type Stats struct {
 func New(cfg Config) (*Reader, error) {
 	r := &Reader{
 		log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)), resync: cmp.Or(cfg.Resync, DefaultResync),
-		ready: make(chan struct{}), table: newTable(),
+		ready: make(chan struct{}), table: newTable(), idle: map[core.BackendID]struct{}{},
 	}
 	var err error
 	if r.events, err = openEvents(cmp.Or(cfg.Buffer, DefaultBuffer)); err != nil {
@@ -75,12 +81,15 @@ func New(cfg Config) (*Reader, error) {
 	if r.dump, err = open(0); err != nil {
 		return nil, errors.Join(err, r.events.Close())
 	}
+	if r.release, err = open(0); err != nil {
+		return nil, errors.Join(err, r.events.Close(), unix.Close(r.dump))
+	}
 	return r, nil
 }
 
 // Close closes the sockets. Run does it when it ends; calling it again is safe.
 func (r *Reader) Close() error {
-	r.closing.Do(func() { r.closed = errors.Join(r.events.Close(), unix.Close(r.dump)) })
+	r.closing.Do(func() { r.closed = errors.Join(r.events.Close(), unix.Close(r.dump), unix.Close(r.release)) })
 	return r.closed
 }
 

@@ -169,4 +169,17 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 		e.record(s, d, now)
 	}
 	s.waiting = slices.Clone(s.waiting[covered:])
+	if err == nil {
+		e.tellIdle(s)
+	}
+}
+
+// tellIdle passes on which backends a commit has given no slots.
+func (e *Engine) tellIdle(s *service) {
+	for i, b := range s.backends {
+		if idle := s.sent[i] == 0; e.cfg.Flows != nil && (!b.told || idle != b.idle) {
+			b.idle, b.told = idle, true
+			e.cfg.Flows.SetIdle(b.id, idle)
+		}
+	}
 }

@@ -31,9 +31,12 @@ type Applier interface {
 	Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error)
 }
 
-// Flows counts connections, as conntrack sees them.
+// Flows counts connections, as conntrack sees them, and clears away what those
+// that a dead backend has reset leave behind. Neither method waits for the kernel.
 type Flows interface {
 	Counts() map[core.BackendID]core.FlowCount
+	// SetIdle says whether the kernel gives a backend no new connections.
+	SetIdle(backend core.BackendID, idle bool)
 }
 
 // A Publisher tells the world. It must not block for long.

@@ -74,6 +74,8 @@ type backend struct {
 	history  *history // nil until there is something to count
 	untimed  bool     // cpu is newer than the history, so done is still of the sample before
 	counters core.Counters
+	idle     bool // no slots in the kernel
+	told     bool // Flows knows whether it is idle
 }
 
 // A probe is what one probe last said of one backend.

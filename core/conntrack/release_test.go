@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/conntrack"
+)
+
+// What is left of connections that a backend has reset goes once the backend is
+// idle, whether the reset came before or after that; what is open, and what
+// ended in the usual way, stays.
+func TestIdleBackendReleasesItsResetConnections(t *testing.T) {
+	b := newBench(t)
+	r := b.follow(conntrack.Config{})
+	open := []net.Conn{b.dial("tcp", b.VIP4), b.dial("tcp", b.VIP6)}
+	b.end(b.dial("tcp", b.VIP4), politely)
+	b.end(b.dial("tcp", b.VIP4), rudely)
+	b.end(b.dial("tcp", b.VIP6), rudely)
+	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: 3, Closed: 2})
+	await(t, r, tcp6, core.FlowCount{Open: 1, Opened: 2, Closed: 1})
+	b.untilEntries(map[string]int{"CLOSE": 2, "ESTABLISHED": 2, "TIME_WAIT": 1})
+
+	r.SetIdle(tcp6, true)
+	b.untilEntries(map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
+	r.SetIdle(tcp4, true)
+	b.untilEntries(map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
+
+	for i := range 10 {
+		b.end(b.dial("tcp", b.VIP4), rudely)
+		await(t, r, tcp4, core.FlowCount{Open: 1, Opened: uint64(4 + i), Closed: uint64(3 + i)})
+	}
+	b.untilEntries(map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
+	if n := r.Stats().Released; n != 12 {
+		t.Errorf("%d connections released, want 12", n)
+	}
+
+	r.SetIdle(tcp4, false)
+	b.end(b.dial("tcp", b.VIP4), rudely)
+	b.untilEntries(map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
+	for _, c := range open {
+		b.end(c, politely) // they still work
+	}
+	b.untilEntries(map[string]int{"CLOSE": 1, "TIME_WAIT": 3})
+}
+
+// untilEntries waits until the kernel's table has these many TCP entries of
+// each state.
+func (b *bench) untilEntries(want map[string]int) {
+	b.t.Helper()
+	var got map[string]int
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		got = map[string]int{}
+		for _, family := range []string{"ipv4", "ipv6"} {
+			out, err := b.Balancer.Command(b.t.Context(), "conntrack", "-L", "-f", family, "-p", "tcp")
+			if err != nil {
+				b.t.Fatalf("conntrack -L: %v: %s", err, out)
+			}
+			for line := range strings.Lines(string(out)) {
+				if f := strings.Fields(line); len(f) > 3 && f[0] == "tcp" {
+					got[f[3]]++
+				}
+			}
+		}
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+	}
+	b.t.Fatalf("entries by state: %v, want %v", got, want)
+}
