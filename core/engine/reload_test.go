@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,37 @@ func TestReloadOfAProbeKeepsHealth(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Other names for a service and its backends are no news of their health.
+func TestReloadWithOtherNames(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		e.say("web", "b2", false)
+		e.say("web", "b2", false)
+		time.Sleep(3 * time.Second)
+		want(t, k, "web", 65536, 0)
+		other := web("other", "weighted", 1, 1)
+		for i := range other.Backends {
+			other.Backends[i].Name = fmt.Sprintf("c%d", i+1)
+		}
+		if err := e.Reload(t.Context(), setupOf(other)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, k, "other", 65536, 0)
+		e.say("other", "c2", true)
+		e.say("other", "c2", true)
+		e.say("other", "c1", false)
+		e.say("other", "c1", false)
+		synctest.Wait()
+		want(t, k, "other", 0, 65536)
+		if d, err := e.Decisions(t.Context(), "other", 1); err != nil || d[0].Backends[0].Backend != "c1" {
+			t.Errorf("the latest decision speaks of %+v, err %v", d[0].Backends, err)
+		}
+	})
 }
 
 // A backend that dies while a reload is being committed is out as soon as that

@@ -103,17 +103,22 @@ func (r reading) seen(now time.Time, stale time.Duration) core.Reading {
 	return core.Reading{Value: r.value, Age: age, Window: r.window, Known: known}
 }
 
-// build makes the state for a setup. What is known of a service or backend of
-// the same name and address is taken over; failing that, what the kernel held.
+// build makes the state for a setup. What is known of a service of the same name,
+// or one that was renamed, and of its backends, which go by their address, is
+// taken over; failing that, what the kernel held.
 func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 	held := map[string]core.ServicePlan{}
 	for _, s := range adopted.Services {
 		held[s.Name] = s
 	}
 	out := make(map[string]*service, len(setup.Services))
+	renamed := e.gone(setup)
 	for _, spec := range setup.Services {
 		s := &service{spec: spec}
 		old := e.services[spec.Name]
+		if old == nil {
+			old = renamed[keyOf(spec)]
+		}
 		_, inKernel := held[spec.Name]
 		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
@@ -143,10 +148,11 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 	id := core.BackendID{Service: spec.Name, Backend: b.Name}
 	n := &backend{id: id, hash: id.Hash(), spec: b, since: now, opinion: core.Hold, opinionFrom: now}
 	warm := core.Unknown
-	if o := old.find(b.Name); o != nil && o.spec.Addr == b.Addr {
+	if o := old.at(b.Addr); o != nil {
 		kept := *o
 		n = &kept
-		n.spec = b
+		n.told = n.told && n.id == id
+		n.id, n.hash, n.spec = id, id.Hash(), b
 		// A probe that is new or has changed goes on from what is known, else a
 		// reload would take the backend out until the first sample.
 		warm = o.health
@@ -254,7 +260,7 @@ func (e *Engine) catchUp(before, s *service, b *backend) {
 	}
 	now := time.Now()
 	b.health, b.since = to, now
-	if o := before.find(b.spec.Name); o != nil && o.health == to {
+	if o := before.at(b.spec.Addr); o != nil && o.health == to {
 		b.since, b.note, b.cameUp = o.since, o.note, o.cameUp
 		b.opinion, b.opinionFrom = o.opinion, o.opinionFrom
 	}
