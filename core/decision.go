@@ -12,6 +12,9 @@ const (
 	Applied   Outcome = "applied"   // committed and read back
 	Unchanged Outcome = "unchanged" // the slots are those already in force
 	Failed    Outcome = "failed"    // the kernel refused; the slots before hold
+	// Superseded means that a newer decision of the service was made before this
+	// one could be committed, and was committed in its place.
+	Superseded Outcome = "superseded"
 )
 
 // A Decision is the record of one run of steps 3 to 7 for one service: enough

@@ -77,10 +77,12 @@ type BackendView struct {
 	Health  HealthState `json:"health"`
 	Since   time.Time   `json:"health_since"`
 
-	Configured uint32  `json:"configured_weight"`
-	Share      float64 `json:"share_ratio"`
-	Slots      uint32  `json:"slots"` // of 65536
-	Why        string  `json:"why"`
+	Configured uint32 `json:"configured_weight"`
+	// Share and Slots are those in force in the kernel, not those of a decision
+	// that still waits for its commit.
+	Share float64 `json:"share_ratio"`
+	Slots uint32  `json:"slots"` // of 65536
+	Why   string  `json:"why"`
 
 	Connections      *uint64     `json:"connections"`
 	ConnectionsTotal uint64      `json:"connections_total"`

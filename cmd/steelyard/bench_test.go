@@ -159,7 +159,7 @@ type tap struct {
 
 func (t tap) Decision(d core.Decision) {
 	t.publisher.Decision(d)
-	if d.Outcome == core.Applied && d.Trigger != "interval" && d.Trigger != "start" {
+	if (d.Outcome == core.Applied || d.Outcome == core.Superseded) && d.Trigger != "interval" && d.Trigger != "start" {
 		select {
 		case t.applied <- d:
 		default: // while all come up nobody reads

@@ -142,11 +142,11 @@ func (r *rig) decisionOf(t *testing.T, trigger string) core.Decision {
 		t.Fatal(err)
 	}
 	for _, d := range ds {
-		if d.Trigger == trigger && d.Outcome == core.Applied {
+		if d.Trigger == trigger && d.Commit != nil {
 			return d
 		}
 	}
-	t.Fatalf("no applied decision %q among %d", trigger, len(ds))
+	t.Fatalf("no committed decision %q among %d", trigger, len(ds))
 	return core.Decision{}
 }
 

@@ -156,12 +156,17 @@ func (e *Engine) record(s *service, d core.Decision, now time.Time) {
 // finish gives the decisions that a commit covered their outcome.
 func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 	now := time.Now()
-	for _, p := range s.waiting[:covered] {
+	for i, p := range s.waiting[:covered] {
 		d := p.d
-		d.Outcome = core.Applied
-		if err != nil {
+		switch {
+		case err != nil:
 			d.Outcome, d.Error = core.Failed, err.Error()
-		} else {
+		case i < covered-1:
+			d.Outcome = core.Superseded
+		default:
+			d.Outcome = core.Applied
+		}
+		if err == nil {
 			d.Commit, s.commit = &c, &c
 			d.CommitSeconds = c.Took.Seconds()
 			d.TotalSeconds = c.At.Sub(p.since).Seconds()
@@ -170,6 +175,7 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 	}
 	s.waiting = slices.Clone(s.waiting[covered:])
 	if err == nil {
+		s.inForce = s.sent // of this commit: there is one in flight at a time
 		e.tellIdle(s)
 	}
 }

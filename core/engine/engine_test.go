@@ -443,3 +443,39 @@ func TestHistory(t *testing.T) {
 		t.Error("a window that begins before the history was answered")
 	}
 }
+
+// A decision that a newer one overtakes before its commit says so; show speaks
+// of the kernel and not of what is decided.
+func TestSupersededDecision(t *testing.T) {
+	k := &kernel{took: 100 * time.Millisecond}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		time.Sleep(5 * time.Second)
+		e.say("web", "b1", false)
+		e.say("web", "b1", false)
+		time.Sleep(10 * time.Millisecond) // its commit is under way
+		v, err := e.View(t.Context())
+		if err != nil || v.Services[0].Backends[0].Slots != 32768 {
+			t.Errorf("before the commit show has %d slots, err %v; the kernel has 32768", v.Services[0].Backends[0].Slots, err)
+		}
+		e.say("web", "b2", false)
+		e.say("web", "b2", false)
+		time.Sleep(10 * time.Millisecond)
+		e.say("web", "b1", true)
+		e.say("web", "b1", true)
+		time.Sleep(time.Second)
+		want(t, k, "web", 65536, 0)
+		ds, err := e.Decisions(t.Context(), "web", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]core.Outcome{}
+		for _, d := range ds {
+			got[d.Trigger] = d.Outcome
+		}
+		if got["b1 went down"] != core.Applied || got["b2 went down"] != core.Superseded {
+			t.Errorf("outcomes: %v", got)
+		}
+	})
+}

@@ -37,6 +37,7 @@ type service struct {
 	free        bool          // the next opinions are the first under these weights
 	moving      bool          // the latest decision was cut short by the step limit
 	commit      *core.Commit  // the latest that carried this service
+	inForce     []uint32      // slots of that commit; nil before the first
 	urgent      bool          // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters

@@ -61,8 +61,10 @@ func (s *service) view() core.ServiceView {
 	var counted bool
 	for i, b := range s.backends {
 		bv := b.view()
-		bv.Slots = s.slots[i]
-		bv.Share = b.share
+		if s.inForce != nil {
+			bv.Slots = s.inForce[i]
+			bv.Share = float64(bv.Slots) / core.Slots
+		}
 		if i < len(s.decision.Backends) {
 			bv.Why = s.decision.Backends[i].Why
 		}
