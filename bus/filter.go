@@ -35,6 +35,11 @@ const (
 	crowded
 )
 
+// reason is the word for a verdict; empty for fresh.
+func (v verdict) reason() reason {
+	return [...]reason{fresh: "", repeated: reasonRepeated, late: reasonLate, crowded: reasonCrowded}[v]
+}
+
 // A source is one run of one publisher.
 type source struct{ src, inst string }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -42,7 +43,11 @@ type embedded struct {
 // fatal: the balancer must work although the port of a side door is taken.
 func startEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	secret := rand.Text() + rand.Text()
-	opts, err := serverOptions(o, secret)
+	hash, err := bcrypt.GenerateFromPassword([]byte(secret), bcrypt.MinCost)
+	if err != nil {
+		return nil, fmt.Errorf("hash the password of %s: %w", internalUser, err)
+	}
+	opts, err := serverOptions(o, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +59,7 @@ func startEmbedded(ctx context.Context, o Options) (*embedded, error) {
 		return nil, err
 	}
 	listenErr := fmt.Errorf("listen %s: %w", o.Listen, err)
-	opts, err = serverOptions(o, secret)
+	opts, err = serverOptions(o, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +114,7 @@ func stopServer(srv *natsserver.Server) {
 
 // serverOptions are built as values, not as configuration text: passwords then
 // need no quoting, and the compiler checks the names.
-func serverOptions(o Options, secret string) (*natsserver.Options, error) {
+func serverOptions(o Options, hash []byte) (*natsserver.Options, error) {
 	opts := &natsserver.Options{
 		ServerName: "steelyard-" + Escape(o.Node),
 		// Its signal handlers would end the process behind our back.
@@ -125,7 +130,7 @@ func serverOptions(o Options, secret string) (*natsserver.Options, error) {
 		WriteDeadline:       writeDeadline,
 		PingInterval:        pingInterval,
 		MaxPingsOut:         2,
-		Users:               []*natsserver.User{internal(secret)},
+		Users:               []*natsserver.User{internal(hash)},
 	}
 	for _, u := range o.Users {
 		p, err := u.permissions()
@@ -160,10 +165,12 @@ func serverOptions(o Options, secret string) (*natsserver.Options, error) {
 }
 
 // internal is this process itself. The connection type keeps the user off the
-// TCP listener even for somebody who knows the secret.
-func internal(secret string) *natsserver.User {
+// TCP listener even for somebody who knows the secret. A bcrypt hash of it, and be
+// it the cheapest, keeps the server from warning of plain passwords at each start
+// where the operator has configured none.
+func internal(hash []byte) *natsserver.User {
 	return &natsserver.User{
-		Username: internalUser, Password: secret,
+		Username: internalUser, Password: string(hash),
 		AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}},
 	}
 }

@@ -3,7 +3,9 @@
 package bus
 
 import (
+	"bytes"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -31,7 +33,7 @@ func TestInternalUserIsOnlyInside(t *testing.T) {
 // TestServerLeavesTheProcessAlone: with its own signal handlers the server
 // would end the daemon with os.Exit, and its rules would be in nobody's care.
 func TestServerLeavesTheProcessAlone(t *testing.T) {
-	opts, err := serverOptions(Options{Node: "lb1"}, "secret")
+	opts, err := serverOptions(Options{Node: "lb1"}, []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +47,35 @@ func TestServerLeavesTheProcessAlone(t *testing.T) {
 	<-log.dead
 	if log.err == nil || log.err.Error() != "first 1" {
 		t.Errorf("got %v, want the first fatal error", log.err)
+	}
+}
+
+// TestStartIsQuiet: a warning that everybody gets at each start teaches to
+// overlook warnings; one about the operator's own passwords stays.
+func TestStartIsQuiet(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		users []User
+		warn  bool
+	}{
+		{"nobody but us", nil, false},
+		{"a plain password", []User{{Name: "a", Password: "b"}}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			o := Options{Node: "lb1", Users: tt.users, Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			if tt.users != nil {
+				o.Listen = "127.0.0.1:0"
+			}
+			b, err := Start(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Close()
+			if warned := strings.Contains(out.String(), "Plaintext"); warned != tt.warn || !tt.warn && out.Len() > 0 {
+				t.Errorf("the start said:\n%s", &out)
+			}
+		})
 	}
 }
 

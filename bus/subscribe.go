@@ -24,7 +24,8 @@ const (
 
 // SubscribeSamples calls fn for every sample that a node's probes or a monitor
 // publish, this node's own included, on one goroutine. Repeated, reordered, late
-// and malformed samples are dropped and counted. A sample of a monitor always
+// and malformed samples are dropped, counted, and told of now and then in the log
+// and in an event of the topic bus. A sample of a monitor always
 // has the metric role: what is published under metric says nothing about health.
 //
 // fn must not block for long, and must not call cancel: cancel waits for the
@@ -32,12 +33,13 @@ const (
 func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) {
 	// Two memories: what monitors invent cannot crowd out the probes.
 	probes, metrics := &filter{}, &filter{maxSequences: metricSequences}
+	told := &core.Seldom{}
 	take := func(m *nats.Msg) {
 		f := probes
 		if isMetric(m.Subject) {
 			f = metrics
 		}
-		if s, ok := b.admit(f, m, time.Now()); ok {
+		if s, ok := b.admit(f, told, m, time.Now()); ok {
 			fn(s)
 		}
 	}
@@ -54,8 +56,7 @@ func isMetric(subject string) bool {
 }
 
 // admit decodes one message and asks the filter.
-func (b *Bus) admit(f *filter, m *nats.Msg, arrived time.Time) (core.Sample, bool) {
-	c := &b.counters
+func (b *Bus) admit(f *filter, told *core.Seldom, m *nats.Msg, arrived time.Time) (core.Sample, bool) {
 	s, env, err := decodeSample(m.Subject, m.Data)
 	// Our own come the short way, without a subscription: this one is forged, or
 	// of a second node that was given our name.
@@ -63,29 +64,22 @@ func (b *Bus) admit(f *filter, m *nats.Msg, arrived time.Time) (core.Sample, boo
 		err = fmt.Errorf("sample on %s did not come from here: %w", m.Subject, errMismatch)
 	}
 	if err != nil {
+		r := reasonInvalid
 		if errors.Is(err, errMismatch) {
-			c.mismatched.Add(1)
-		} else {
-			c.invalid.Add(1)
+			r = reasonMismatched
 		}
-		b.opts.Log.Debug("dropped a sample", "err", err)
+		b.drop(told, m, r, err, arrived)
 		return core.Sample{}, false
 	}
 	if env.ttl == 0 {
 		env.ttl = b.opts.SampleTTL
 	}
-	switch f.judge(m.Subject, env, arrived) {
-	case repeated:
-		c.repeated.Add(1)
-	case late:
-		c.late.Add(1)
-	case crowded:
-		c.crowded.Add(1)
-	default:
-		c.received.Add(1)
-		return s, true
+	if r := f.judge(m.Subject, env, arrived).reason(); r != "" {
+		b.drop(told, m, r, nil, arrived)
+		return core.Sample{}, false
 	}
-	return core.Sample{}, false
+	b.counters.received.Add(1)
+	return s, true
 }
 
 // Subscribe calls fn for every message that matches the pattern, on one

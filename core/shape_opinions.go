@@ -44,19 +44,27 @@ func (s *shaper) kept() []float64 {
 	kept := make([]float64, len(s.in))
 	var newcomers, prev float64
 	for _, i := range s.eligible {
-		if s.in[i].Prev == 0 {
+		if s.newcomer(i) {
 			kept[i] = s.configured(i)
 			newcomers += kept[i]
+		} else {
+			prev += s.in[i].Prev
 		}
-		prev += s.in[i].Prev
 	}
 	for _, i := range s.eligible {
-		if s.in[i].Prev > 0 {
+		if !s.newcomer(i) {
 			kept[i] = s.in[i].Prev / prev * (1 - newcomers)
 		}
 	}
 	normalise(kept)
 	return kept
+}
+
+// newcomer reports whether a backend has no share worth keeping: none at all, or
+// one that slow start has cut, and would cut again at every decision.
+func (s *shaper) newcomer(i int) bool {
+	b := s.in[i]
+	return b.Prev == 0 || s.rules.SlowStart > 0 && b.UpFor >= 0 && b.UpFor < s.rules.SlowStart
 }
 
 // decayed is the share of a backend that the policy has no opinion of.

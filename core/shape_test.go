@@ -194,3 +194,25 @@ func TestQuantizeIsLargestRemainder(t *testing.T) {
 		t.Errorf("two thirds and one third: got %v, want [43691 21845]", got)
 	}
 }
+
+// A backend that comes up and has no reading yet grows over its slow start; the
+// share that slow start cut is not what it keeps.
+func TestSlowStartWithoutAnOpinionGrows(t *testing.T) {
+	rules := Shaping{Hold: time.Minute, SlowStart: 2 * time.Second, SlowStartMin: 0.1, Step: 0.25}
+	in := []ShapeBackend{
+		{Weight: 100, Health: Up, Opinion: Hold, Prev: 0.5, UpFor: -1},
+		{Weight: 100, Health: Up, Opinion: Hold, UpFor: 100 * time.Millisecond},
+		{Weight: 100, Health: Up, Opinion: Hold, Prev: 0.5, UpFor: -1},
+	}
+	last := 0.0
+	for range 4 {
+		for i, s := range Shape(rules, in, Steady) {
+			in[i].Prev = s.Share
+		}
+		if in[1].Prev <= last {
+			t.Fatalf("share %.4f after %.4f, up for %s of %s", in[1].Prev, last, in[1].UpFor, rules.SlowStart)
+		}
+		last = in[1].Prev
+		in[1].UpFor += 500 * time.Millisecond
+	}
+}

@@ -20,22 +20,50 @@ type NodeView struct {
 
 	// SamplesDropped counts samples that came faster than they could be taken.
 	SamplesDropped uint64 `json:"samples_dropped_total"`
+	// SamplesUnknown counts samples of others about a backend that is not
+	// configured here; MetricsRefused metrics with a value or a unit that cannot be,
+	// or too old to be used.
+	SamplesUnknown uint64 `json:"samples_unknown_total"`
+	MetricsRefused uint64 `json:"metrics_refused_total"`
+	// Warnings are what an operator should mend although all of this works.
+	Warnings []string `json:"warnings,omitempty"`
 
+	Bus      BusView       `json:"bus"`
 	Kernel   KernelView    `json:"kernel"`
 	Policies []PolicyView  `json:"policies"`
 	Services []ServiceView `json:"services"`
 }
 
+// A BusView is what became of the messages on the bus since the start.
+type BusView struct {
+	Connected  bool   `json:"connected"` // to the server, embedded or external
+	Reconnects uint64 `json:"reconnects_total"`
+	Published  uint64 `json:"published_total"`
+	Unsent     uint64 `json:"unsent_total"`   // messages lost because the server was away
+	Received   uint64 `json:"received_total"` // samples handed on
+
+	// Samples that were dropped, by the reason.
+	Invalid    uint64 `json:"invalid_total"`    // not decodable
+	Mismatched uint64 `json:"mismatched_total"` // the body contradicts the subject
+	Repeated   uint64 `json:"repeated_total"`
+	Late       uint64 `json:"late_total"`
+	Crowded    uint64 `json:"crowded_total"`    // too many sources or subjects
+	Overflowed uint64 `json:"overflowed_total"` // messages lost because a subscriber was slow
+}
+
 // A KernelView is the state of the data plane.
 type KernelView struct {
-	Table      string  `json:"table"`
-	Owned      bool    `json:"owned"` // no other process can change the table
-	Adopted    bool    `json:"adopted"`
-	Generation uint32  `json:"generation"`
-	Commits    uint64  `json:"commits"`
-	LastError  string  `json:"last_error,omitempty"`
-	P50Seconds float64 `json:"commit_p50_seconds"` // of the last 1000 commits
-	P99Seconds float64 `json:"commit_p99_seconds"`
+	Table      string `json:"table"`
+	Owned      bool   `json:"owned"` // no other process can change the table
+	Adopted    bool   `json:"adopted"`
+	Generation uint32 `json:"generation"`
+	Commits    uint64 `json:"commits"`
+	LastError  string `json:"last_error,omitempty"`
+	// CountersAt is when the counters were last read: connections_total and
+	// refused_total hold what the kernel had counted by then. Zero before that.
+	CountersAt time.Time `json:"counters_at,omitzero"`
+	P50Seconds float64   `json:"commit_p50_seconds"` // of the last 1000 commits
+	P99Seconds float64   `json:"commit_p99_seconds"`
 }
 
 // A PolicyView is the state of one loaded policy.

@@ -63,6 +63,10 @@ var leading = map[string][]string{
 	"least-cpu":      {MetricCPU, MetricDone},
 }
 
+// enoughClosed is how many connections must be closed in a window until
+// least-cpu learns from it.
+const enoughClosed = 5
+
 func readings(policy string, inputs []Input) string {
 	want, listed := leading[policy]
 	if !listed {
@@ -91,6 +95,13 @@ func reading(in Input) string {
 	case MetricCPU:
 		return fmt.Sprintf("cpu %.0f%%", 100*in.Value)
 	case MetricDone:
+		n := in.Value * in.WindowSeconds
+		switch {
+		case in.Value == 0:
+			return "no connections closed: estimate kept"
+		case in.WindowSeconds > 0 && n < enoughClosed:
+			return "too few connections closed: estimate kept"
+		}
 		return fmt.Sprintf("%.1f done/s", in.Value)
 	case MetricResponse:
 		return fmt.Sprintf("response %.1f ms", 1000*in.Value)

@@ -70,7 +70,7 @@ func (l *lane) ensure(ctx context.Context) error {
 		return err
 	}
 	l.process, l.loaded = p, map[uint32]bool{}
-	l.log.Info("policy worker started", "lane", l.name, "pid", p.PID(), "confined_by", p.How())
+	l.log.Info("policy worker started", "worker", l.name, "pid", p.PID(), "confined_by", p.How())
 	return nil
 }
 
@@ -208,7 +208,7 @@ func (l *lane) batch(jobs []*job, finish finisher) []*job {
 	l.drop()
 	var death *worker.Death
 	if !errors.As(err, &death) || death.Call < 0 || death.Call >= n {
-		l.log.Warn("policy worker died without a call to blame", "lane", l.name, "cause", err)
+		l.log.Warn("policy worker died without a call to blame", "worker", l.name, "cause", err)
 		l.backoff()
 		return jobs
 	}

@@ -5,9 +5,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 )
 
@@ -84,6 +86,9 @@ func (g *globals) check(from *source, quiet bool) error {
 		for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
 			fmt.Fprintf(g.stdout, "  and %s\n", f)
 		}
+		for _, name := range uncheckedParams(cfg) {
+			fmt.Fprintf(g.stdout, "  params of %s: checked when the daemon loads it\n", name)
+		}
 	}
 	return nil
 }
@@ -106,4 +111,16 @@ func summarize(cfg *config.Config) checkResult {
 		r.Backends += len(s.Backends)
 	}
 	return r
+}
+
+// uncheckedParams names the users' policies that services give parameters to:
+// only the module itself, which is not run here, knows what it takes.
+func uncheckedParams(cfg *config.Config) []string {
+	var names []string
+	for _, p := range cfg.Policies {
+		if slices.ContainsFunc(cfg.Services, func(s core.Service) bool { return s.Policy == p.Name && len(s.Params) > 0 }) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }

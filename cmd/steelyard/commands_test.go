@@ -11,16 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
 )
 
 // A fixedControl answers the same each time.
@@ -83,6 +81,17 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("nod: a\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	unread, params := filepath.Join(t.TempDir(), "unread.yaml"), filepath.Join(t.TempDir(), "params.yaml")
+	const service = "services: {web: {vip: 192.0.2.1, port: 80, backends: {a: {address: 10.0.0.1}}, "
+	module, err := filepath.Abs("../../examples/10-policy-go/headroom.wasm")
+	if err := errors.Join(err,
+		os.WriteFile(unread, []byte(service+"probes: [cpu]}}\nprobes: {cpu: {type: snmp_cpu, community_file: ./no-such-community}}\n"), 0o600),
+		os.WriteFile(params, []byte(service+"policy: headroom, params: {tau: 60}}}\npolicies: {headroom: {path: "+module+"}}\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(code string) *fixedControl {
+		return &fixedControl{err: &admin.Error{Code: code, Message: "a.yaml:3:10: x\na.yaml:4:1: y"}}
+	}
 	tests := []struct {
 		name    string
 		control *fixedControl
@@ -95,7 +104,10 @@ func TestCommands(t *testing.T) {
 		{"check, quiet", nil, "check -q -c " + exampleWeb, 0, "", ""},
 		{"check, wrong", nil, "check -c " + bad, 3, "", "bad.yaml:1:1: error: unknown key \"nod\"\n    1 | nod: a\n      | ^^^\n      = did you mean \"node\"?"},
 		{"check, wrong, JSON", nil, "check -o json -c " + bad, 3, `"ok": false`, ""},
-		{"check, no file", nil, "check -c /nonexistent.yaml", 3, "", "no such file"},
+		{"check, no file", nil, "check -c /nonexistent.yaml", 3, "", "no such file or directory\n      = `steelyard config reference` prints one"},
+		{"check, no secret", nil, "check -c " + unread, 3, "", "no-such-community (no such file or directory)"},
+		{"check, a policy with parameters", nil, "check -c " + params, 0, "\n  params of headroom: checked when the daemon loads it\n", ""},
+		{"check, a policy with parameters, JSON", nil, "check -o json -c " + params, 0, `"ok": true`, ""},
 		{"check, a flag over the file", nil, "check -c " + exampleWeb + " --set log.level=loud", 3, "", "flag log.level: error:"},
 		{"check, JSON", nil, "check -o json -c " + exampleWeb, 0, `"backends": 4`, ""},
 		{"schema", nil, "config schema", 0, `"$schema"`, ""},
@@ -105,25 +117,33 @@ func TestCommands(t *testing.T) {
 		{"view, JSON", nil, "config view -o json -c " + exampleWeb, 0, `"forwarding": "masquerade"`, ""},
 		{"show", good(), "show", 0, "web1     10.0.0.11:8080", ""},
 		{"show one", good(), "show dns6", 0, "dns6  [2001:db8::53]:53/udp", ""},
-		{"show none", good(), "show wbe", 1, "", `no service "wbe"`},
+		{"show none", good(), "show wbe", 1, "", "no service \"wbe\"\n  = known: web, dns6, empty"},
+		{"show, a backend", good(), "show web/web1", 1, "", "= `steelyard explain web/web1` shows one backend"},
+		{"show, a time apart from its flag", good(), "show --watch 1s", 1, "", "= write --watch=1s"},
+		{"show, a time without a flag", good(), "show 1s", 1, "", "= known: web"},
 		{"show, JSON", good(), "show -o json", 0, `"cpu_ratio": 0.708`, ""},
 		{"show, odd format", good(), "show -o xml", 64, "", `output "xml": want table or json`},
 		{"show, too many words", good(), "show a b", 64, "", "usage: steelyard show"},
 		{"show, unknown flag", good(), "show --frob", 64, "", "unknown flag"},
 		{"show, watch too fast", good(), "show --watch=1ms", 64, "", "want at least 100ms"},
 		{"explain", good(), "explain web/web1", 0, "×0.600", ""},
+		{"explain, a probe that fails", good(), "explain web/web1", 0, "\n  alive  health  L7OK    0 s\n  cpu    metric  SNMPOK  0 s\n", ""},
 		{"explain a service", good(), "explain web", 0, "SHAPED BY", ""},
 		{"explain, JSON", good(), "explain web/web1 -o json", 0, `"policy_share": 0.2`, ""},
 		{"explain, no backend", good(), "explain web/web9", 1, "", "it has web1, web2, web3"},
-		{"explain, no service", good(), "explain nope/web9", 1, "", "there are web, dns6, empty"},
+		{"explain, no service", good(), "explain nope/web9", 1, "", "known: web, dns6, empty"},
 		{"explain, odd name", good(), "explain web/", 64, "", "want SERVICE or SERVICE/BACKEND"},
 		{"explain, too early", &fixedControl{view: sampleView()}, "explain web", 1, "", "nothing was decided yet"},
 		{"status", good(), "status", 0, "inet steelyard", ""},
 		{"status, JSON", good(), "status -o json", 0, `"commit_p50_seconds"`, ""},
 		{"reload", good(), "reload", 0, "reloaded\n", ""},
 		{"reload refused", &fixedControl{err: errors.New("a.yaml:1:1: x\na.yaml:2:1: y")}, "reload", 1, "", "steelyard: a.yaml:1:1: x\nsteelyard: a.yaml:2:1: y\n"},
+		{"reload, a wrong configuration", refused(admin.CodeInvalid), "reload", 3, "", "a.yaml:4:1: y"},
+		{"reload, refused by a policy", refused(admin.CodeReloadFailed), "reload", 1, "", "a.yaml:4:1: y"},
 		{"stop", good(), "stop", 0, "the rules stay in force", ""},
 		{"stop, flush", good(), "stop --flush", 0, "the rules are removed", ""},
+		{"stop, nobody there", nil, "stop --socket /nonexistent/control.sock", 4, "", "= start it with"},
+		{"stop, flush, nobody there", nil, "stop --flush --socket /nonexistent/control.sock", 4, "", "`nft delete table inet steelyard` removes them"},
 		{"version", good(), "version", 0, "steelyard " + version, ""},
 		{"version, JSON", good(), "version -o json", 0, `"go":`, ""},
 		{"nobody there", nil, "show --socket /nonexistent/control.sock", 4, "", "= start it with"},
@@ -204,52 +224,31 @@ func TestPermission(t *testing.T) {
 	if err := errors.Join(err, os.WriteFile(exe, binary, 0o755), os.Chmod(dir, 0o755), os.Chmod(socket, 0)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "show", "--socket", socket)
-	cmd.Dir, cmd.Env = dir, []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		if exit.ExitCode() != exitPermission || !bytes.Contains(out, []byte("permission denied")) {
-			t.Errorf("exit code %d, want %d:\n%s", exit.ExitCode(), exitPermission, out)
-		}
-	case err != nil && os.Getenv("CI") == "":
-		t.Skipf("only root can be nobody: %v", err)
-	default:
-		t.Fatalf("got %v, want exit code %d:\n%s", err, exitPermission, out)
-	}
-}
-
-func TestCompletion(t *testing.T) {
-	c := &fixedControl{view: sampleView()}
-	out, _, _ := run(t, t.Context(), c, "__complete", "explain", "")
-	lines := strings.Split(out, "\n")
-	for _, want := range []string{"web\t192.0.2.10:80/tcp, 2 up, 1 down", "web/web1\tup, share 18.0%, cpu 71%"} {
-		if !slices.Contains(lines, want) {
-			t.Errorf("%q is not offered:\n%s", want, out)
-		}
-	}
-	if out, _, _ := run(t, t.Context(), c, "__complete", "show", ""); strings.Contains(out, "web/web1") {
-		t.Errorf("show offers backends:\n%s", out)
-	}
-}
-
-// TestCompletionDoesNotHang presses TAB at a socket that takes the call and
-// never answers.
-func TestCompletionDoesNotHang(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", path)
-	if err != nil {
+	file := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(file, []byte("control: {socket: "+socket+"}\nstate_dir: "+dir+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	start := time.Now()
-	out, _, _ := run(t, t.Context(), nil, "__complete", "--socket", path, "show", "")
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("took %s", took)
-	}
-	if d := cmp.Diff(":4", strings.TrimSpace(out)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
+	for _, tt := range []struct {
+		line []string
+		want string
+	}{
+		{[]string{"show", "--socket", socket}, "permission denied"},
+		{[]string{"run", "-c", file}, "= run it as root"},
+	} {
+		cmd := exec.Command(exe, tt.line...)
+		cmd.Dir, cmd.Env = dir, []string{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		switch {
+		case errors.As(err, &exit):
+			if exit.ExitCode() != exitPermission || !bytes.Contains(out, []byte(tt.want)) {
+				t.Errorf("%v: exit code %d, want %d and %q:\n%s", tt.line, exit.ExitCode(), exitPermission, tt.want, out)
+			}
+		case err != nil && os.Getenv("CI") == "":
+			t.Skipf("only root can be nobody: %v", err)
+		default:
+			t.Fatalf("%v: got %v, want exit code %d:\n%s", tt.line, err, exitPermission, out)
+		}
 	}
 }

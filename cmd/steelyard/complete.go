@@ -43,6 +43,18 @@ func (g *globals) completeBackends(cmd *cobra.Command, done []string, _ string) 
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeOutput offers the formats of a command, its default first.
+func completeOutput(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	first := "table"
+	switch cmd.Name() {
+	case "view":
+		first = "yaml"
+	case "monitor":
+		first = "text"
+	}
+	return []string{first, "json"}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
 func serviceCompletion(s core.ServiceView) string {
 	return fmt.Sprintf("%s\t%s/%s, %s", s.Name, s.VIP, s.Protocol, healthCounts(s.Backends, false))
 }

@@ -120,6 +120,12 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		return errors.Join(err, g.Wait())
 	}
 	defer cancel()
+	// Before the engine takes the table over: there may be another daemon.
+	control := &admin.Server{Path: d.cfg.Control.Socket, Group: d.cfg.Control.Group, Node: d, Version: version, Log: d.log}
+	if err := control.Listen(); err != nil {
+		d.stop()
+		return errors.Join(err, g.Wait())
+	}
 	d.watch(d.cfg)
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error {
@@ -130,14 +136,12 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		}
 		ready()
 		d.tellListenErr()
+		d.tellWarnings(d.cfg)
 		return d.runner.Run(ctx)
 	})
 	g.Go(func() error { return d.flows.Run(ctx) })
 	g.Go(func() error { return d.reloadLoop(ctx) })
-	g.Go(func() error {
-		s := &admin.Server{Path: d.cfg.Control.Socket, Group: d.cfg.Control.Group, Node: d, Version: version, Log: d.log}
-		return s.Run(ctx)
-	})
+	g.Go(func() error { return control.Run(ctx) })
 	return g.Wait()
 }
 
@@ -153,7 +157,10 @@ func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) error {
 			errs = append(errs, fmt.Errorf("service %s: params of policy %s: %w", s.Name, s.Policy, err))
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return invalidConfig{errors.Join(errs...)}
+	}
+	return nil
 }
 
 // tellListenErr says on the bus itself, and so in monitor, that nobody can
@@ -210,7 +217,16 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.ConfigPath, v.ConfigHash, v.ConfigAt, v.ReloadError = d.cfg.Path, d.cfg.Hash, d.loadedAt.UTC(), d.reloadError
 	v.Kernel.Table, v.Kernel.Owned = "inet "+nft.DefaultTable, d.applier.Owned()
 	v.Policies = d.host.Views()
+	v.Warnings = forwardWarnings(sysctlRoot, d.cfg.Services)
+	v.Bus = busView(d.bus.Stats())
 	return v, nil
+}
+
+func busView(s bus.Stats) core.BusView {
+	return core.BusView{
+		Connected: s.Connected, Reconnects: s.Reconnects, Published: s.Published, Unsent: s.Unsent, Received: s.Received,
+		Invalid: s.Invalid, Mismatched: s.Mismatched, Repeated: s.Repeated, Late: s.Late, Crowded: s.Crowded, Overflowed: s.Overflowed,
+	}
 }
 
 // Decisions are the latest of a service, newest first.

@@ -59,6 +59,10 @@ func (d *daemon) tryReload(ctx context.Context) error {
 
 func (d *daemon) reload(ctx context.Context) error {
 	cfg, err := d.load()
+	var problems config.Errors
+	if errors.As(err, &problems) {
+		return invalidConfig{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -78,9 +82,18 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.mu.Lock()
 	d.cfg, d.loadedAt = cfg, time.Now()
 	d.mu.Unlock()
+	d.tellWarnings(cfg)
 	d.log.Info("configuration reloaded", "path", cfg.Path, "services", len(cfg.Services), "hash", cfg.Hash[:12])
 	return nil
 }
+
+// An invalidConfig is an error of the configuration itself, which admin tells
+// apart from what else can stop a reload.
+type invalidConfig struct{ error }
+
+// ConfigInvalid implements what admin asks an error.
+func (invalidConfig) ConfigInvalid() bool { return true }
+func (e invalidConfig) Unwrap() error     { return e.error }
 
 // fixed refuses changes that only a restart can bring.
 func fixed(old, cfg *config.Config) error {

@@ -24,7 +24,7 @@ of unequal capacity, each with a web server and an SNMP agent that reports that
 backend's own CPU. The real daemon runs in the balancer with the least-cpu
 policy; the client opens a new connection for each request, at a steady rate.
 
-Four things happen: it starts with equal weights; a backend loses half its CPU;
+Four things happen: it starts with equal shares; a backend loses half its CPU;
 a backend is killed; it comes back. The demo ends with a summary and exits with
 0 only if every claim in it held. Your own network and rules are not touched,
 and nothing is left behind, whenever it ends.
@@ -251,7 +251,7 @@ func (s demoSummary) verdict() error {
 		return nil
 	}
 	return &codedError{exitFailure, fmt.Errorf("the demo did not show all it claims: %d of %d checks failed", failed, len(s.Checks)),
-		"another heavy load on this machine can do that; --seconds 120 gives the weights more time"}
+		"another heavy load on this machine can do that; --seconds 120 gives the shares more time"}
 }
 
 func (d *demo) howToEnter() string {

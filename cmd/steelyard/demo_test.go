@@ -65,7 +65,8 @@ func (l *demoLog) addView(at time.Time, span demoSpan, p demoPhase) {
 		}
 		s.Backends = append(s.Backends, bv)
 	}
-	l.view(core.NodeView{At: at, Services: []core.ServiceView{s}})
+	// The counters are read every 2 s.
+	l.view(core.NodeView{At: at, Kernel: core.KernelView{CountersAt: at.Truncate(2 * time.Second)}, Services: []core.ServiceView{s}})
 }
 
 // addAnswers adds 50 answers, spread as the shares say.
@@ -105,17 +106,25 @@ func TestChecksCanFail(t *testing.T) {
 		spoil func(*demoLog)
 		want  []string // parts of the names of the checks that fail
 	}{
-		{"weights stay equal", func(l *demoLog) {
+		{"shares stay equal", func(l *demoLog) {
 			for i := range demoBackends {
 				setShare(0, i, 0, 1.0/3)(l)
 			}
-		}, []string{"equal weights became", "spread as the weights"}},
-		{"weights leave again", setShare(1, demoHalved, 9*time.Second, 0.29), []string{"followed", "spread as the weights"}},
+		}, []string{"equal shares became", "spread as the shares"}},
+		{"shares leave again", setShare(1, demoHalved, 9*time.Second, 0.29), []string{"followed", "spread as the shares"}},
 		{"the commit is late", func(l *demoLog) { l.death.Commit.At = l.killed.Add(1500 * ms) }, []string{"took web3 out"}},
 		{"no commit", func(l *demoLog) { l.death = nil }, []string{"took web3 out", "dead web3", "no request failed"}},
 		{"the kernel sent a connection to the dead", func(l *demoLog) {
-			v := l.lastView(l.phases[demoKilled])
-			v.service.Backends[demoVictim].ConnectionsTotal++
+			for last, i := l.lastView(l.phases[demoKilled]), 0; i < len(l.views); i++ {
+				if l.views[i].counted.Equal(last.counted) {
+					l.views[i].service.Backends[demoVictim].ConnectionsTotal++
+				}
+			}
+		}, []string{"dead web3"}},
+		{"the counters were not read again", func(l *demoLog) {
+			for i := range l.views {
+				l.views[i].counted = l.phases[demoKilled].From
+			}
 		}, []string{"dead web3"}},
 		{"the dead answered", func(l *demoLog) {
 			l.done = append(l.done, demoAnswer{demoVictim, clientAnswer{l.killed.Add(3 * time.Second), 0.01}})
@@ -135,13 +144,13 @@ func TestChecksCanFail(t *testing.T) {
 				}
 			}
 		}, []string{"seen to be back"}},
-		{"connections ignore the weights", func(l *demoLog) {
+		{"connections ignore the shares", func(l *demoLog) {
 			for i, a := range l.done {
 				if l.phases[1].holds(a.Started) {
 					l.done[i].backend = i % 2
 				}
 			}
-		}, []string{"spread as the weights"}},
+		}, []string{"spread as the shares"}},
 		{"the client could not keep up", func(l *demoLog) { l.skip = 1 }, []string{"kept its rate"}},
 	}
 	for _, tt := range tests {
@@ -166,6 +175,51 @@ func TestChecksCanFail(t *testing.T) {
 				t.Error("the demo would have exited with 0")
 			}
 		})
+	}
+}
+
+// A count that was read before the commit is no baseline, however late the view.
+func TestSilenceNeedsAFreshCount(t *testing.T) {
+	l := perfect()
+	for i, v := range l.views {
+		if l.phases[demoKilled].From.After(v.counted) {
+			l.views[i].service.Backends[demoVictim].ConnectionsTotal -= 2 // they came before the kill
+		}
+	}
+	if c := l.checkSilence(); !c.OK {
+		t.Errorf("%s: %s", c.Name, c.Figure)
+	}
+}
+
+// The decisions after the commit name it too; its time is that of its own.
+func TestDeathIsTheDecisionOfTheCommit(t *testing.T) {
+	l := &demoLog{}
+	at := time.Unix(1_800_000_000, 0)
+	l.kill(at)
+	applied := decisionWithout(at.Add(400*ms), demoVictim)
+	later := applied
+	later.Outcome, later.CommitSeconds = core.Unchanged, 0
+	l.decisions([]core.Decision{later, applied})
+	if l.death == nil || l.death.CommitSeconds != 0.001 {
+		t.Errorf("the decision found is %+v", l.death)
+	}
+}
+
+// Traffic waits for equal shares: a backend that missed its first probes has a
+// slow start to go through.
+func TestDemoBeginsEqual(t *testing.T) {
+	view := func(shares ...float64) core.NodeView {
+		s := core.ServiceView{Name: demoService}
+		for i, share := range shares {
+			s.Backends = append(s.Backends, core.BackendView{Name: demoBackends[i].name, Health: core.Up, Share: share, Slots: 1})
+		}
+		return core.NodeView{Services: []core.ServiceView{s}}
+	}
+	if err := allEqual(view(0.331, 0.339, 0.33)); err != nil {
+		t.Error(err)
+	}
+	if err := allEqual(view(0.487, 0.027, 0.487)); err == nil {
+		t.Error("shares of 48.7, 2.7 and 48.7 % count as equal")
 	}
 }
 

@@ -39,6 +39,7 @@ func (s demoSpan) last(d time.Duration) demoSpan { return demoSpan{s.To.Add(-d),
 // A demoView is the daemon's account of the service at one moment.
 type demoView struct {
 	at      time.Time
+	counted time.Time // when the kernel's counters in it were read
 	service core.ServiceView
 }
 
@@ -106,7 +107,7 @@ func (l *demoLog) view(v core.NodeView) {
 		if s.Name != demoService {
 			continue
 		}
-		l.views = append(l.views, demoView{v.At, s})
+		l.views = append(l.views, demoView{v.At, v.Kernel.CountersAt, s})
 		victim := l.views[len(l.views)-1].backend(demoVictim)
 		if l.noted.IsZero() && !l.killed.IsZero() && victim.Health == core.Down {
 			l.noted = victim.Since
@@ -128,12 +129,13 @@ func (l *demoLog) waitsForDeath() bool {
 }
 
 // decisions looks for the first commit after the kill that leaves the victim
-// without a slot.
+// without a slot. A later decision that changed nothing names the same commit, but
+// was not what it brought.
 func (l *demoLog) decisions(ds []core.Decision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range ds {
-		if l.killed.IsZero() || d.Commit == nil || d.Commit.At.Before(l.killed) {
+		if l.killed.IsZero() || d.Outcome != core.Applied || d.Commit == nil || d.Commit.At.Before(l.killed) {
 			continue
 		}
 		for _, b := range d.Backends {

@@ -10,7 +10,7 @@ import (
 const (
 	demoWork     = 2 * time.Millisecond // CPU time of a request, before what HTTP costs
 	demoLoad     = 0.60                 // of the capacity of all backends at the start
-	demoLeast    = 40 * time.Second     // shorter, and a phase ends before the weights settle
+	demoLeast    = 40 * time.Second     // shorter, and a phase ends before the shares settle
 	demoTimeout  = 10 * time.Second     // of a client's request: a queue is no failure
 	demoService  = "web"
 	demoHalved   = 1 // index of the backend that loses half its capacity
@@ -41,7 +41,7 @@ type demoPhase struct {
 func demoPhases() []demoPhase {
 	a, b, c := demoBackends[0].quota, demoBackends[1].quota, demoBackends[2].quota
 	return []demoPhase{
-		{"equal weights over unequal backends", 0.30, []float64{a, b, c}},
+		{"equal shares over unequal backends", 0.30, []float64{a, b, c}},
 		{"web2 loses half its CPU", 0.27, []float64{a, b / 2, c}},
 		{"web3 is killed", 0.16, []float64{a, b / 2, 0}},
 		{"web3 comes back", 0.27, []float64{a, b / 2, c}},
@@ -80,7 +80,7 @@ func demoRate(cost time.Duration) float64 {
 func checkDemoSeconds(seconds int) (time.Duration, error) {
 	d := time.Duration(seconds) * time.Second
 	if d < demoLeast {
-		return 0, usage(fmt.Errorf("--seconds %d: want at least %.0f, so that the weights can settle in every phase", seconds, demoLeast.Seconds()))
+		return 0, usage(fmt.Errorf("--seconds %d: want at least %.0f, so that the shares can settle in every phase", seconds, demoLeast.Seconds()))
 	}
 	return d, nil
 }

@@ -133,7 +133,7 @@ func (s demoSummary) write(out io.Writer, p painter) {
 	fmt.Fprintf(out, "  %d requests in %.0f s, each on a new connection: %d answered, %d failed%s\n\n",
 		s.Sent, s.Seconds, s.Answered, s.Failed, causeList(s.Causes))
 	t := &table{columns: []column{{"PHASE", false}, {"P50", true}, {"P99", true}, {"FAILED", true},
-		{"CAPACITIES", true}, {"WEIGHTS REACHED", true}, {"CONNECTIONS", true}}}
+		{"CAPACITIES", true}, {"SHARES REACHED", true}, {"CONNECTIONS", true}}}
 	for i, ph := range s.Phases {
 		var want, kernel, client []float64
 		for _, b := range ph.Backends {
@@ -173,5 +173,5 @@ const demoNext = `
     steelyard config reference > steelyard.yaml   every key with its default; edit services and probes
     steelyard check -c steelyard.yaml             says what is wrong, with line and column
     sudo steelyard run -c steelyard.yaml          balances; the rules stay if it stops
-    steelyard show                                weights, connections, CPU, and why
+    steelyard show                                shares, connections, CPU, and why
 `

@@ -66,12 +66,17 @@ func (l *demoLog) tableLocked(out io.Writer, now, end time.Time, p painter) {
 	latencies, failed := l.requests(recent)
 	parts, n := shares(latencies)
 	view := l.views[len(l.views)-1]
-	t := &table{columns: []column{{"BACKEND", false}, {"STATE", false}, {"CAPACITY", true}, {"WEIGHT", true}, {"CONNECTIONS", true},
+	t := &table{columns: []column{{"BACKEND", false}, {"STATE", false}, {"CAPACITY", true}, {"SHARE", true}, {"CONNECTIONS", true},
 		{"CPU", true}, {"RESPONSE", true}, {"OPEN", true}, {"WHY", false}}}
 	for i, be := range demoBackends {
 		b := view.backend(i)
+		// What it got before it died is no news beside its state.
+		connections := unknown
+		if b.Health != core.Down {
+			connections = ratio(parts[i])
+		}
 		t.add(be.name, cell{b.Health.String(), healthColor(b.Health)}, fmt.Sprintf("%.0f%% of a core", 100*demoPhases()[phase].capacity[i]),
-			ratio(b.Share), ratio(parts[i]), loadCell(b.CPU), quantileText(latencies[i], 0.5), count(b.Connections), b.Why)
+			ratio(b.Share), connections, loadCell(b.CPU), quantileText(latencies[i], 0.5), count(b.Connections), b.Why)
 	}
 	t.write(out, "  ", t.widths(nil), p)
 	var all []float64
@@ -112,11 +117,15 @@ func (l *demoLog) lineLocked(now time.Time) string {
 	fmt.Fprintf(&b, "%5.1fs", now.Sub(l.phases[0].From).Seconds())
 	for i, be := range demoBackends {
 		v := view.backend(i)
+		if v.Health == core.Down {
+			fmt.Fprintf(&b, "  %s down share %s", be.name, ratio(v.Share))
+			continue
+		}
 		state := ""
 		if v.Health != core.Up {
 			state = " " + v.Health.String()
 		}
-		fmt.Fprintf(&b, "  %s%s weight %s got %s cpu %s", be.name, state, ratio(v.Share), ratio(parts[i]), percent(v.CPU))
+		fmt.Fprintf(&b, "  %s%s share %s got %s cpu %s", be.name, state, ratio(v.Share), ratio(parts[i]), percent(v.CPU))
 	}
 	fmt.Fprintf(&b, "  answers %d failures %d", n, failed)
 	return b.String()

@@ -29,7 +29,7 @@ func (r *rig) spawn(text string) *lab.Process {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String()[mark:], text); {
+	for deadline := time.Now().Add(startPatience); !strings.Contains(r.log.String()[mark:], text); {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("the daemon did not say %q", text)
 		}

@@ -87,6 +87,10 @@ func (r *rig) backends(v6 bool, weights ...int) string {
 	return b.String() + "}"
 }
 
+// startPatience is how long a daemon may take to start: a worker built with the
+// race detector compiles the shipped policies for 20 s on a machine that is busy.
+const startPatience = 60 * time.Second
+
 // start runs the daemon and waits until it answers.
 func (r *rig) start(env ...string) {
 	r.t.Helper()
@@ -98,7 +102,7 @@ func (r *rig) start(env ...string) {
 		r.t.Fatal(err)
 	}
 	r.proc = p
-	r.until("the daemon answers", func() error {
+	r.untilWithin(startPatience, "the daemon answers", func() error {
 		_, err := r.client.Node(r.t.Context())
 		return err
 	})
@@ -107,8 +111,14 @@ func (r *rig) start(env ...string) {
 // until waits for ok to return nil; it fails the test after 20 s.
 func (r *rig) until(what string, ok func() error) {
 	r.t.Helper()
+	r.untilWithin(20*time.Second, what, ok)
+}
+
+// untilWithin is until with another patience.
+func (r *rig) untilWithin(patience time.Duration, what string, ok func() error) {
+	r.t.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if err = ok(); err == nil {
 			return
 		}
@@ -321,15 +331,18 @@ func (r *rig) askMany(network, addr string, n int, stop <-chan struct{}) *tally 
 	return c
 }
 
-// background runs askMany until the returned function is called.
+// background runs askMany until the returned function is called, or the test
+// ends, as it does when it fails before that.
 func (r *rig) background(network, addr string) func() *tally {
 	stop := make(chan struct{})
 	done := make(chan *tally, 1)
 	go func() { done <- r.askMany(network, addr, 0, stop) }()
-	return func() *tally {
+	end := sync.OnceValue(func() *tally {
 		close(stop)
 		return <-done
-	}
+	})
+	r.t.Cleanup(func() { end() })
+	return end
 }
 
 func (r *rig) vip4(port int) string { return net.JoinHostPort(r.lab.VIP4.String(), strconv.Itoa(port)) }

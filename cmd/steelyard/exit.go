@@ -15,11 +15,10 @@ import (
 )
 
 // The exit codes. They are documented in the help of the root command and do
-// not change.
+// not change. 2 belongs to no command.
 const (
 	exitOK          = 0
 	exitFailure     = 1
-	exitChanges     = 2 // plan: the kernel differs from the configuration
 	exitConfig      = 3 // the configuration is invalid
 	exitUnreachable = 4 // no daemon answers
 	exitPermission  = 5
@@ -27,8 +26,8 @@ const (
 )
 
 // exitHelp is the part of the root command's help about the exit codes.
-const exitHelp = `Exit codes: 0 success, 1 failure, 2 plan has changes, 3 configuration invalid,
-4 daemon unreachable, 5 permission denied, 64 wrong usage.`
+const exitHelp = `Exit codes: 0 success, 1 failure, 3 configuration invalid, 4 daemon unreachable,
+5 permission denied, 64 wrong usage.`
 
 // A codedError is an error with its exit code and, for the operator, a hint.
 // With no err, the user has been told already.
@@ -76,6 +75,8 @@ func asked(err error) error {
 		coded.code = exitUnreachable
 	case errors.Is(err, admin.ErrPermission):
 		coded.code = exitPermission
+	case e.Code == admin.CodeInvalid:
+		coded.code = exitConfig
 	case e.Code == admin.CodeBadRequest:
 		coded.code = exitUsage
 	}

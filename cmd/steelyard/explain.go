@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,8 +17,8 @@ import (
 const explainLong = `Explain a share: the latest decision record of a service, as a waterfall.
 
 For SERVICE/BACKEND: the readings with their ages, what the policy said, what each
-rule of shaping made of it, and the commit that carried it into the kernel. For
-SERVICE: all of its backends, one a line.
+rule of shaping made of it, and the commit that carried it into the kernel; and how
+each probe of the backend ended last. For SERVICE: all of its backends, one a line.
 
 Each step shows the share before and after it. A factor of "=" changed nothing; a
 reading that is stale or missing was not shown to the policy.`
@@ -45,7 +46,7 @@ func (g *globals) explain(ctx context.Context, what string) error {
 	if service == "" || one && (backend == "" || strings.Contains(backend, "/")) {
 		return usage(fmt.Errorf("%q: want SERVICE or SERVICE/BACKEND", what))
 	}
-	d, err := g.latest(ctx, service)
+	d, v, err := g.latest(ctx, service)
 	if err != nil {
 		return err
 	}
@@ -60,32 +61,61 @@ func (g *globals) explain(ctx context.Context, what string) error {
 	case format == "json":
 		return writeJSON(g.stdout, d)
 	case one:
-		renderExplain(g.stdout, d, d.Backends[0], g.color(g.stdout))
+		renderExplain(g.stdout, d, d.Backends[0], lastProbes(v, service, backend), g.color(g.stdout))
 	default:
 		renderExplainService(g.stdout, d, g.color(g.stdout))
 	}
 	return nil
 }
 
-// latest is the newest decision of a service.
-func (g *globals) latest(ctx context.Context, service string) (core.Decision, error) {
+// latest is the newest decision of a service, and the node's state before it was
+// asked for.
+func (g *globals) latest(ctx context.Context, service string) (core.Decision, core.NodeView, error) {
 	v, err := g.node(ctx)
 	if err != nil {
-		return core.Decision{}, err
+		return core.Decision{}, v, err
 	}
 	if _, ok := pick(v, service); !ok {
-		return core.Decision{}, noSuchService(v, service)
+		return core.Decision{}, v, noSuchService(v, service)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	ds, err := g.dial(g.Socket).Decisions(ctx, service, 1)
 	if err != nil {
-		return core.Decision{}, asked(err)
+		return core.Decision{}, v, asked(err)
 	}
 	if len(ds) == 0 {
-		return core.Decision{}, fmt.Errorf("service %s: nothing was decided yet", service)
+		return core.Decision{}, v, fmt.Errorf("service %s: nothing was decided yet", service)
 	}
-	return ds[0], nil
+	return ds[0], v, nil
+}
+
+// A probeRow is one probe's latest sample and how old it is.
+type probeRow struct {
+	core.ProbeView
+	Age float64 // seconds; negative: it has not run yet
+}
+
+// lastProbes are the probes of one backend as of the view, health probes first.
+func lastProbes(v core.NodeView, service, backend string) []probeRow {
+	var rows []probeRow
+	v, _ = pick(v, service)
+	for _, b := range v.Services[0].Backends {
+		if b.Name != backend {
+			continue
+		}
+		for _, p := range b.Probes {
+			age := -1.0
+			if !p.At.IsZero() {
+				age = max(v.At.Sub(p.At).Seconds(), 0)
+			}
+			rows = append(rows, probeRow{p, age})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b probeRow) int {
+		return cmp.Compare(string(a.Role), string(b.Role))
+	})
+	return rows
 }
 
 func noSuchBackend(d core.Decision, name string) error {

@@ -56,6 +56,7 @@ func sampleView() core.NodeView {
 		Kernel:      core.KernelView{Table: "inet steelyard", Owned: true, Adopted: true, Generation: 412, Commits: 37, P50Seconds: 0.00021, P99Seconds: 0.0013},
 		Policies: []core.PolicyView{
 			{Name: "least-cpu", Version: "builtin@3f2a9c", Calls: 1234, P50Seconds: 0.0000182},
+			{Name: "fresh", Version: "fresh@5c1e00"},
 			{Name: "mine", Version: "mine@77aa00", Calls: 12, Faults: 3, LastFault: "trap: unreachable", QuarantineSecond: 27, P50Seconds: 0.00004},
 		},
 		Services: []core.ServiceView{
@@ -105,7 +106,7 @@ func sampleDecision() core.Decision {
 				},
 			},
 			{Backend: "web2", Health: core.Down, Configured: 100, Why: "down: HTTP 503", Steps: []core.Step{{Name: "health", Before: 0.1, After: 0}}},
-			{Backend: "web3", Health: core.Up, Configured: 100, Share: 0.75, Slots: 49152, Why: "holds its share", Steps: []core.Step{{Name: "freshness", Before: 0, After: 0.75, Note: "held"}}},
+			{Backend: "web3", Health: core.Up, Configured: 100, Share: 0.75, Slots: 49152, Why: "holds its share", Steps: []core.Step{{Name: "freshness", Before: 0.3333333, After: 0.75, Note: "the policy has no opinion: share held"}}},
 		},
 	}
 }
@@ -113,6 +114,12 @@ func sampleDecision() core.Decision {
 func TestRenderGolden(t *testing.T) {
 	failed := sampleDecision()
 	failed.Outcome, failed.Error, failed.Commit, failed.PolicyError = core.Failed, "no buffer space available", nil, "deadline passed"
+	rows := []probeRow{
+		{core.ProbeView{Name: "alive", Role: core.HealthRole, OK: true, Code: core.L7OK, Detail: "HTTP status 200 in 1.25ms"}, 0.3},
+		{core.ProbeView{Name: "old", Role: core.HealthRole, Code: core.L4Refused, Detail: "10.0.0.11:8081 refused the connection"}, 1.5},
+		{core.ProbeView{Name: "cpu", Role: core.MetricRole, Code: core.SNMPTime, Detail: "no answer from the agent:\n10.0.0.11:161"}, 45},
+		{core.ProbeView{Name: "late", Role: core.MetricRole}, -1},
+	}
 	tests := []struct {
 		name   string
 		render func(b *bytes.Buffer)
@@ -121,9 +128,9 @@ func TestRenderGolden(t *testing.T) {
 		{"show-colour.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Color: true}) }},
 		{"show-one.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Service: "dns6"}) }},
 		{"show-none.txt", func(b *bytes.Buffer) { renderShow(b, core.NodeView{}, showOptions{}) }},
-		{"explain.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], false) }},
-		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], true) }},
-		{"explain-failed.txt", func(b *bytes.Buffer) { renderExplain(b, failed, failed.Backends[2], false) }},
+		{"explain.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, false) }},
+		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, true) }},
+		{"explain-failed.txt", func(b *bytes.Buffer) { renderExplain(b, failed, failed.Backends[2], nil, false) }},
 		{"explain-service.txt", func(b *bytes.Buffer) { renderExplainService(b, sampleDecision(), false) }},
 		{"status.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), false) }},
 		{"status-colour.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), true) }},

@@ -74,13 +74,16 @@ func TestQuotaCountersGrow(t *testing.T) {
 	})
 }
 
-// TestQuotaHolds uses real CPU: 60 ms of it at a fifth of a core.
+// TestQuotaHolds uses real CPU: 60 ms of it at a fifth of a core. What else this
+// process burns counts too, and could keep the work waiting for ever.
 func TestQuotaHolds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	start, before := time.Now(), processCPU()
 	q := newQuota(0.2, start, before)
-	for range 30 {
-		if err := q.run(t.Context(), func() { burn(2 * ms) }); err != nil {
-			t.Fatal(err)
+	for n := range 30 {
+		if err := q.run(ctx, func() { burn(2 * ms) }); err != nil {
+			t.Fatalf("request %d of 30, with %v of CPU used by this process: %v", n+1, processCPU().total()-before.total(), err)
 		}
 	}
 	took, used := time.Since(start), processCPU().total()-before.total()

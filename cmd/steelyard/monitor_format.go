@@ -77,7 +77,10 @@ func (f *monitorFormat) sample(s core.Sample) string {
 	text := strings.Join(parts, " ")
 	for i, m := range s.Metrics {
 		sep := ", "
-		if i == 0 {
+		switch {
+		case i == 0 && len(parts) == 1:
+			sep = " "
+		case i == 0:
 			sep = "; "
 		}
 		text += sep + clean(m.Name) + " " + measured(m)

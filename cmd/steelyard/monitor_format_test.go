@@ -63,7 +63,7 @@ func TestMonitorLines(t *testing.T) {
 			`,"metrics":{"cpu":{"value":0.7123,"unit":"ratio"},"cores":{"value":4,"unit":"count"},"response_time":{"value":0.0123,"unit":"seconds"},"rate":{"value":41.25,"unit":"per_second"},"heat":{"value":61,"unit":"celsius"}}`),
 			"probe     web/web1          cpu            SNMPOK   in 180 µs; cores 4, cpu 71.2%, heat 61 celsius, rate 41.2/s, response_time 12.3 ms"},
 		{"metric.lb1.web.web1.load", fmt.Sprintf(sample, "load", "metric", true, "", "", 0.0, `,"metrics":{"load":{"value":123456}}`),
-			"metric    web/web1          load                   ; load 123456"},
+			"metric    web/web1          load                    load 123456"},
 		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"up","to":"down","probe":"http","code":"L7STS","detail":"status 500"}`,
 			"health    web/web1          up -> down  http L7STS: status 500"},
 		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"unknown","to":"up"}`,

@@ -13,8 +13,8 @@ import (
 )
 
 // renderExplain prints how one backend of a decision came to its share, from
-// the readings to the kernel.
-func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, color bool) {
+// the readings to the kernel, and how its probes ended last.
+func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes []probeRow, color bool) {
 	p := painter(color)
 	id := core.BackendID{Service: d.Service, Backend: b.Backend}
 	fmt.Fprintf(w, "%s  %s  share %s  %d of %d slots\n", p.paint(bold, clean(id.String())),
@@ -23,6 +23,10 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, color b
 	decisionFields(w, p, d)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "inputs"))
 	inputTable(b).writeAlone(w, p)
+	if len(probes) > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.paint(bold, "probes"))
+		probeTable(probes).writeAlone(w, p)
+	}
 	fmt.Fprintf(w, "\n%s  configured weight %d\n", p.paint(bold, "steps"), b.Configured)
 	stepTable(b).writeAlone(w, p)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "kernel"))
@@ -116,6 +120,23 @@ func inputTable(b core.BackendDecision) *table {
 	return t
 }
 
+func probeTable(probes []probeRow) *table {
+	t := &table{columns: []column{{title: "PROBE"}, {title: "ROLE"}, {title: "CODE"}, {"AGE", true}, {title: "DETAIL"}}}
+	for _, r := range probes {
+		code, age, detail := cell{text: string(r.Code)}, seconds(r.Age), r.Detail
+		switch {
+		case r.Age < 0:
+			code.text, age, detail = unknown, unknown, "has not run yet"
+		case !r.OK && r.Role == core.MetricRole:
+			code.color = yellow
+		case !r.OK:
+			code.color = red
+		}
+		t.add(cell{r.Name, bold}, string(r.Role), code, age, detail)
+	}
+	return t
+}
+
 func stepTable(b core.BackendDecision) *table {
 	t := &table{columns: []column{{title: "STEP"}, {"BEFORE", true}, {"AFTER", true}, {"FACTOR", true}, {title: "NOTE"}}}
 	for _, s := range b.Steps {
@@ -123,6 +144,8 @@ func stepTable(b core.BackendDecision) *table {
 		switch {
 		case s.Before == s.After:
 			factor.text = "="
+		case s.Name == "freshness": // Before is the configured share, which this did not start from
+			factor.text = "held"
 		case s.Before == 0:
 			factor.text = "new"
 		case s.After > s.Before:

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -17,6 +18,7 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 	if v.ReloadError != "" {
 		field(w, p, "", "! the last reload was refused, and the configuration before holds: "+v.ReloadError, red)
 	}
+	nodeNotes(w, p, v)
 	field(w, p, "services", serviceCounts(v), "")
 	kernelStatus(w, p, v.Kernel)
 	for _, s := range v.Services {
@@ -71,6 +73,14 @@ func serviceCounts(v core.NodeView) string {
 func policyTable(policies []core.PolicyView) *table {
 	t := &table{columns: []column{{title: "POLICY"}, {title: "VERSION"}, {"CALLS", true}, {"P50", true}, {"FAULTS", true}, {title: "STATE"}}}
 	for _, v := range policies {
+		p50 := unknown // where it was never called
+		if v.Calls > 0 {
+			p50 = seconds(v.P50Seconds)
+		}
+		_, hash, ok := strings.Cut(v.Version, "@")
+		if !ok {
+			hash = v.Version
+		}
 		state, faults := cell{text: "well"}, cell{text: fmt.Sprint(v.Faults)}
 		if v.Faults > 0 {
 			faults.color = yellow
@@ -79,7 +89,7 @@ func policyTable(policies []core.PolicyView) *table {
 		if v.QuarantineSecond > 0 {
 			state = cell{"quarantined for " + seconds(v.QuarantineSecond) + ": " + v.LastFault, red}
 		}
-		t.add(cell{v.Name, bold}, v.Version, v.Calls, seconds(v.P50Seconds), faults, state)
+		t.add(cell{v.Name, bold}, hash, v.Calls, p50, faults, state)
 	}
 	return t
 }

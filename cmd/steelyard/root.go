@@ -64,6 +64,7 @@ func newRootCommand(g *globals) *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	g.addFlags(root.PersistentFlags())
+	_ = root.RegisterFlagCompletionFunc("output", completeOutput) // it is there: the line above made it
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddGroup(
 		&cobra.Group{ID: "use", Title: "Balance:"},

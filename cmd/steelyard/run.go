@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,6 +57,9 @@ func (g *globals) run(ctx context.Context, from *source) error {
 	}
 	log := newLogger(cfg.Log, g.stderr)
 	d, err := newDaemon(ctx, cfg, from.load, log)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return &codedError{exitPermission, err, "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"}
+	}
 	if err != nil {
 		return err
 	}

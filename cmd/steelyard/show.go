@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,7 +83,7 @@ func (g *globals) showOnce(ctx context.Context, service, format string, again bo
 	}
 	if service != "" {
 		if _, ok := pick(v, service); !ok {
-			return noSuchService(v, service)
+			return notShown(v, service, again)
 		}
 		v, _ = pick(v, service)
 	}
@@ -117,7 +118,7 @@ func noSuchService(v core.NodeView, name string) error {
 	hint := "there are no services"
 	for i, s := range v.Services {
 		if i == 0 {
-			hint = "there are " + s.Name
+			hint = "known: " + s.Name
 			continue
 		}
 		if i == 10 {
@@ -125,6 +126,23 @@ func noSuchService(v core.NodeView, name string) error {
 			break
 		}
 		hint += ", " + s.Name
+	}
+	return &codedError{exitFailure, fmt.Errorf("no service %q", name), hint}
+}
+
+// notShown is noSuchService, or what was probably meant: show takes services
+// only, and --watch its time behind an equals sign.
+func notShown(v core.NodeView, name string, again bool) error {
+	hint := ""
+	service, _, ok := strings.Cut(name, "/")
+	if _, known := pick(v, service); ok && known {
+		hint = "`steelyard explain " + name + "` shows one backend"
+	}
+	if _, err := time.ParseDuration(name); err == nil && again {
+		hint = "write --watch=" + name
+	}
+	if hint == "" {
+		return noSuchService(v, name)
 	}
 	return &codedError{exitFailure, fmt.Errorf("no service %q", name), hint}
 }

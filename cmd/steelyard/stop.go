@@ -4,8 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/core/admin"
+	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
 func newStopCommand(g *globals) *cobra.Command {
@@ -23,7 +27,7 @@ find no backend.`,
 			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 			defer cancel()
 			if err := g.dial(g.Socket).Stop(ctx, flush); err != nil {
-				return asked(err)
+				return stopRefused(err, flush)
 			}
 			if flush {
 				return g.done("stopping; the rules are removed")
@@ -33,4 +37,16 @@ find no backend.`,
 	}
 	cmd.Flags().BoolVar(&flush, "flush", false, "remove the rules from the kernel")
 	return cmd
+}
+
+// stopRefused is err; where no daemon is left to remove the rules, with the way
+// to remove them without one.
+func stopRefused(err error, flush bool) error {
+	out := asked(err)
+	var e *admin.Error
+	var coded *codedError
+	if flush && errors.As(err, &e) && e.Code == admin.CodeUnreachable && errors.As(out, &coded) {
+		coded.hint = "if it has ended and left its rules, `nft delete table inet " + nft.DefaultTable + "` removes them"
+	}
+	return out
 }

@@ -184,6 +184,11 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// badFiles is an error of a configuration.
+type badFiles struct{ error }
+
+func (badFiles) ConfigInvalid() bool { return true }
+
 func TestErrorsCrossTheSocket(t *testing.T) {
 	ctx := t.Context()
 	tests := []struct {
@@ -204,6 +209,8 @@ func TestErrorsCrossTheSocket(t *testing.T) {
 			Error{Status: 400, Code: CodeBadRequest, Message: "service is missing"}},
 		{"reload refused", errors.New("a.yaml:3:1: error: unknown key"), func(c *Client) error { return c.Reload(ctx) },
 			Error{Status: 422, Code: CodeReloadFailed, Message: "a.yaml:3:1: error: unknown key", Hint: "the configuration before stays in force"}},
+		{"reload refused for its files", fmt.Errorf("reload: %w", badFiles{errors.New("a.yaml:3:1: error: unknown key")}), func(c *Client) error { return c.Reload(ctx) },
+			Error{Status: 422, Code: CodeInvalid, Message: "reload: a.yaml:3:1: error: unknown key", Hint: "the configuration before stays in force"}},
 		{"the node's own words", &Error{Code: "config_invalid", Message: "m", Hint: "h"}, func(c *Client) error { return c.Reload(ctx) },
 			Error{Status: 422, Code: "config_invalid", Message: "m", Hint: "h"}},
 		{"node is busy", fmt.Errorf("ask engine: %w", context.DeadlineExceeded), func(c *Client) error { _, err := c.Node(ctx); return err },

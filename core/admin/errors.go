@@ -46,6 +46,7 @@ const (
 	CodeMethodNotAllowed = "method_not_allowed"
 	CodeUnknownService   = "unknown_service"
 	CodeReloadFailed     = "reload_failed"
+	CodeInvalid          = "invalid_configuration" // a reload refused for what its files say
 	CodeStopFailed       = "stop_failed"
 	CodeBusy             = "busy"
 	CodeTimeout          = "timeout"
@@ -53,6 +54,19 @@ const (
 	CodePermission       = "permission"
 	CodeInternal         = "internal"
 )
+
+// An invalid is an error of Reload that tells whether the configuration files
+// are to blame.
+type invalid interface{ ConfigInvalid() bool }
+
+// reloadCode is the code of a refused reload.
+func reloadCode(err error) string {
+	var i invalid
+	if errors.As(err, &i) && i.ConfigInvalid() {
+		return CodeInvalid
+	}
+	return CodeReloadFailed
+}
 
 // asError makes an Error of what a Node returned; status and code are used
 // unless the error says more.

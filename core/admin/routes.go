@@ -145,7 +145,7 @@ func (s *Server) decisions(ctx context.Context, r *http.Request) (any, *Error) {
 
 func (s *Server) reload(ctx context.Context, _ *http.Request) (any, *Error) {
 	if err := s.Node.Reload(ctx); err != nil {
-		e := asError(err, http.StatusUnprocessableEntity, CodeReloadFailed)
+		e := asError(err, http.StatusUnprocessableEntity, reloadCode(err))
 		if e.Hint == "" {
 			e.Hint = "the configuration before stays in force"
 		}

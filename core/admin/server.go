@@ -22,7 +22,8 @@ type NodeInterface interface {
 	View(ctx context.Context) (core.NodeView, error)
 	// Decisions returns the latest decisions of a service, at most last.
 	Decisions(service string, last int) ([]core.Decision, error)
-	// Reload returns when the new configuration is in force, or refused.
+	// Reload returns when the new configuration is in force, or refused. An error
+	// with a method ConfigInvalid() bool that says true is one of CodeInvalid.
 	Reload(ctx context.Context) error
 	// Stop begins to end the process; with flush its rules go too.
 	Stop(ctx context.Context, flush bool) error
@@ -54,17 +55,28 @@ type Server struct {
 	Version string       // of the program; empty means that Node's view says it
 	Log     *slog.Logger // nil means silence
 
+	listener net.Listener // of Listen, until Run takes it
 	monitors atomic.Int32 // streams that are open
 }
 
-// Run opens the socket and serves until ctx is done, then removes it and returns
-// nil. Answers that are under way get two seconds; only one that hangs in Node
-// is left behind.
+// Listen opens the socket and serves nobody yet, so that a path that cannot be
+// had is known before anything else is touched. It may be left out; if it
+// succeeds, Run must follow.
+func (s *Server) Listen() (err error) {
+	s.listener, err = listen(s.Path, s.Group)
+	return err
+}
+
+// Run opens the socket, unless Listen did, and serves until ctx is done, then
+// removes it and returns nil. Answers that are under way get two seconds; only
+// one that hangs in Node is left behind.
 func (s *Server) Run(ctx context.Context) error {
-	l, err := listen(s.Path, s.Group)
-	if err != nil {
-		return err
+	if s.listener == nil {
+		if err := s.Listen(); err != nil {
+			return err
+		}
 	}
+	l := s.listener
 	inode := inodeOf(s.Path)
 	defer func() {
 		// Another's socket may be there by now.

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -108,7 +109,11 @@ func (l *loader) readFile(file string) {
 	l.layers++
 	data, err := l.opts.ReadFile(file)
 	if err != nil {
-		l.spoil(pos{layer: layer, file: file}, "", "", "read the file: %v", cause(err))
+		hint := ""
+		if file == l.opts.Path && errors.Is(err, fs.ErrNotExist) {
+			hint = "`steelyard config reference` prints one to begin with"
+		}
+		l.spoil(pos{layer: layer, file: file}, "", hint, "read the file: %v", cause(err))
 		return
 	}
 	l.files = append(l.files, file)

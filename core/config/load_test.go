@@ -196,7 +196,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		disk files
 		want string
 	}{
-		{"no file", files{}, "/etc/s.yaml: read the file: file does not exist"},
+		{"no file", files{}, "/etc/s.yaml: read the file: file does not exist (`steelyard config reference` prints one to begin with)"},
 		{"not UTF-8", files{"/etc/s.yaml": "node: \xff"}, "/etc/s.yaml: the file is not UTF-8 text"},
 		{"a list", files{"/etc/s.yaml": "- a"}, "/etc/s.yaml:1:1: got a list, want a map of keys"},
 		{"a word", files{"/etc/s.yaml": "hello"}, "/etc/s.yaml:1:1: got text, want a map of keys"},

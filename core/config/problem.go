@@ -64,6 +64,10 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// ConfigInvalid tells those who do not know this type that the configuration is
+// what was wrong: the control socket's answer to a reload says so.
+func (e Errors) ConfigInvalid() bool { return true }
+
 // The colours of Render, as terminals have them.
 const (
 	bold  = "\x1b[1m"

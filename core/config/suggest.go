@@ -69,5 +69,5 @@ func oneOf(word string, known []string) string {
 	}
 	sorted := slices.Clone(known)
 	slices.Sort(sorted)
-	return "known are " + strings.Join(sorted, ", ")
+	return "known: " + strings.Join(sorted, ", ")
 }

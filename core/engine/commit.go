@@ -48,6 +48,7 @@ type kernelState struct {
 	commits    uint64
 	lastErr    string
 	counterErr string
+	countersAt time.Time // when the latest reading of counters began
 	took       []float64 // seconds of the last 1000 commits
 }
 

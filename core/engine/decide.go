@@ -3,7 +3,10 @@
 package engine
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -90,7 +93,7 @@ func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []
 		d := core.BackendDecision{
 			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight,
 			Inputs: b.inputs(now, s.spec.Shaping.StaleAfter),
-			Steps:  shaped[i].Steps, Share: shaped[i].Share, Slots: slots[i],
+			Steps:  s.explainHold(b, shaped[i].Steps, now), Share: shaped[i].Share, Slots: slots[i],
 		}
 		if b.opinion != core.Hold && sum > 0 {
 			p := b.opinion / sum
@@ -103,6 +106,47 @@ func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []
 		out[i] = d
 	}
 	return out
+}
+
+// measures are the metrics that a probe of a type is there for.
+var measures = map[string]string{core.ProbeSNMPCPU: core.MetricCPU, core.ProbeResponseTime: core.MetricResponse}
+
+// explainHold names the probe behind a missing opinion, where the policy is well
+// and a metric probe of the backend fails: "no cpu: SNMPTOUT, share held".
+func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []core.Step {
+	if s.policyErr != "" {
+		return steps
+	}
+	for i := range steps {
+		if steps[i].Name != "freshness" {
+			continue
+		}
+		if what := b.missing(now, s.spec.Shaping.StaleAfter); what != "" {
+			_, outcome, _ := strings.Cut(steps[i].Note, ": ")
+			steps[i].Note = what + ", " + outcome
+		}
+	}
+	return steps
+}
+
+// missing is the metric that is not known because its probe fails, with the
+// code; empty if there is none.
+func (b *backend) missing(now time.Time, stale time.Duration) string {
+	for _, name := range slices.Sorted(maps.Keys(b.probes)) {
+		p := b.probes[name]
+		metric := measures[p.spec.Type]
+		if p.spec.Role != core.MetricRole || p.last.TakenAt.IsZero() || p.last.OK || metric == "" {
+			continue
+		}
+		r := b.cpu
+		if metric == core.MetricResponse {
+			r = b.response
+		}
+		if !r.seen(now, stale).Known {
+			return fmt.Sprintf("no %s: %s", metric, p.last.Code)
+		}
+	}
+	return ""
 }
 
 func (b *backend) inputs(now time.Time, stale time.Duration) []core.Input {

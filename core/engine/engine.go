@@ -106,7 +106,9 @@ type Engine struct {
 	ring      ring
 	startedAt time.Time
 
-	impossibleTold time.Time // when an impossible metric was last logged
+	unknown uint64      // samples of others about what is not configured here
+	refused uint64      // metrics that cannot be used
+	told    core.Seldom // of either
 }
 
 // New returns an Engine that Run will start with setup.

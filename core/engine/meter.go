@@ -57,6 +57,9 @@ func (e *Engine) takeMeter(m meterReading) {
 			b.matchCPU(m.at)
 		}
 	}
+	if m.counters != nil {
+		e.kernel.countersAt = m.at.UTC()
+	}
 	if m.err != nil && e.kernel.counterErr != m.err.Error() {
 		e.kernel.counterErr = m.err.Error()
 		e.log.Warn("read kernel counters", "err", m.err)

@@ -18,19 +18,20 @@ func (d *dropCounter) add() { d.n.Add(1) }
 // responseAlpha smooths response times: an EWMA weight of 0.3 per sample.
 const responseAlpha = 0.3
 
-// takeSample files one sample. A sample of something that is not configured
-// is ignored: after a reload a few of those are under way.
+// takeSample files one sample. One of our own about something that is not
+// configured is ignored: after a reload a few of those are under way.
 func (e *Engine) takeSample(s core.Sample) {
 	svc := e.services[s.Backend.Service]
 	b := svc.find(s.Backend.Backend)
 	if b == nil {
+		e.takeUnknown(s)
 		return
 	}
 	p := b.probes[s.Probe]
 	if p == nil || s.Role != p.spec.Role {
 		// Not a probe of ours, whatever it calls itself: a monitor may add
 		// metrics, never a verdict, even under the name of a health probe.
-		if s.Role == core.MetricRole && s.OK {
+		if s.Role == core.MetricRole && s.OK && !e.tooOld(svc, s) {
 			e.takeMetrics(b, s)
 		}
 		return
@@ -44,62 +45,6 @@ func (e *Engine) takeSample(s core.Sample) {
 	if p.spec.Role == core.HealthRole && s.Code != core.Internal && p.health.Add(s.OK) {
 		e.healthChanged(svc, b, p)
 	}
-}
-
-// bounds are what a metric can be at all. What lies outside comes from a
-// monitor that counts in another unit, and would spoil averages for hours.
-var bounds = map[string]struct{ low, high float64 }{
-	core.MetricCPU:      {0, 1},
-	core.MetricCores:    {1, 1 << 16},
-	core.MetricResponse: {0, 24 * 3600},
-}
-
-func (e *Engine) takeMetrics(b *backend, s core.Sample) {
-	now := time.Now()
-	for _, m := range s.Metrics {
-		if lim, read := bounds[m.Name]; read && !(m.Value >= lim.low && m.Value <= lim.high) {
-			e.impossible(b, s, m, now)
-			continue
-		}
-		at := m.At
-		if at.IsZero() {
-			at = s.TakenAt.Add(s.Took)
-		}
-		if at.After(now) {
-			at = now // a clock ahead of ours must not shut out all that comes later
-		}
-		r := reading{value: m.Value, at: at, window: m.Window}
-		switch m.Name {
-		case core.MetricCPU:
-			if at.After(b.cpu.at) || b.cpu.at.After(now) {
-				// A policy sees the sample once the connections closed in its
-				// window are counted to the end: see matchCPU.
-				b.cpu, b.untimed = r, true
-			}
-		case core.MetricCores:
-			if !at.Before(b.cores.at) {
-				b.cores = r
-			}
-		case core.MetricResponse:
-			if at.Before(b.response.at) {
-				continue // old news must not make what is known stale
-			}
-			if !b.response.at.IsZero() {
-				r.value = responseAlpha*r.value + (1-responseAlpha)*b.response.value
-			}
-			b.response = r
-		}
-	}
-}
-
-// impossible tells of a metric that was refused, but not each time.
-func (e *Engine) impossible(b *backend, s core.Sample, m core.Metric, now time.Time) {
-	if now.Sub(e.impossibleTold) < repeatEvery {
-		return
-	}
-	e.impossibleTold = now
-	e.log.Warn("metric refused: no such value is possible; does the source count in another unit?",
-		"backend", b.id, "source", s.Node, "probe", s.Probe, "metric", m.Name, "value", m.Value)
 }
 
 // healthChanged follows a probe that tipped. If that tips the backend, its

@@ -157,6 +157,9 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		// A probe that is new or has changed goes on from what is known, else a
 		// reload would take the backend out until the first sample.
 		warm = o.health
+		if hasType(e.setup, old.spec, core.ProbeSNMPCPU) && !hasType(setup, spec, core.ProbeSNMPCPU) {
+			n.forgetCPU()
+		}
 		if old.spec.Policy != spec.Policy {
 			n.opinion, n.opinionFrom = core.Hold, now
 		}
@@ -176,6 +179,17 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 	}
 	n.health = n.combined()
 	return n
+}
+
+// hasType reports whether a service has a probe of a type.
+func hasType(setup Setup, s core.Service, probeType string) bool {
+	return slices.ContainsFunc(s.Probes, func(name string) bool { return setup.Probes[name].Type == probeType })
+}
+
+// forgetCPU drops what a probe that has left the configuration said: nothing
+// renews it. A monitor that feeds the same metrics has them here again soon.
+func (b *backend) forgetCPU() {
+	b.cpu, b.cores, b.done, b.untimed = reading{}, reading{}, reading{}, false
 }
 
 // heldShare is the share that the kernel gave a backend in an earlier life.

@@ -38,10 +38,12 @@ func (e *Engine) view() core.NodeView {
 	now := time.Now()
 	v := core.NodeView{
 		Node: e.cfg.Node, StartedAt: e.startedAt.UTC(), At: now.UTC(), SamplesDropped: e.dropped.n.Load(),
+		SamplesUnknown: e.unknown, MetricsRefused: e.refused,
 		Kernel: core.KernelView{
 			Adopted: e.kernel.adopted, Generation: e.kernel.generation,
 			Commits: e.kernel.commits, LastError: e.kernel.lastErr,
 			P50Seconds: quantile(e.kernel.took, 0.5), P99Seconds: quantile(e.kernel.took, 0.99),
+			CountersAt: e.kernel.countersAt,
 		},
 	}
 	for _, name := range e.names {

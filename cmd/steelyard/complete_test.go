@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestCompleteOutput presses TAB behind -o.
+func TestCompleteOutput(t *testing.T) {
+	for command, want := range map[string]string{"show": "table\njson\n:36\n", "monitor": "text\njson\n:36\n", "config view": "yaml\njson\n:36\n"} {
+		var out bytes.Buffer
+		line := append([]string{"__complete"}, strings.Fields(command)...)
+		if code := execute(t.Context(), append(line, "-o", ""), &out, io.Discard); code != 0 || out.String() != want {
+			t.Errorf("%s -o TAB: code %d, got %q, want %q", command, code, out.String(), want)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	c := &fixedControl{view: sampleView()}
+	out, _, _ := run(t, t.Context(), c, "__complete", "explain", "")
+	lines := strings.Split(out, "\n")
+	for _, want := range []string{"web\t192.0.2.10:80/tcp, 2 up, 1 down", "web/web1\tup, share 18.0%, cpu 71%"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("%q is not offered:\n%s", want, out)
+		}
+	}
+	if out, _, _ := run(t, t.Context(), c, "__complete", "show", ""); strings.Contains(out, "web/web1") {
+		t.Errorf("show offers backends:\n%s", out)
+	}
+}
+
+// TestCompletionDoesNotHang presses TAB at a socket that takes the call and
+// never answers.
+func TestCompletionDoesNotHang(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	start := time.Now()
+	out, _, _ := run(t, t.Context(), nil, "__complete", "--socket", path, "show", "")
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if d := cmp.Diff(":4", strings.TrimSpace(out)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}

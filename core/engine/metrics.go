@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// limits are what a metric can be at all. What lies outside comes from a monitor
+// that counts in another unit, and would spoil averages for hours.
+var limits = map[string]struct {
+	low, high float64
+	unit      string
+}{
+	core.MetricCPU:      {0, 1.01, "ratio"}, // a little more by rounding, and taken as 1
+	core.MetricCores:    {1, 1 << 16, "count"},
+	core.MetricResponse: {0, 24 * 3600, "seconds"},
+}
+
+// takeMetrics files the metrics of a sample that policies read.
+func (e *Engine) takeMetrics(b *backend, s core.Sample) {
+	now := time.Now()
+	for _, m := range s.Metrics {
+		if lim, read := limits[m.Name]; read {
+			switch {
+			case m.Unit != "" && m.Unit != lim.unit:
+				e.refuse(b.id, s, "unit", fmt.Sprintf("metric %s is in %q; want %s", m.Name, m.Unit, lim.unit))
+				continue
+			case !(m.Value >= lim.low && m.Value <= lim.high):
+				e.refuse(b.id, s, "value", fmt.Sprintf("metric %s is %v; a %s is from %v to %.0f", m.Name, m.Value, lim.unit, lim.low, lim.high))
+				continue
+			}
+		}
+		at := m.At
+		if at.IsZero() {
+			at = s.TakenAt.Add(s.Took)
+		}
+		if at.After(now) {
+			at = now // a clock ahead of ours must not shut out all that comes later
+		}
+		b.takeMetric(m.Name, reading{value: m.Value, at: at, window: m.Window}, now)
+	}
+}
+
+func (b *backend) takeMetric(name string, r reading, now time.Time) {
+	switch name {
+	case core.MetricCPU:
+		if r.at.After(b.cpu.at) || b.cpu.at.After(now) {
+			// A policy sees the sample once the connections closed in its
+			// window are counted to the end: see matchCPU.
+			r.value = min(r.value, 1)
+			b.cpu, b.untimed = r, true
+		}
+	case core.MetricCores:
+		if !r.at.Before(b.cores.at) {
+			b.cores = r
+		}
+	case core.MetricResponse:
+		if r.at.Before(b.response.at) {
+			return // old news must not make what is known stale
+		}
+		if !b.response.at.IsZero() {
+			r.value = responseAlpha*r.value + (1-responseAlpha)*b.response.value
+		}
+		b.response = r
+	}
+}
+
+// tooOld refuses a sample of others that no policy would be shown, and says so.
+func (e *Engine) tooOld(svc *service, s core.Sample) bool {
+	stale, age := svc.spec.Shaping.StaleAfter, time.Since(s.TakenAt.Add(s.Took))
+	if stale == 0 || age <= stale || s.Node == e.cfg.Node {
+		return false
+	}
+	e.refuse(s.Backend, s, "old", fmt.Sprintf("it is %s old; readings count for %s (stale_after)", age.Round(time.Second), stale))
+	return true
+}
+
+// refuse counts a metric that cannot be used and tells of it now and then.
+func (e *Engine) refuse(id core.BackendID, s core.Sample, reason, why string) {
+	e.refused++
+	e.tell(id, s, reason, "metric refused", why)
+}
+
+// takeUnknown counts a sample of others about what is not configured here. One
+// with a type and a code is of another node's probe: on a shared bus that is no
+// mistake, and is not told.
+func (e *Engine) takeUnknown(s core.Sample) {
+	if s.Node == e.cfg.Node {
+		return
+	}
+	e.unknown++
+	if s.Type != "" && s.Code != "" {
+		return
+	}
+	e.tell(s.Backend, s, "unknown", "sample dropped", fmt.Sprintf("no backend %s is configured here", s.Backend))
+}
+
+func (e *Engine) tell(id core.BackendID, s core.Sample, reason, what, why string) {
+	untold, due := e.told.Due(s.Node, reason, time.Now())
+	if !due {
+		return
+	}
+	e.log.Warn(what, "source", s.Node, "reason", reason, "backend", id, "probe", s.Probe, "why", why, "dropped_before", untold)
+	e.event(core.Warn, "bus", id.Service, id.Backend, fmt.Sprintf("%s: probe %q of source %q: %s", what, s.Probe, s.Node, why))
+}
