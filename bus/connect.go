@@ -25,7 +25,11 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 	} else {
 		opts = append(opts, b.opts.Login.options()...)
 		// A server that is away, or refuses us now, must not stop the start.
-		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
+			// Publish shares a lock with the writer of the socket: a server that
+			// takes nothing must not hold up whoever publishes for long. After
+			// this time the connection is begun anew.
+			nats.FlusherTimeout(flusherTimeout), nats.ReconnectOnFlusherError())
 	}
 	if name == dataConn {
 		// Our own samples take the short way: see PublishSample.
@@ -37,6 +41,10 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 	}
 	return nc, nil
 }
+
+// flusherTimeout bounds how long an external server that takes nothing holds up
+// a publisher; nats.go's own is a minute.
+const flusherTimeout = 250 * time.Millisecond
 
 func (b *Bus) clientOptions(name string) []nats.Option {
 	log := b.opts.Log.With("part", "bus", "connection", name)

@@ -12,6 +12,7 @@ const (
 	Applied   Outcome = "applied"   // committed and read back
 	Unchanged Outcome = "unchanged" // the slots are those already in force
 	Failed    Outcome = "failed"    // the kernel refused; the slots before hold
+	Pending   Outcome = "pending"   // decided; its commit is under way
 	// Superseded means that a newer decision of the service was made before this
 	// one could be committed, and was committed in its place.
 	Superseded Outcome = "superseded"

@@ -22,10 +22,17 @@ import (
 // all or nothing: on error, which tells every bad module, the policies loaded
 // before stay. A module whose file did not change is not compiled again.
 func (h *Host) Load(ctx context.Context, specs []core.PolicySpec) error {
+	_, err := h.Replace(ctx, specs)
+	return err
+}
+
+// Replace is Load, and returns how to bring back the policies that were in force
+// before: from memory, since their files may have changed.
+func (h *Host) Replace(ctx context.Context, specs []core.PolicySpec) (undo func(), err error) {
 	h.loading.Lock()
 	defer h.loading.Unlock()
 	if err := h.loadShipped(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	old := h.userPrograms()
 	next, errs := map[string]*program{}, []error(nil)
@@ -39,14 +46,24 @@ func (h *Host) Load(ctx context.Context, specs []core.PolicySpec) error {
 	}
 	if len(errs) > 0 {
 		h.unloadUnused(next, old)
-		return errors.Join(errs...)
+		return nil, errors.Join(errs...)
 	}
+	h.exchange(old, next)
+	return func() {
+		h.loading.Lock()
+		defer h.loading.Unlock()
+		h.exchange(next, old)
+	}, nil
+}
+
+// exchange puts next into force in place of old. A module that the worker does
+// not have is compiled there when it is called.
+func (h *Host) exchange(old, next map[string]*program) {
 	h.publish(next)
 	h.unloadUnused(old, next)
 	if len(next) == 0 {
 		h.user.stop()
 	}
-	return nil
 }
 
 func (h *Host) publish(user map[string]*program) {

@@ -98,3 +98,41 @@ func TestReload(t *testing.T) {
 		t.Errorf("workers %v: want only that of the shipped policies", pids)
 	}
 }
+
+// What was in force comes back from memory: the file may be another by then.
+func TestReplaceIsUndone(t *testing.T) {
+	h := newHost(t)
+	path := filepath.Join(t.TempDir(), "mine.wasm")
+	put := func(guest string) {
+		code, err := os.ReadFile(filepath.Join("testdata", guest+".wasm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, code, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	specs := []core.PolicySpec{{Name: "mine", Path: path}}
+	put("count")
+	if _, err := h.Replace(t.Context(), specs); err != nil {
+		t.Fatal(err)
+	}
+	good := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]
+	if good.Err != nil {
+		t.Fatal(good.Err)
+	}
+	put("trap")
+	for _, next := range [][]core.PolicySpec{specs, nil} { // another module, or none
+		undo, err := h.Replace(t.Context(), next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]; r.Err == nil {
+			t.Errorf("the replacement answers: %v", r.Weights)
+		}
+		undo()
+		if r := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]; r.Err != nil || r.Version != good.Version {
+			t.Errorf("after the undo: version %s, %v; want %s", r.Version, r.Err, good.Version)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 func (d *daemon) join(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.host.Run(ctx) })
-	if err := d.loadPolicies(ctx, d.cfg); err != nil {
+	if _, err := d.loadPolicies(ctx, d.cfg); err != nil {
 		d.stop()
 		return errors.Join(err, g.Wait())
 	}
@@ -126,7 +126,8 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		d.stop()
 		return errors.Join(err, g.Wait())
 	}
-	d.watch(d.cfg)
+	cfg := d.cfg // of the start; from here on reloadLoop may change the field
+	d.watch(cfg)
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error {
 		select {
@@ -135,8 +136,8 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 			return nil
 		}
 		ready()
-		d.tellListenErr()
-		d.tellWarnings(d.cfg)
+		d.tellListenErr(cfg.Node)
+		d.tellWarnings(cfg)
 		return d.runner.Run(ctx)
 	})
 	g.Go(func() error { return d.flows.Run(ctx) })
@@ -146,10 +147,12 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 }
 
 // loadPolicies loads the policies of a configuration and asks them whether they
-// take the parameters that its services give.
-func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) error {
-	if err := d.host.Load(ctx, cfg.Policies); err != nil {
-		return err
+// take the parameters that its services give. It returns how to bring back those
+// before; on error they are in force already.
+func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) (undo func(), err error) {
+	undo, err = d.host.Replace(ctx, cfg.Policies)
+	if err != nil {
+		return nil, err
 	}
 	var errs []error
 	for _, s := range cfg.Services {
@@ -158,17 +161,18 @@ func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	if len(errs) > 0 {
-		return invalidConfig{errors.Join(errs...)}
+		undo()
+		return nil, invalidConfig{errors.Join(errs...)}
 	}
-	return nil
+	return undo, nil
 }
 
 // tellListenErr says on the bus itself, and so in monitor, that nobody can
 // reach it from outside although the configuration asks for it.
-func (d *daemon) tellListenErr() {
+func (d *daemon) tellListenErr(node string) {
 	if err := d.bus.ListenErr(); err != nil {
 		d.log.Error("the bus is not reachable over TCP", "err", err)
-		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: d.cfg.Node, Severity: core.Error, Topic: "bus", Message: err.Error()})
+		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: node, Severity: core.Error, Topic: "bus", Message: err.Error()})
 	}
 }
 
@@ -212,12 +216,13 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 		return v, err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	v.Version = version
-	v.ConfigPath, v.ConfigHash, v.ConfigAt, v.ReloadError = d.cfg.Path, d.cfg.Hash, d.loadedAt.UTC(), d.reloadError
+	cfg := d.cfg
+	v.ConfigAt, v.ReloadError = d.loadedAt.UTC(), d.reloadError
+	d.mu.Unlock()
+	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash
 	v.Kernel.Table, v.Kernel.Owned = "inet "+nft.DefaultTable, d.applier.Owned()
 	v.Policies = d.host.Views()
-	v.Warnings = forwardWarnings(sysctlRoot, d.cfg.Services)
+	v.Warnings = forwardWarnings(sysctlRoot, cfg.Services)
 	v.Bus = busView(d.bus.Stats())
 	return v, nil
 }

@@ -72,11 +72,13 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err := fixed(old, cfg); err != nil {
 		return err
 	}
-	if err := d.loadPolicies(ctx, cfg); err != nil {
-		return errors.Join(err, d.host.Load(ctx, old.Policies))
+	undo, err := d.loadPolicies(ctx, cfg)
+	if err != nil {
+		return err
 	}
 	if err := d.engine.Reload(ctx, setup(cfg)); err != nil {
-		return errors.Join(err, d.host.Load(ctx, old.Policies))
+		undo()
+		return err
 	}
 	d.watch(cfg)
 	d.mu.Lock()

@@ -68,10 +68,7 @@ func (g *globals) run(ctx context.Context, from *source) error {
 		_, _ = sd.SdNotify(false, sd.SdNotifyReady) // an error says that there is no systemd
 	})
 	left, cerr := d.close()
-	if err == nil {
-		err = cerr
-	}
-	if err == nil {
+	if err = errors.Join(err, cerr); err == nil {
 		log.Info("stopped", "rules", left)
 	}
 	return err

@@ -26,6 +26,7 @@ const (
 
 // A committer is the bookkeeping of the one commit in flight.
 type committer struct {
+	cursor   int // index into names of the service whose turn is next
 	busy     bool
 	needSync bool // a reweight failed: what the kernel holds is not known
 	retryAt  time.Time
@@ -92,22 +93,27 @@ func (e *Engine) launchCommit(ctx context.Context) {
 	}
 }
 
-// nextJob picks the urgent services if there are any, else some routine ones.
+// nextJob picks the urgent services if there are any, else some routine ones,
+// going on where the job before ended so that each service has its turn.
 func (e *Engine) nextJob() job {
 	var urgent, routine []*service
-	for _, name := range e.names {
-		s := e.services[name]
+	last := e.committer.cursor - 1
+	for k := range e.names {
+		i := (e.committer.cursor + k) % len(e.names)
+		s := e.services[e.names[i]]
 		switch {
 		case len(s.waiting) == 0:
 		case s.urgent && len(urgent) < urgentBatch:
 			urgent = append(urgent, s)
 		case len(routine) < routineBatch:
 			routine = append(routine, s)
+			last = i
 		}
 	}
 	if len(urgent) > 0 {
 		return newJob(urgent)
 	}
+	e.committer.cursor = last + 1
 	return newJob(routine)
 }
 
@@ -176,13 +182,15 @@ func (e *Engine) takeCommit(r commitResult) {
 		e.finishSync(r.job, *r.sync)
 		return
 	}
-	e.noteKernel(r.c, r.err)
+	refused, some := refusedOf(r.err)
 	if r.err != nil {
 		e.log.Error("commit failed; the weights before hold", "services", len(r.job.services), "err", r.err)
-		e.event(core.Error, "kernel", r.job.services[0].spec.Name, "", r.err.Error())
+		if !some {
+			e.event(core.Error, "kernel", "", "", r.err.Error())
+		}
 		e.committer.needSync, e.committer.retryAt = true, time.Now()
 	}
-	refused, some := refusedOf(r.err)
+	e.noteKernel(r.c, r.err)
 	var names []string
 	for i, s := range r.job.services {
 		err := r.err
@@ -191,6 +199,9 @@ func (e *Engine) takeCommit(r commitResult) {
 		}
 		if err != nil {
 			s.sent = nil
+			if some {
+				e.event(core.Error, "kernel", s.spec.Name, "", err.Error())
+			}
 		} else {
 			names = append(names, s.spec.Name)
 		}

@@ -26,7 +26,6 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	d := core.Decision{
 		Seq: e.seq, Service: s.spec.Name, Node: e.cfg.Node, At: now.UTC(), Trigger: c.trigger,
 		Policy: s.spec.Policy, PolicyVersion: s.version, PolicyError: s.policyErr, PolicySeconds: s.policyTook.Seconds(),
-		Outcome: core.Unchanged,
 	}
 	shaped := core.Shape(s.spec.Shaping, s.shapeInput(now), pace)
 	shares := make([]float64, len(shaped))
@@ -43,15 +42,16 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	changed := !slices.Equal(slots, s.sent)
 	s.slots = slots
 	d.TotalSeconds = now.Sub(c.at).Seconds()
-	s.decision = d
 	switch {
 	case s.kernelErr != "":
 		d.Outcome, d.Error = core.Failed, s.kernelErr
 		e.recordNowAndThen(s, d, now)
 	case changed:
+		d.Outcome = core.Pending
+		s.decision = d
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
-		d.Commit = s.commit
+		d.Outcome, d.Commit = core.Unchanged, s.commit
 		e.recordNowAndThen(s, d, now)
 	}
 }
@@ -200,6 +200,10 @@ func (e *Engine) record(s *service, d core.Decision, now time.Time) {
 // finish gives the decisions that a commit covered their outcome.
 func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 	now := time.Now()
+	if err == nil {
+		s.commit = &c
+		e.makeUp(s, covered, now)
+	}
 	for i, p := range s.waiting[:covered] {
 		d := p.d
 		switch {
@@ -211,7 +215,7 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 			d.Outcome = core.Applied
 		}
 		if err == nil {
-			d.Commit, s.commit = &c, &c
+			d.Commit = &c
 			d.CommitSeconds = c.Took.Seconds()
 			d.TotalSeconds = c.At.Sub(p.since).Seconds()
 		}
@@ -222,6 +226,22 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 		s.inForce = s.sent // of this commit: there is one in flight at a time
 		e.tellIdle(s)
 	}
+}
+
+// makeUp records that a full sync has brought in what a commit before could not.
+func (e *Engine) makeUp(s *service, covered int, now time.Time) {
+	d := s.decision
+	if covered > 0 || d.Outcome != core.Failed {
+		return
+	}
+	for i, b := range d.Backends {
+		if b.Slots != s.sent[i] {
+			return // decided while the sync was under way
+		}
+	}
+	d.Outcome, d.Error, d.Commit = core.Applied, "", s.commit
+	d.CommitSeconds = s.commit.Took.Seconds()
+	e.record(s, d, now)
 }
 
 // tellIdle passes on which backends a commit has given no slots.

@@ -8,8 +8,8 @@
 //
 //   - A health transition is decided and handed to the kernel without waiting
 //     for any policy: the last opinions are shaped again without the dead backend.
-//   - A policy that hangs or fails delays no service but those that use it, and
-//     those keep their last good shares.
+//   - A policy that hangs or fails keeps no other waiting here: each has a batch
+//     of its own in flight. Its services keep their last good shares.
 //   - There is one commit in flight. What changes meanwhile is coalesced, newest
 //     wins; services with a health transition go first, and a routine commit
 //     is kept small, so that it is never long in the way of an urgent one.

@@ -479,3 +479,57 @@ func TestSupersededDecision(t *testing.T) {
 		}
 	})
 }
+
+// A repair by full sync puts the failed decision on record as applied.
+func TestRepairIsOnRecord(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"hanging": hanging}, setupOf(web("web", "hanging", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		k.mu.Lock()
+		k.fail = errors.New("no buffer space available")
+		k.mu.Unlock()
+		e.say("web", "b1", true)
+		time.Sleep(time.Second)
+		want(t, k, "web", 65536, 0)
+		ds, err := e.Decisions(t.Context(), "web", 1)
+		if err != nil || ds[0].Outcome != core.Applied || ds[0].Commit == nil || ds[0].Trigger != "b1 went up" {
+			t.Errorf("latest decision: %+v, err %v", ds[0], err)
+		}
+	})
+}
+
+// Another node's verdict is its own affair.
+func TestOtherNodesDoNotDecideHealth(t *testing.T) {
+	k := &kernel{}
+	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
+		e.say("web", "b1", true)
+		e.say("web", "b2", true)
+		time.Sleep(2 * time.Second)
+		for range 5 {
+			e.Offer(core.Sample{
+				Backend: core.BackendID{Service: "web", Backend: "b1"}, Probe: "alive", Role: core.HealthRole,
+				Code: core.L4Refused, TakenAt: time.Now(), Node: "other",
+			})
+		}
+		time.Sleep(2 * time.Second)
+		want(t, k, "web", 32768, 32768)
+	})
+}
+
+// With more services waiting than a job takes, each has its turn.
+func TestEveryServiceHasItsTurn(t *testing.T) {
+	e := &Engine{services: map[string]*service{}}
+	for i := range 3 * routineBatch {
+		name := fmt.Sprintf("s%02d", i)
+		e.names = append(e.names, name)
+		e.services[name] = &service{spec: core.Service{Name: name}, waiting: []pending{{}}}
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		for _, s := range e.nextJob().services { // all of them go on waiting
+			seen[s.spec.Name] = true
+		}
+	}
+	if len(seen) != 3*routineBatch {
+		t.Errorf("three jobs of %d covered %d services", routineBatch, len(seen))
+	}
+}

@@ -58,7 +58,7 @@ func (e *Engine) takeMeter(m meterReading) {
 		}
 	}
 	if m.counters != nil {
-		e.kernel.countersAt = m.at.UTC()
+		e.kernel.countersAt, e.kernel.counterErr = m.at.UTC(), ""
 	}
 	if m.err != nil && e.kernel.counterErr != m.err.Error() {
 		e.kernel.counterErr = m.err.Error()

@@ -45,21 +45,27 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 	}
 }
 
+// newer reports whether a reading may follow another. One that is ahead of now
+// is of a clock that has been set back since, and must not shut out what comes.
+func (r reading) newer(than reading, now time.Time) bool {
+	return !r.at.Before(than.at) || than.at.After(now)
+}
+
 func (b *backend) takeMetric(name string, r reading, now time.Time) {
 	switch name {
 	case core.MetricCPU:
-		if r.at.After(b.cpu.at) || b.cpu.at.After(now) {
+		if r.newer(b.cpu, now) && r.at != b.cpu.at {
 			// A policy sees the sample once the connections closed in its
 			// window are counted to the end: see matchCPU.
 			r.value = min(r.value, 1)
 			b.cpu, b.untimed = r, true
 		}
 	case core.MetricCores:
-		if !r.at.Before(b.cores.at) {
+		if r.newer(b.cores, now) {
 			b.cores = r
 		}
 	case core.MetricResponse:
-		if r.at.Before(b.response.at) {
+		if !r.newer(b.response, now) {
 			return // old news must not make what is known stale
 		}
 		if !b.response.at.IsZero() {

@@ -28,9 +28,10 @@ func (e *Engine) takeSample(s core.Sample) {
 		return
 	}
 	p := b.probes[s.Probe]
-	if p == nil || s.Role != p.spec.Role {
-		// Not a probe of ours, whatever it calls itself: a monitor may add
-		// metrics, never a verdict, even under the name of a health probe.
+	if p == nil || s.Role != p.spec.Role || s.Node != e.cfg.Node {
+		// Not of a probe of ours, whatever it calls itself: a monitor, or another
+		// node on the same bus, may add metrics, never a verdict. What another
+		// node can reach says nothing about what we can.
 		if s.Role == core.MetricRole && s.OK && !e.tooOld(svc, s) {
 			e.takeMetrics(b, s)
 		}
@@ -67,11 +68,7 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 		Probe: p.spec.Name, Code: p.last.Code, Detail: p.last.Detail,
 	})
 	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", p.spec.Name, "code", p.last.Code, "detail", p.last.Detail)
-	at := now
-	if p.last.Node == e.cfg.Node {
-		at = p.last.TakenAt.Add(p.last.Took) // our own clock
-	}
-	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), at)
+	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), p.last.TakenAt.Add(p.last.Took))
 }
 
 // tip notes a transition for the next decision.
@@ -100,7 +97,7 @@ func (e *Engine) decideTipped() {
 		c := s.cause
 		s.cause, s.tips = cause{}, 0
 		e.decide(s, c, s.pace())
-		s.urgent = true
+		s.urgent = len(s.waiting) > 0
 		s.nextAt = time.Now()
 		if s.kernelErr != "" {
 			e.committer.hurry()

@@ -178,6 +178,12 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		n.probes[name] = p
 	}
 	n.health = n.combined()
+	if o := old.at(b.Addr); o != nil && o.health != n.health {
+		n.since = now
+		if o.health == core.Down && n.health == core.Up {
+			n.cameUp, n.opinion, n.opinionFrom = now, core.Hold, now
+		}
+	}
 	return n
 }
 
@@ -260,10 +266,22 @@ func (e *Engine) install(setup Setup, services map[string]*service) {
 	e.setup, e.services, e.names = setup, services, sortedNames(services)
 	for name, s := range services {
 		for _, b := range s.backends {
+			e.tellHealth(before[name], b)
 			e.catchUp(before[name], s, b)
 		}
 	}
 	e.decideTipped()
+}
+
+// tellHealth publishes what the new configuration itself made of a backend's
+// health, as when the probe that held it down is gone.
+func (e *Engine) tellHealth(before *service, b *backend) {
+	if o := before.at(b.spec.Addr); o != nil && o.health != b.health {
+		e.cfg.Publisher.Health(core.HealthChange{
+			Backend: b.id, Node: e.cfg.Node, At: b.since.UTC(), From: o.health, To: b.health,
+			Detail: "the configuration was reloaded",
+		})
+	}
 }
 
 // catchUp follows the samples that came between build and install: they tipped
