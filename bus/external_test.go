@@ -58,6 +58,12 @@ func startServer(t *testing.T, port int, password string) (stop func()) {
 // startServerWatched also shows each line of the server's log to watch.
 func startServerWatched(t *testing.T, port int, password string, watch func(line string)) (stop func()) {
 	t.Helper()
+	_, stop = startProcess(t, port, password, watch)
+	return stop
+}
+
+func startProcess(t *testing.T, port int, password string, watch func(line string)) (server *os.Process, stop func()) {
+	t.Helper()
 	cmd := exec.Command(natsServer(t), "-a", "127.0.0.1", "-p", fmt.Sprint(port), "--user", "lb", "--pass", password)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StderrPipe()
@@ -93,7 +99,7 @@ func startServerWatched(t *testing.T, port int, password string, watch func(line
 		}
 	}
 	t.Cleanup(stop)
-	return stop
+	return cmd.Process, stop
 }
 
 func external(t *testing.T, node string, port int) *bus.Bus {
@@ -221,4 +227,31 @@ func (c countWarnings) WithAttrs([]slog.Attr) slog.Handler { return c }
 func (c countWarnings) Handle(context.Context, slog.Record) error {
 	c.n.Add(1)
 	return nil
+}
+
+// TestStalledServer: a server that takes nothing, with full buffers before it,
+// holds up no publisher for long; the engine is one.
+func TestStalledServer(t *testing.T) {
+	port := freePort(t)
+	server, _ := startProcess(t, port, "secret", func(string) {})
+	b := external(t, "lb1", port)
+	eventually(t, "connected", func() bool { return b.Stats().Connected })
+	if err := server.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Signal(syscall.SIGCONT) }() // or it could not be ended
+	big := core.Event{Severity: core.Info, Topic: "x", At: time.Now(), Message: strings.Repeat("x", 512<<10)}
+	var worst time.Duration
+	away := 0
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && away < 100; {
+		start := time.Now()
+		if errors.Is(b.PublishEvent(big), bus.ErrAway) {
+			away++
+		}
+		worst = max(worst, time.Since(start))
+	}
+	t.Logf("longest publish %s, %d dropped", worst, away)
+	if worst > 2*time.Second || away == 0 {
+		t.Errorf("the longest publish took %s, %d were dropped", worst, away)
+	}
 }
