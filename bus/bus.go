@@ -33,9 +33,12 @@ type Bus struct {
 	server *embedded // nil with an external NATS
 
 	data, control *nats.Conn
-	counters      counters
-	closed        atomic.Bool
-	once          sync.Once
+	// dataOut and controlOut stand before the connections to an external server;
+	// nil with the embedded one, which never stalls.
+	dataOut, controlOut *outbox
+	counters            counters
+	closed              atomic.Bool
+	once                sync.Once
 
 	mu      sync.Mutex
 	pumps   map[*pump]struct{} // guarded by mu
@@ -75,10 +78,13 @@ func (b *Bus) start(ctx context.Context) (err error) {
 			b.opts.Log.Error("bus has no TCP listener", "err", b.server.listenErr)
 		}
 	}
-	if b.data, err = b.connect(dataConn); err != nil {
+	if b.server == nil {
+		b.dataOut, b.controlOut = newOutbox(&b.counters), newOutbox(&b.counters)
+	}
+	if b.data, err = b.connect(dataConn, b.dataOut); err != nil {
 		return err
 	}
-	b.control, err = b.connect(controlConn)
+	b.control, err = b.connect(controlConn, b.controlOut)
 	return err
 }
 
@@ -108,6 +114,11 @@ func (b *Bus) Close() {
 
 func (b *Bus) close() {
 	b.closed.Store(true)
+	for _, out := range []*outbox{b.dataOut, b.controlOut} {
+		if err := out.close(); err != nil {
+			b.opts.Log.Warn("close the bus", "err", err)
+		}
+	}
 	for _, nc := range []*nats.Conn{b.data, b.control} {
 		if nc != nil && nc.IsConnected() {
 			_ = nc.FlushTimeout(flushTimeout) // the last events are the interesting ones

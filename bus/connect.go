@@ -16,8 +16,8 @@ const slowEvery = 10 * time.Second
 
 // connect opens one of the two connections. Samples go over "data" and all else
 // over "control", so that a burst of samples delays no decision.
-func (b *Bus) connect(name string) (*nats.Conn, error) {
-	opts := b.clientOptions(name)
+func (b *Bus) connect(name string, out *outbox) (*nats.Conn, error) {
+	opts := b.clientOptions(name, out)
 	url := strings.Join(b.opts.Servers, ",")
 	if b.server != nil {
 		url = ""
@@ -26,9 +26,7 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 		opts = append(opts, b.opts.Login.options()...)
 		// A server that is away, or refuses us now, must not stop the start.
 		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
-			// Publish shares a lock with the writer of the socket: a server that
-			// takes nothing must not hold up whoever publishes for long. After
-			// this time the connection is begun anew.
+			// A server that takes nothing is left and joined anew.
 			nats.FlusherTimeout(flusherTimeout), nats.ReconnectOnFlusherError())
 	}
 	if name == dataConn {
@@ -39,14 +37,15 @@ func (b *Bus) connect(name string) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect bus (%s): %w", name, err)
 	}
+	out.start(nc)
 	return nc, nil
 }
 
-// flusherTimeout bounds how long an external server that takes nothing holds up
-// a publisher; nats.go's own is a minute.
+// flusherTimeout is how long an external server may take nothing before the
+// connection is begun anew; nats.go's own is a minute.
 const flusherTimeout = 250 * time.Millisecond
 
-func (b *Bus) clientOptions(name string) []nats.Option {
+func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 	log := b.opts.Log.With("part", "bus", "connection", name)
 	// nats.go calls all handlers of a connection from one goroutine.
 	said := ""           // the latest complaint
@@ -74,7 +73,9 @@ func (b *Bus) clientOptions(name string) []nats.Option {
 			}
 			log.Warn("bus refused something", "err", err)
 		}),
+		nats.ConnectHandler(func(*nats.Conn) { out.setOnline(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			out.setOnline(false)
 			if !b.closed.Load() {
 				log.Warn("lost the bus; messages are dropped until it is back", "err", err)
 			}
@@ -88,6 +89,7 @@ func (b *Bus) clientOptions(name string) []nats.Option {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			said = ""
+			out.setOnline(true)
 			b.counters.reconnects.Add(1)
 			log.Info("bus is back", "server", nc.ConnectedUrlRedacted())
 		}),

@@ -30,7 +30,7 @@ func (b *Bus) PublishSample(s core.Sample) error {
 	// The server does not echo to this connection. The short way keeps the node
 	// able to see while the server is away, and while others flood it.
 	b.loopback(&nats.Msg{Subject: subj, Data: data})
-	return b.send(b.data, subj, data)
+	return b.send(b.data, b.dataOut, subj, data)
 }
 
 // PublishHealth sends a change of a backend's health.
@@ -67,12 +67,15 @@ func (b *Bus) publish(subj string, body any) error {
 		b.counters.unsent.Add(1)
 		return fmt.Errorf("publish %s: %w", subj, err)
 	}
-	return b.send(b.control, subj, data)
+	return b.send(b.control, b.controlOut, subj, data)
 }
 
-// send never waits: nats.go writes into a buffer, and its own flusher goroutine
-// sends that at once.
-func (b *Bus) send(nc *nats.Conn, subj string, data []byte) error {
+// send never waits: with an external server there is an outbox between, and the
+// embedded one reads what nats.go's flusher goroutine writes.
+func (b *Bus) send(nc *nats.Conn, out *outbox, subj string, data []byte) error {
+	if out != nil {
+		return out.send(subj, data)
+	}
 	err := nc.Publish(subj, data)
 	if err == nil {
 		b.counters.published.Add(1)

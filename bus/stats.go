@@ -38,9 +38,16 @@ func (b *Bus) Stats() Stats {
 	}
 	b.mu.Unlock()
 	return Stats{
-		Connected:  b.data.IsConnected() && b.control.IsConnected(),
+		Connected:  b.connected(),
 		Reconnects: c.reconnects.Load(), Published: c.published.Load(), Unsent: c.unsent.Load(),
 		Received: c.received.Load(), Repeated: c.repeated.Load(), Late: c.late.Load(), Invalid: c.invalid.Load(),
 		Mismatched: c.mismatched.Load(), Crowded: c.crowded.Load(), Overflowed: overflowed,
 	}
+}
+
+func (b *Bus) connected() bool {
+	if b.dataOut != nil {
+		return b.dataOut.online.Load() && b.controlOut.online.Load()
+	}
+	return b.data.IsConnected() && b.control.IsConnected()
 }
