@@ -28,7 +28,7 @@ bench: ## Run the benchmarks of docs/benchmarks.md
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 
-check: lint check-policies examples test ## Run exactly what CI runs
+check: lint check-policies test examples ## Run exactly what CI runs
 
 deps: ## Install the Debian packages that the tests use, where they are missing
 	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld

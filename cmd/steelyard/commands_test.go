@@ -83,10 +83,10 @@ func TestCommands(t *testing.T) {
 	}
 	unread, params := filepath.Join(t.TempDir(), "unread.yaml"), filepath.Join(t.TempDir(), "params.yaml")
 	const service = "services: {web: {vip: 192.0.2.1, port: 80, backends: {a: {address: 10.0.0.1}}, "
-	module, err := filepath.Abs("../../examples/10-policy-go/headroom.wasm")
+	module, err := filepath.Abs("../../plugins/testdata/count.wasm")
 	if err := errors.Join(err,
 		os.WriteFile(unread, []byte(service+"probes: [cpu]}}\nprobes: {cpu: {type: snmp_cpu, community_file: ./no-such-community}}\n"), 0o600),
-		os.WriteFile(params, []byte(service+"policy: headroom, params: {tau: 60}}}\npolicies: {headroom: {path: "+module+"}}\n"), 0o600)); err != nil {
+		os.WriteFile(params, []byte(service+"policy: count, params: {step: 2}}}\npolicies: {count: {path: "+module+"}}\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	refused := func(code string) *fixedControl {
@@ -106,7 +106,7 @@ func TestCommands(t *testing.T) {
 		{"check, wrong, JSON", nil, "check -o json -c " + bad, 3, `"ok": false`, ""},
 		{"check, no file", nil, "check -c /nonexistent.yaml", 3, "", "no such file or directory\n      = `steelyard config reference` prints one"},
 		{"check, no secret", nil, "check -c " + unread, 3, "", "no-such-community (no such file or directory)"},
-		{"check, a policy with parameters", nil, "check -c " + params, 0, "\n  params of headroom: checked when the daemon loads it\n", ""},
+		{"check, a policy with parameters", nil, "check -c " + params, 0, "\n  params of count: checked when the daemon loads it\n", ""},
 		{"check, a policy with parameters, JSON", nil, "check -o json -c " + params, 0, `"ok": true`, ""},
 		{"check, a flag over the file", nil, "check -c " + exampleWeb + " --set log.level=loud", 3, "", "flag log.level: error:"},
 		{"check, JSON", nil, "check -o json -c " + exampleWeb, 0, `"backends": 4`, ""},
