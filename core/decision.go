@@ -14,7 +14,7 @@ const (
 	Failed    Outcome = "failed"    // the kernel refused; the slots before hold
 	Pending   Outcome = "pending"   // decided; its commit is under way
 	// Superseded means that a newer decision of the service was made before this
-	// one could be committed, and was committed in its place.
+	// one could be committed, and took its place.
 	Superseded Outcome = "superseded"
 )
 
@@ -30,6 +30,9 @@ type Decision struct {
 	Policy        string  `json:"policy"`
 	PolicyVersion string  `json:"policy_version,omitempty"`
 	PolicySeconds float64 `json:"policy_seconds"`
+	// SnapshotSeq is the Seq of the snapshot that the opinions are of; 0 before
+	// the first.
+	SnapshotSeq uint64 `json:"snapshot_seq,omitempty"`
 	// PolicyError is set when the policy's answer could not be used; the last
 	// good weights were taken instead.
 	PolicyError string `json:"policy_error,omitempty"`
@@ -49,7 +52,10 @@ type BackendDecision struct {
 	Backend    string      `json:"backend"`
 	Health     HealthState `json:"health"`
 	Configured uint32      `json:"configured_weight"`
-	Inputs     []Input     `json:"inputs"`
+	// Override is what an operator had changed by command; nil if nothing.
+	Override *Override    `json:"override,omitempty"`
+	State    BackendState `json:"state"`
+	Inputs   []Input      `json:"inputs"`
 	// Policy is the policy's own answer as a share of all answers; nil when it
 	// held its opinion back.
 	Policy *float64 `json:"policy_share"`
@@ -72,7 +78,9 @@ type Input struct {
 
 // A Step is what one rule of shaping did to a backend's share.
 type Step struct {
-	Name   string  `json:"name"` // policy, freshness, health, slow_start, bounds, step, dead_band, panic, slots
+	// Name is that of the rule: drain, priority, full, sorry, panic, policy,
+	// freshness, slow_start, bounds, step, dead_band, health, slots.
+	Name   string  `json:"name"`
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
 	Note   string  `json:"note,omitempty"`

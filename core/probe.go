@@ -29,30 +29,30 @@ const (
 // A ProbeSpec is one configured probe. Which of the parts below Type is read
 // depends on Type; the others are zero.
 type ProbeSpec struct {
-	Name string
-	Type string
-	Role Role
+	Name string `json:"name,omitzero"`
+	Type string `json:"type,omitzero"`
+	Role Role   `json:"role,omitzero"`
 
-	Interval time.Duration // start to start
-	Timeout  time.Duration // of one run, retries included; less than Interval
-	Jitter   float64       // share of Interval by which each wait varies, 0 to 0.5
-	Rise     int           // good samples in a row that make a down backend up
-	Fall     int           // bad samples in a row that make an up backend down
-	Port     uint16        // 0 means the backend's own port; 161 for snmp_cpu
+	Interval time.Duration `json:"interval_ns,omitzero"` // start to start
+	Timeout  time.Duration `json:"timeout_ns,omitzero"`  // of one run, retries included; less than Interval
+	Jitter   float64       `json:"jitter,omitzero"`      // share of Interval by which each wait varies, 0 to 0.5
+	Rise     int           `json:"rise,omitzero"`        // good samples in a row that make a down backend up
+	Fall     int           `json:"fall,omitzero"`        // bad samples in a row that make an up backend down
+	Port     uint16        `json:"port,omitzero"`        // 0 means the backend's own port; 161 for snmp_cpu
 
-	HTTP HTTPSpec // http, and response_time when HTTP.Path is set
-	Ping PingSpec
-	SNMP SNMPSpec
+	HTTP HTTPSpec `json:"http,omitzero"` // http, and response_time when HTTP.Path is set
+	Ping PingSpec `json:"ping,omitzero"`
+	SNMP SNMPSpec `json:"snmp,omitzero"`
 }
 
 // An HTTPSpec is the request of an http probe and what counts as an answer.
 type HTTPSpec struct {
-	TLS      bool   // https
-	Insecure bool   // do not verify the certificate
-	Method   string // GET or HEAD
-	Path     string
-	Host     string        // Host header and SNI; empty means the backend's address
-	Status   []StatusRange // statuses that count as good
+	TLS      bool          `json:"tls,omitzero"`      // https
+	Insecure bool          `json:"insecure,omitzero"` // do not verify the certificate
+	Method   string        `json:"method,omitzero"`   // GET or HEAD
+	Path     string        `json:"path,omitzero"`
+	Host     string        `json:"host,omitzero"`    // Host header and SNI; empty means the backend's address
+	Status   []StatusRange `json:"status,omitempty"` // statuses that count as good
 }
 
 // A StatusRange is an inclusive range of HTTP status codes.
@@ -61,24 +61,24 @@ type StatusRange struct{ From, To int }
 // A PingSpec is one round of ICMP echo requests. The probe fails only when
 // every one of them is lost.
 type PingSpec struct {
-	Count int
-	Size  int // bytes of payload
+	Count int `json:"count,omitzero"`
+	Size  int `json:"size,omitzero"` // bytes of payload
 }
 
 // An SNMPSpec is how to reach an SNMP agent and how to read its CPU counters.
 type SNMPSpec struct {
-	Version      string // "2c" or "3"
-	Community    Secret
-	User         string
-	AuthProtocol string // SHA, SHA224, SHA256, SHA384, SHA512, MD5
-	AuthPassword Secret
-	PrivProtocol string // AES, AES192, AES256, AES192C, AES256C, DES
-	PrivPassword Secret
-	Context      string
+	Version      string `json:"version,omitzero"` // "2c" or "3"
+	Community    Secret `json:"community,omitzero"`
+	User         string `json:"user,omitzero"`
+	AuthProtocol string `json:"auth_protocol,omitzero"` // SHA, SHA224, SHA256, SHA384, SHA512, MD5
+	AuthPassword Secret `json:"auth_password,omitzero"`
+	PrivProtocol string `json:"priv_protocol,omitzero"` // AES, AES192, AES256, AES192C, AES256C, DES
+	PrivPassword Secret `json:"priv_password,omitzero"`
+	Context      string `json:"context,omitzero"`
 
-	Window       time.Duration // over which the busy share is computed
-	ExcludeSteal bool          // steal counts as busy unless set
-	IncludeWait  bool          // I/O wait counts as idle unless set
+	Window       time.Duration `json:"window_ns,omitzero"`     // over which the busy share is computed
+	ExcludeSteal bool          `json:"exclude_steal,omitzero"` // steal counts as busy unless set
+	IncludeWait  bool          `json:"include_wait,omitzero"`  // I/O wait counts as idle unless set
 }
 
 // A Secret is a string that never shows itself: not in logs, not in JSON, not

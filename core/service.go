@@ -15,14 +15,18 @@ type Protocol string
 
 // The protocols, spelled as in the configuration.
 const (
-	TCP Protocol = "tcp"
-	UDP Protocol = "udp"
+	TCP  Protocol = "tcp"
+	UDP  Protocol = "udp"
+	SCTP Protocol = "sctp"
 )
 
 // Number is the IANA protocol number, as the IP header carries it.
 func (p Protocol) Number() uint8 {
-	if p == UDP {
+	switch p {
+	case UDP:
 		return 17
+	case SCTP:
+		return 132
 	}
 	return 6
 }
@@ -38,7 +42,21 @@ const (
 	// Masquerade also rewrites the source to this node's address, so that the
 	// answer comes back whatever the backend's routes are.
 	Masquerade Forwarding = "masquerade"
+	// SNAT also rewrites the source, to an address of the configuration.
+	SNAT Forwarding = "snat"
+	// Local redirects to a port of this node itself. The backends are its ports.
+	Local Forwarding = "local"
+	// DSR leaves the packet as it is and sends it to the backend's link address;
+	// the backend has the VIP too and answers the client itself. There is no
+	// connection tracking.
+	DSR Forwarding = "dsr"
+	// Stateless rewrites the destination, and the source of the answers, packet
+	// by packet, without connection tracking.
+	Stateless Forwarding = "stateless"
 )
+
+// Tracked reports whether connection tracking carries the connections.
+func (f Forwarding) Tracked() bool { return f != DSR && f != Stateless }
 
 // OnEmpty says what a client gets while no backend is left.
 type OnEmpty string
@@ -49,29 +67,57 @@ const (
 	Drop   OnEmpty = "drop"   // silence
 )
 
-// A Service is one VIP, port and protocol and the backends behind it.
+// A Service is what clients connect to and the backends behind it.
 type Service struct {
-	Name       string
-	VIP        netip.Addr
-	Port       uint16
-	Protocol   Protocol
-	Forwarding Forwarding
-	OnEmpty    OnEmpty
+	Name string `json:"name,omitzero"`
+	Traffic
 
-	Policy string             // name of a shipped policy, or of a PolicySpec
-	Params map[string]float64 // the policy's parameters; absent means its default
-	Every  time.Duration      // time between two decisions
+	Policy string             `json:"policy,omitzero"`   // name of a shipped policy, or of a PolicySpec
+	Params map[string]float64 `json:"params,omitempty"`  // the policy's parameters; absent means its default
+	Every  time.Duration      `json:"every_ns,omitzero"` // time between two decisions
 
-	Probes   []string // names of ProbeSpecs, run against every backend
-	Shaping  Shaping
-	Backends []Backend // sorted by name; the order is the order of the slots
+	Probes   []string  `json:"probes,omitempty"` // names of ProbeSpecs, run against every backend
+	Shaping  Shaping   `json:"shaping,omitzero"`
+	Backends []Backend `json:"backends,omitempty"` // sorted by name; the order is the order of the slots
+
+	OnDown OnDown `json:"on_down,omitzero"`
+	// MinUp is how many backends of a priority group must be up for the next
+	// group to stay in reserve; at least 1.
+	MinUp int `json:"min_up,omitzero"`
 }
+
+// OnDown says what becomes of the open connections of a backend that went down.
+type OnDown string
+
+// The choices, spelled as in the configuration.
+const (
+	Keep  OnDown = "keep"  // they stay, in case it comes back; UDP goes anyway, for it never ends by itself
+	Reset OnDown = "reset" // they are forgotten, so that a live backend answers their next packet with a reset
+)
 
 // A Backend is one server behind a service.
 type Backend struct {
-	Name   string
-	Addr   netip.AddrPort
-	Weight uint32 // configured weight, 0 to MaxWeight; 0 takes no new connections
+	Name string `json:"name,omitzero"`
+	// Addr is where it is, and what probes ask. Port 0 keeps the port that the
+	// client asked for. With forwarding local it is a port of 127.0.0.1,
+	// for the probes; the data plane uses the port alone, for both families.
+	Addr netip.AddrPort `json:"addr,omitzero"`
+	// Alt is its address of the other family, of a service with frontends of
+	// both; invalid if it has none.
+	Alt    netip.AddrPort `json:"alt,omitzero"`
+	Weight uint32         `json:"weight,omitzero"` // configured weight, 0 to MaxWeight; 0 takes no new connections
+
+	// Priority is its group: 0 serves first, 1 when too few of 0 are up, and so on.
+	Priority uint8 `json:"priority,omitzero"`
+	// MaxConnections takes it out of the weights while that many are open; 0 for
+	// no limit.
+	MaxConnections uint32 `json:"max_connections,omitzero"`
+	// Sorry marks the backend that serves when no other can. It is not probed.
+	Sorry bool `json:"sorry,omitzero"`
+
+	Forwarding Forwarding `json:"forwarding,omitzero"` // empty: that of the service
+	Source     netip.Addr `json:"source,omitzero"`     // of snat; invalid: that of the service
+	QoS        QoS        `json:"qos,omitzero"`        // on top of the service's
 }
 
 // MaxWeight is the largest configured weight.
@@ -79,9 +125,9 @@ const MaxWeight = 1000
 
 // A PolicySpec is a user's own policy: a WASM module in a file.
 type PolicySpec struct {
-	Name   string
-	Path   string
-	SHA256 string // lower-case hex; empty means that any content is taken
+	Name   string `json:"name,omitzero"`
+	Path   string `json:"path,omitzero"`
+	SHA256 string `json:"sha256,omitzero"` // lower-case hex; empty means that any content is taken
 }
 
 // A BackendID names a backend across services: "web/web1".

@@ -18,6 +18,16 @@ type ShapeBackend struct {
 	// UpFor is the time since the backend came up while we watched; negative if
 	// it has been up since before we did, which needs no slow start.
 	UpFor time.Duration
+
+	Priority    uint8  // its group; the lowest serves first
+	Drained     bool   // an operator took it out
+	DrainedNote string // who and why; may be empty
+	Sorry       bool   // serves when nobody else can
+	// Full says that it has all the connections it may have, and leaves the
+	// weights. Open and MaxConnections only tell people so.
+	Full           bool
+	Open           uint64
+	MaxConnections uint32
 }
 
 // Shaped is the outcome for one backend: its share of new connections and the
@@ -26,6 +36,10 @@ type Shaped struct {
 	Share float64
 	Steps []Step
 }
+
+// Reserve reports whether the backend is well and idle because those of lower
+// priority are enough.
+func (s Shaped) Reserve() bool { return s.Share == 0 && noteOf(s.Steps, "priority") != "" }
 
 // A Pace says how gently shares may move in one decision.
 type Pace uint8
@@ -43,10 +57,13 @@ const (
 // Shape turns a policy's opinions into shares that add up to 1, or are all 0
 // when no backend is left. Step 5 of 7.
 //
-// The rules run in the order of the fields of shaping, each on the result of
-// the one before, and each leaves a Step where it changed something.
-func Shape(rules Shaping, backends []ShapeBackend, pace Pace) []Shaped {
-	s := shaper{rules: rules, in: backends, pace: pace, out: make([]Shaped, len(backends)), share: make([]float64, len(backends))}
+// First it is settled who serves at all: nobody that is drained; the groups of
+// lowest priority that have minUp backends between them; of those nobody that is
+// full; and a sorry server if none is left. Then the rules run in the order of the
+// fields of shaping, each on the result of the one before. All leave a Step where
+// they changed something.
+func Shape(rules Shaping, minUp int, backends []ShapeBackend, pace Pace) []Shaped {
+	s := shaper{rules: rules, minUp: max(1, minUp), in: backends, pace: pace, out: make([]Shaped, len(backends)), share: make([]float64, len(backends))}
 	s.run()
 	for i := range s.out {
 		s.out[i].Share = s.share[i]
@@ -57,23 +74,17 @@ func Shape(rules Shaping, backends []ShapeBackend, pace Pace) []Shaped {
 // A shaper is one run of Shape.
 type shaper struct {
 	rules    Shaping
+	minUp    int
 	pace     Pace
 	in       []ShapeBackend
 	out      []Shaped
 	share    []float64 // sums to 1 over the eligible, 0 elsewhere
 	eligible []int
+	total    float64 // configured weight of the eligible
 }
 
 func (s *shaper) run() {
-	if s.panicking() {
-		return
-	}
-	for i, b := range s.in {
-		if b.Health == Up && b.Weight > 0 {
-			s.eligible = append(s.eligible, i)
-		}
-	}
-	if len(s.eligible) == 0 {
+	if !s.whoServes() {
 		return
 	}
 	s.opinions()
@@ -81,30 +92,7 @@ func (s *shaper) run() {
 	s.bounds()
 	s.stepLimit()
 	s.deadBand()
-}
-
-// panicking shares among all backends, up or not, when too few are up. With
-// none up there is nobody to panic for: the service is empty.
-func (s *shaper) panicking() bool {
-	var up, all int
-	for _, b := range s.in {
-		if b.Weight == 0 {
-			continue
-		}
-		all++
-		if b.Health == Up {
-			up++
-		}
-	}
-	if up == 0 || float64(up) >= s.rules.Panic*float64(all) {
-		return false
-	}
-	sum := configuredSum(s.in, func(ShapeBackend) bool { return true })
-	for i, b := range s.in {
-		s.share[i] = float64(b.Weight) / sum
-		s.note(i, "panic", b.Prev, fmt.Sprintf("only %d of %d backends are up, fewer than %.0f %%", up, all, 100*s.rules.Panic))
-	}
-	return true
+	s.standIns()
 }
 
 // note records a step that ended at the present share.
@@ -114,17 +102,7 @@ func (s *shaper) note(i int, name string, before float64, text string) {
 
 // configured is a backend's share by configured weight among the eligible.
 func (s *shaper) configured(i int) float64 {
-	return float64(s.in[i].Weight) / configuredSum(s.in, func(b ShapeBackend) bool { return b.Health == Up })
-}
-
-func configuredSum(in []ShapeBackend, take func(ShapeBackend) bool) float64 {
-	var sum float64
-	for _, b := range in {
-		if take(b) {
-			sum += float64(b.Weight)
-		}
-	}
-	return sum
+	return float64(s.in[i].Weight) / s.total
 }
 
 // slowStart gives a backend that has just come up a growing part of its share.

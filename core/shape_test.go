@@ -64,7 +64,7 @@ func TestShape(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Shape(tt.rules, tt.in, tt.pace)
+			got := Shape(tt.rules, 1, tt.in, tt.pace)
 			for i := range tt.want {
 				if math.Abs(got[i].Share-tt.want[i]) > 1e-6 {
 					t.Errorf("backend %d: got share %.6f, want %.6f; steps %+v", i, got[i].Share, tt.want[i], got[i].Steps)
@@ -123,7 +123,7 @@ func TestShapeIsAlwaysAVector(t *testing.T) {
 			}
 		}
 		var sum float64
-		for i, s := range Shape(r, in, Pace(rapid.IntRange(0, 2).Draw(t, "pace"))) {
+		for i, s := range Shape(r, 1, in, Pace(rapid.IntRange(0, 2).Draw(t, "pace"))) {
 			if s.Share < 0 || math.IsNaN(s.Share) || math.IsInf(s.Share, 0) {
 				t.Fatalf("backend %d: share %v", i, s.Share)
 			}
@@ -157,7 +157,7 @@ func TestShapeStepIsBounded(t *testing.T) {
 		for i := range in {
 			in[i].Prev = prev[i]
 		}
-		for i, s := range Shape(r, in, Steady) {
+		for i, s := range Shape(r, 1, in, Steady) {
 			if lo, hi := prev[i]*(1-r.Step), prev[i]*(1+r.Step); s.Share < lo-1e-9 || s.Share > hi+1e-9 {
 				t.Fatalf("backend %d went from %v to %v, outside %v to %v", i, prev[i], s.Share, lo, hi)
 			}
@@ -206,7 +206,7 @@ func TestSlowStartWithoutAnOpinionGrows(t *testing.T) {
 	}
 	last := 0.0
 	for range 4 {
-		for i, s := range Shape(rules, in, Steady) {
+		for i, s := range Shape(rules, 1, in, Steady) {
 			in[i].Prev = s.Share
 		}
 		if in[1].Prev <= last {

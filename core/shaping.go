@@ -8,24 +8,26 @@ import "time"
 // zero field switches its rule off.
 type Shaping struct {
 	// StaleAfter is the age past which a reading is unknown to the policy.
-	StaleAfter time.Duration
+	StaleAfter time.Duration `json:"stale_after_ns,omitzero"`
 	// Hold is how long a backend keeps its share when the policy has no opinion
 	// of it; after that the share decays to the configured weight's, with a
 	// time constant of Hold.
-	Hold time.Duration
+	Hold time.Duration `json:"hold_ns,omitzero"`
 	// SlowStart is the time in which a backend that came up reaches its full
 	// share, linearly from SlowStartMin.
-	SlowStart    time.Duration
-	SlowStartMin float64 // ratio of the full share, 0 to 1
-	Floor        float64 // least share of an eligible backend, as a ratio of an equal share
-	Ceiling      float64 // largest share of a backend, 0 to 1
+	SlowStart    time.Duration `json:"slow_start_ns,omitzero"`
+	SlowStartMin float64       `json:"slow_start_min,omitzero"` // ratio of the full share, 0 to 1
+	Floor        float64       `json:"floor,omitzero"`          // least share of an eligible backend, as a ratio of an equal share
+	Ceiling      float64       `json:"ceiling,omitzero"`        // largest share of a backend, 0 to 1
 	// Step is the largest relative change of a share in one decision: 0.25
 	// keeps it within 0.75 to 1.25 of what it was.
-	Step float64
+	Step float64 `json:"step,omitzero"`
 	// DeadBand is the largest absolute change of any share that is not worth a
 	// commit.
-	DeadBand float64
+	DeadBand float64 `json:"dead_band,omitzero"`
 	// Panic is the least ratio of backends that must be up; below it, while at
-	// least one is up, all backends share by configured weight, up or not.
-	Panic float64
+	// least one is up, all share by configured weight, up or not. It is about the
+	// backends of the serving priorities, without the drained and sorry ones, and
+	// there is no panic while others are in reserve.
+	Panic float64 `json:"panic,omitzero"`
 }

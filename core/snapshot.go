@@ -8,7 +8,7 @@ import "time"
 type Snapshot struct {
 	Service  string
 	ID       uint64 // BackendID{Service, ""}.Hash(): stable per service
-	Seq      uint64 // of the decision; also seeds the policy's random numbers
+	Seq      uint64 // counts up; Decision.SnapshotSeq names it. It seeds the policy's random numbers
 	Now      time.Time
 	Since    time.Duration // since the decision before; 0 at the first
 	Params   map[string]float64

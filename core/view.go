@@ -79,11 +79,14 @@ type PolicyView struct {
 
 // A ServiceView is one service.
 type ServiceView struct {
-	Name       string     `json:"name"`
-	VIP        string     `json:"vip"` // address and port
-	Protocol   Protocol   `json:"protocol"`
-	Forwarding Forwarding `json:"forwarding"`
-	Policy     string     `json:"policy"`
+	Name     string   `json:"name"`
+	VIP      string   `json:"vip"` // address and port of the first frontend
+	Protocol Protocol `json:"protocol"`
+	// Frontends are all of them, as in "192.0.2.10:80/tcp".
+	Frontends    []string     `json:"frontends"`
+	Distribution Distribution `json:"distribution"`
+	Forwarding   Forwarding   `json:"forwarding"`
+	Policy       string       `json:"policy"`
 	// PolicyError is the policy's latest failure while the last good weights
 	// are in force; empty when it is well.
 	PolicyError string `json:"policy_error,omitempty"`
@@ -98,21 +101,48 @@ type ServiceView struct {
 	Backends         []BackendView `json:"backends"`
 }
 
+// A BackendState says in one word whether a backend is fed, and if not, why. Of
+// several reasons it names the one that an operator acts on first.
+type BackendState string
+
+// The states of backends.
+const (
+	StateUp      BackendState = "up"
+	StateDown    BackendState = "down"
+	StateUnknown BackendState = "unknown" // not probed yet
+	StateDrain   BackendState = "drain"   // drained by command, up or not
+	StateFull    BackendState = "full"    // up, with as many connections as it may have
+	StateReserve BackendState = "reserve" // up, and a group before its own is enough
+	StateSorry   BackendState = "sorry"   // serves when nobody else can
+)
+
 // A BackendView is one backend.
 type BackendView struct {
 	Name    string      `json:"name"`
 	Address string      `json:"address"`
+	Alt     string      `json:"alternative_address,omitempty"` // of the other family
 	Health  HealthState `json:"health"`
 	Since   time.Time   `json:"health_since"`
+	// State is the health and what else decides whether it is fed, in one word.
+	State BackendState `json:"state"`
 
 	Configured uint32 `json:"configured_weight"`
+	// Override is what an operator has changed by command; nil if nothing is.
+	Override *Override `json:"override,omitempty"`
+	Priority uint8     `json:"priority,omitempty"`
+	// MaxConnections takes it out of the weights while that many are open.
+	MaxConnections uint32     `json:"max_connections,omitempty"`
+	Sorry          bool       `json:"sorry,omitempty"`
+	Forwarding     Forwarding `json:"forwarding"`
 	// Share and Slots are those in force in the kernel, not those of a decision
 	// that still waits for its commit.
 	Share float64 `json:"share_ratio"`
 	Slots uint32  `json:"slots"` // of 65536
 	Why   string  `json:"why"`
 
-	Connections      *uint64     `json:"connections"`
+	Connections *uint64 `json:"connections"`
+	// ConnectionsAt is when Connections was counted; zero if it never was.
+	ConnectionsAt    time.Time   `json:"connections_at,omitzero"`
 	ConnectionsTotal uint64      `json:"connections_total"`
 	NewPerSecond     *float64    `json:"new_connections_per_second"`
 	CPU              *float64    `json:"cpu_ratio"`

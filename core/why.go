@@ -5,22 +5,44 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Why is the reason for a backend's share in a few words: what gates it, or
 // the step that moved it most, or the readings that the policy went by.
 func Why(policy string, b BackendDecision) string {
+	drain, sorry := noteOf(b.Steps, "drain"), noteOf(b.Steps, "sorry")
 	switch {
+	case drain != "" && b.Health == Down:
+		return drain + "; and down"
+	case drain != "":
+		return drain
 	case b.Health == Down:
 		return "down: " + lastNote(b.Steps, "no health probe answers")
 	case b.Configured == 0:
 		return "configured weight 0"
+	case sorry != "":
+		return sorry
 	case b.Health == Unknown:
 		return lastNote(b.Steps, "not probed yet")
 	}
+	gates := []string{noteOf(b.Steps, "priority"), noteOf(b.Steps, "full")}
+	gates = slices.DeleteFunc(gates, func(s string) bool { return s == "" })
+	if b.Share > 0 {
+		gates = slices.Insert(gates, 0, whyShare(policy, b))
+	}
+	if len(gates) == 0 {
+		return whyShare(policy, b)
+	}
+	return strings.Join(gates, "; ")
+}
+
+// whyShare is the reason for the size of a share, of a backend that serves.
+func whyShare(policy string, b BackendDecision) string {
 	var big Step
 	for _, s := range b.Steps {
-		if s.Name != "policy" && math.Abs(s.After-s.Before) >= math.Abs(big.After-big.Before) {
+		if !slices.Contains(notOfSize, s.Name) && math.Abs(s.After-s.Before) >= math.Abs(big.After-big.Before) {
 			big = s
 		}
 	}
@@ -44,6 +66,20 @@ func Why(policy string, b BackendDecision) string {
 		why += ", " + big.Note
 	}
 	return why
+}
+
+// notOfSize are the steps that do not explain the size of a share: the policy's
+// own, which its readings do, and those that say who serves at all.
+var notOfSize = []string{"policy", "priority", "full"}
+
+// noteOf is the note of the step of that name; empty if there is none.
+func noteOf(steps []Step, name string) string {
+	for _, s := range steps {
+		if s.Name == name {
+			return s.Note
+		}
+	}
+	return ""
 }
 
 func lastNote(steps []Step, otherwise string) string {

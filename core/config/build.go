@@ -5,6 +5,7 @@ package config
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,7 +16,8 @@ import (
 // A builder makes the Config and checks what takes more than one value to see.
 type builder struct {
 	*loader
-	raw raw
+	raw   raw
+	lists map[string][]netip.Prefix // of allow_file and deny_file, by path
 }
 
 // build makes the Config out of the filled tree. It is of use only if no
@@ -23,22 +25,15 @@ type builder struct {
 func (l *loader) build(tree map[string]any) *Config {
 	r, err := decode(tree)
 	if err != nil {
-		l.ps.add(pos{file: l.opts.Path}, "", "this is a bug of steelyard", "decode the configuration: %v", err)
+		l.ps.add(nowhere(0, l.opts.Path), "", "this is a bug of steelyard", "decode the configuration: %v", err)
 		return nil
 	}
-	b := &builder{l, r}
-	cfg := &Config{
+	b := &builder{l, r, map[string][]netip.Prefix{}}
+	return &Config{
 		Path: l.opts.Path, Files: l.files, StateDir: r.StateDir,
-		Node: b.node(), Control: b.control(), Log: Log(r.Log), Bus: b.bus(),
+		Node: b.node(), Control: b.control(), Log: Log(r.Log), Kernel: Kernel(r.Kernel), Bus: b.bus(),
 		Policies: b.policies(), Probes: b.probes(), Services: b.services(),
-		tree: tree, places: l.places,
 	}
-	cfg.complete()
-	cfg.Hash = cfg.hash()
-	if !l.opts.KeepView {
-		cfg.tree, cfg.places = nil, nil
-	}
-	return cfg
 }
 
 // wrong notes a problem of the value at path, unless it has one already.
@@ -69,10 +64,22 @@ func (b *builder) set(path string, names ...string) string {
 // inOrder are the names of a map in the order in which they were written, so
 // that of two that clash the second is blamed.
 func inOrder[V any](b *builder, path string, m map[string]V) []string {
-	return slices.SortedFunc(maps.Keys(m), func(x, y string) int {
-		p, q := b.places[join(path, x)].key, b.places[join(path, y)].key
-		return cmp.Or(p.layer-q.layer, p.line-q.line, p.col-q.col, strings.Compare(x, y))
+	type named struct {
+		name string
+		at   pos
+	}
+	all := make([]named, 0, len(m))
+	for name := range m {
+		all = append(all, named{name, b.places[join(path, name)].key})
+	}
+	slices.SortFunc(all, func(x, y named) int {
+		return cmp.Or(x.at.layer()-y.at.layer(), int(x.at.line-y.at.line), int(x.at.col)-int(y.at.col), strings.Compare(x.name, y.name))
 	})
+	out := make([]string, len(all))
+	for i := range all {
+		out[i] = all[i].name
+	}
+	return out
 }
 
 // names are the words that may be referred to: those that are there, and those
@@ -95,7 +102,7 @@ func (b *builder) resolve(key, path string) string {
 	}
 	base := b.opts.Path
 	if at := b.places[key].key; at.line > 0 {
-		base = at.file
+		base = at.file()
 	}
 	return filepath.Join(filepath.Dir(base), path)
 }
@@ -133,16 +140,4 @@ func (b *builder) policies() []core.PolicySpec {
 		specs = append(specs, b.policy(path, name, b.raw.Policies[name]))
 	}
 	return specs
-}
-
-// complete writes the defaults that are not constants into the tree, for View.
-func (c *Config) complete() {
-	c.tree["node"] = c.Node
-	services := c.tree["services"].(map[string]any)
-	for _, s := range c.Services {
-		backends := services[s.Name].(map[string]any)["backends"].(map[string]any)
-		for _, be := range s.Backends {
-			backends[be.Name].(map[string]any)["port"] = int(be.Addr.Port())
-		}
-	}
 }

@@ -12,11 +12,12 @@ import (
 )
 
 // check compares one layer's value with its row of the table. It returns the
-// value as koanf is to merge it: maps by name, lists, strings, int, float64 and
-// bool. It reports false if there is nothing to merge.
+// value as it is to be merged: maps by name, lists, strings, int, float64 and
+// bool, and nil for one of these that has a problem. It reports false if there is nothing to
+// merge.
 func (l *loader) check(k *key, v value, path string) (any, bool) {
 	switch k.kind {
-	case kObject, kVariant, kMap, kNumbers:
+	case kObject, kVariant, kMap, kNumbers, kPins:
 		return l.checkMap(k, v, path)
 	case kList:
 		return l.checkList(k, v, path)
@@ -51,11 +52,16 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 		at := join(path, p.key)
 		child := l.childOf(k, p, path)
 		if child == nil {
+			if n := nearest(p.key, k.children()); n != "" && k.child(n).scalar() && out[n] == nil {
+				out[n] = nil
+			}
 			continue
 		}
 		l.note(at, p, child)
 		if clean, ok := l.check(child, p.val, at); ok {
 			out[p.key] = clean
+		} else if child.scalar() && l.spoilt[at] {
+			out[p.key] = nil
 		}
 	}
 	return out, true
@@ -144,6 +150,12 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 			}
 		}
 	case isList:
+	case isText, isInt, isFloat, isBool:
+		if k.one {
+			clean, ok := l.check(k.elem, v, path)
+			return []any{clean}, ok
+		}
+		fallthrough
 	default:
 		l.spoil(v.at, path, "write it in brackets: [a, b]", "got %s, want a list", v.shape)
 		return nil, false
@@ -202,6 +214,9 @@ func scalar(k *key, v value) (out any, why, hint string) {
 // text takes what is written as text. A plain number is refused: 007 and 1e3
 // would not come out as they went in.
 func text(k *key, v value) (any, string, string) {
+	if n, err := strconv.ParseUint(v.text, 10, 63); k.numeric && err == nil && v.shape != isBool && v.shape != isFloat {
+		return v.text, outside(k, float64(n)), k.hint
+	}
 	if v.shape != isText && v.shape != isLoose {
 		return nil, fmt.Sprintf("got %s, want text", v.shape), "put it in quotes"
 	}

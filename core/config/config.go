@@ -36,12 +36,13 @@ type Options struct {
 type Config struct {
 	Path  string   // Options.Path
 	Files []string // every file that was read, in their order
-	Hash  string   // SHA-256 of the effective configuration without its secrets, lower-case hex
+	Hash  string   // SHA-256 of all below without its secrets, lower-case hex
 
 	Node     string
 	StateDir string
 	Control  Control
 	Log      Log
+	Kernel   Kernel
 	Bus      Bus
 
 	Services []core.Service            // sorted by name, their backends too
@@ -62,6 +63,12 @@ type Control struct {
 type Log struct {
 	Level  string // debug, info, warn or error
 	Format string // auto, text or json
+}
+
+// Kernel is what holds for all services in the kernel.
+type Kernel struct {
+	LocalClients bool   // balance the connections that this node itself makes, too
+	HashSeed     uint32 // is the Seed of every service
 }
 
 // Bus is the event bus.
@@ -97,14 +104,18 @@ type BusTLS struct{ Cert, Key string }
 func Load(o Options) (*Config, error) {
 	l := newLoader(o)
 	l.read()
-	tree := l.k.Raw()
 	if l.spoilt[""] {
 		return nil, l.ps.errors()
 	}
-	l.fill(&table, tree, "")
-	cfg := l.build(tree)
+	l.require(&table, l.tree, "")
+	cfg := l.build(l.tree)
 	if err := l.ps.errors(); err != nil {
 		return nil, err
+	}
+	cfg.Hash = cfg.hash()
+	if o.KeepView {
+		cfg.tree, cfg.places = l.tree, l.places
+		cfg.complete()
 	}
 	return cfg, nil
 }

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// fill puts the defaults into the merged tree, and notes what is required and
-// missing and what does not belong to a probe's type.
-func (l *loader) fill(k *key, m map[string]any, path string) {
+// require notes what is required and missing in the merged tree, and what does
+// not belong to a probe's type.
+func (l *loader) require(k *key, m map[string]any, path string) {
 	keys := k.keys
 	switch k.kind {
 	case kMap:
 		for name, sub := range m {
-			l.fill(k.elem, sub.(map[string]any), join(path, name))
+			l.require(k.elem, asMap(sub), join(path, name))
 		}
 		return
-	case kNumbers:
+	case kNumbers, kPins:
 		return
 	case kVariant:
 		v := l.variantOf(k, m, path)
@@ -27,25 +27,48 @@ func (l *loader) fill(k *key, m map[string]any, path string) {
 		keys = v.keys
 	}
 	for i := range keys {
-		l.fillKey(k, &keys[i], m, path)
+		l.requireKey(k, &keys[i], m, path)
 	}
 }
 
-func (l *loader) fillKey(parent, k *key, m map[string]any, path string) {
-	at := join(path, k.name)
-	_, set := m[k.name]
-	if k.required && (!set || k.kind == kMap && len(m[k.name].(map[string]any)) == 0) && !l.spoiltBelow(at) {
+func (l *loader) requireKey(parent, k *key, m map[string]any, path string) {
+	v, set := m[k.name]
+	if k.required && (!set || k.kind == kMap && len(asMap(v)) == 0) && !l.spoiltBelow(join(path, k.name)) {
 		l.missing(parent, k, path)
 	}
-	if !k.scalar() {
-		if !set {
+	if set && !k.scalar() {
+		l.require(k, asMap(v), join(path, k.name))
+	}
+}
+
+// fill puts the constant defaults into a tree, for View: what a service does
+// not say is made up by decode, and of 10,000 services it would be millions of
+// words.
+func fill(k *key, m map[string]any) {
+	keys := k.keys
+	switch k.kind {
+	case kMap:
+		for _, sub := range m {
+			fill(k.elem, sub.(map[string]any))
+		}
+		return
+	case kNumbers, kPins:
+		return
+	case kVariant:
+		keys = k.variant(m["type"].(string)).keys
+	}
+	for i := range keys {
+		k := &keys[i]
+		_, set := m[k.name]
+		if !k.scalar() && !set {
 			m[k.name] = map[string]any{}
 		}
-		l.fill(k, m[k.name].(map[string]any), at)
-		return
-	}
-	if !set && k.def != "" && !l.spoilt[at] {
-		m[k.name] = k.defaultValue()
+		switch {
+		case !k.scalar():
+			fill(k, m[k.name].(map[string]any))
+		case !set && k.def != "":
+			m[k.name] = k.defaultValue()
+		}
 	}
 }
 
@@ -85,8 +108,8 @@ func (l *loader) variantOf(k *key, m map[string]any, path string) *variant {
 		}
 		return nil
 	}
-	for name := range m {
-		if find(v.keys, name) != nil {
+	for name, val := range m {
+		if val == nil || find(v.keys, name) != nil {
 			continue
 		}
 		at := join(path, name)
@@ -118,7 +141,7 @@ func (l *loader) at(path string) pos {
 		}
 		path = path[:max(strings.LastIndex(path, "."), 0)]
 	}
-	return pos{file: l.opts.Path}
+	return nowhere(0, l.opts.Path)
 }
 
 // defaultValue is the default as check would have returned it.

@@ -49,7 +49,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(string(data))
 	}
-	for _, s := range []string{"", web, "a: &a [*a]", "? {a: b}\n: c", "- - -", "services: {web: {params: {x: .nan}}}", "\"\\u0000\": 1", "node: |\n a\n", "%YAML 1.2\n---\n", "a: !!x"} {
+	for _, s := range []string{"", web, everything, "a: &a [*a]", "? {a: b}\n: c", "- - -", "services: {web: {params: {x: .nan}}}", "\"\\u0000\": 1", "node: |\n a\n", "%YAML 1.2\n---\n", "a: !!x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -13,9 +13,9 @@ import (
 	"slices"
 	"strings"
 
+	koanf "github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/v2"
 )
 
 // EnvPrefix begins the name of every variable that sets a key.
@@ -27,7 +27,7 @@ const EnvPrefix = "STEELYARD_"
 type loader struct {
 	opts   Options
 	ps     problems
-	k      *koanf.Koanf
+	tree   map[string]any
 	files  []string
 	layers int
 	places map[string]place // by path, of the last layer that set it
@@ -52,7 +52,7 @@ func newLoader(o Options) *loader {
 		o.ReadDir = listDir
 	}
 	return &loader{
-		opts: o, ps: problems{lines: map[string][]string{}}, k: koanf.New("."),
+		opts: o, ps: problems{lines: map[string][]string{}}, tree: map[string]any{},
 		places: map[string]place{}, spoilt: map[string]bool{},
 	}
 }
@@ -90,7 +90,7 @@ func (l *loader) dropIns() []string {
 	names, err := l.opts.ReadDir(dir)
 	if err != nil {
 		if !os.IsNotExist(err) {
-			l.ps.add(pos{layer: l.layers, file: dir}, "", "", "read the directory: %v", cause(err))
+			l.ps.add(nowhere(l.layers, dir), "", "", "read the directory: %v", cause(err))
 		}
 		return nil
 	}
@@ -113,7 +113,7 @@ func (l *loader) readFile(file string) {
 		if file == l.opts.Path && errors.Is(err, fs.ErrNotExist) {
 			hint = "`steelyard config reference` prints one to begin with"
 		}
-		l.spoil(pos{layer: layer, file: file}, "", hint, "read the file: %v", cause(err))
+		l.spoil(nowhere(layer, file), "", hint, "read the file: %v", cause(err))
 		return
 	}
 	l.files = append(l.files, file)
@@ -129,27 +129,17 @@ func (l *loader) readFile(file string) {
 
 // merge checks a layer and puts what is right over the layers before.
 func (l *loader) merge(v value) {
+	if len(l.places) == 0 {
+		l.places = make(map[string]place, v.words())
+	}
 	clean, ok := l.check(&table, v, "")
 	if !ok {
 		return
 	}
-	if tree := clean.(map[string]any); len(tree) > 0 {
-		// Neither reading a layer nor merging it without strictness can fail.
-		if err := l.k.Load(layer(tree), nil); err != nil {
-			l.ps.add(v.at, "", "", "merge the layer: %v", err)
-		}
-	}
+	// Its merge without its Koanf, which keeps a second, flat copy of every key:
+	// at 10,000 services that is seconds.
+	koanf.Merge(clean.(map[string]any), l.tree)
 }
-
-// A layer is a checked tree as a koanf.Provider. Unlike confmap it makes no
-// copy, which at 10,000 services is seconds: nobody else holds the tree.
-type layer map[string]any
-
-// Read implements koanf.Provider.
-func (y layer) Read() (map[string]any, error) { return y, nil }
-
-// ReadBytes implements koanf.Provider; koanf calls it only with a parser.
-func (y layer) ReadBytes() ([]byte, error) { return nil, errors.New("a layer has no bytes") }
 
 // readEnv takes the variables that begin with EnvPrefix. Those without `__` are
 // taken only if they name a key, since the prefix is also that of variables
@@ -158,7 +148,7 @@ func (l *loader) readEnv() {
 	layer := l.layers
 	l.layers++
 	names := map[string]string{} // path -> variable
-	provider := env.Provider(".", env.Opt{
+	provider := env.Provider(step, env.Opt{
 		Prefix:      EnvPrefix,
 		EnvironFunc: func() []string { return slices.Sorted(slices.Values(l.opts.Env)) },
 		TransformFunc: func(name, val string) (string, any) {
@@ -166,20 +156,20 @@ func (l *loader) readEnv() {
 			if !known && !strings.Contains(name, "__") {
 				return "", nil
 			}
-			if l.addressable(pos{layer: layer, file: "environment " + name}, path) {
+			if l.addressable(nowhere(layer, "environment "+name), path) {
 				names[path] = name
-				return path, val
+				return strings.Join(steps(path), step), val
 			}
 			return "", nil
 		},
 	})
 	tree, err := provider.Read()
 	if err != nil {
-		l.ps.add(pos{layer: layer, file: "environment"}, "", "", "read the environment: %v", err)
+		l.ps.add(nowhere(layer, "environment"), "", "", "read the environment: %v", err)
 		return
 	}
 	l.merge(loose(tree, "", func(path string) pos {
-		return pos{layer: layer, file: "environment " + names[path]}
+		return nowhere(layer, "environment "+names[path])
 	}))
 }
 
@@ -204,23 +194,23 @@ func (l *loader) readFlags() {
 	l.layers++
 	flat := map[string]any{}
 	for _, path := range slices.Sorted(maps.Keys(l.opts.Flags)) {
-		if l.addressable(pos{layer: layer, file: "flag " + path}, path) {
-			flat[path] = l.opts.Flags[path]
+		if l.addressable(nowhere(layer, "flag "+path), path) {
+			flat[strings.Join(steps(path), step)] = l.opts.Flags[path]
 		}
 	}
-	tree, err := confmap.Provider(flat, ".").Read()
+	tree, err := confmap.Provider(flat, step).Read()
 	if err != nil {
-		l.ps.add(pos{layer: layer, file: "flags"}, "", "", "read the flags: %v", err)
+		l.ps.add(nowhere(layer, "flags"), "", "", "read the flags: %v", err)
 		return
 	}
-	l.merge(loose(tree, "", func(path string) pos { return pos{layer: layer, file: "flag " + path} }))
+	l.merge(loose(tree, "", func(path string) pos { return nowhere(layer, "flag "+path) }))
 }
 
 // addressable reports whether one word can be the value of the path; if not, it
 // notes why. Only then is the word handed on, so no two of them can collide.
 func (l *loader) addressable(at pos, path string) bool {
 	k := &table
-	parts := strings.Split(path, ".")
+	parts := steps(path)
 	for i, p := range parts {
 		next := k.child(p)
 		if next == nil || p == "" {
@@ -235,6 +225,27 @@ func (l *loader) addressable(at pos, path string) bool {
 		return false
 	}
 	return true
+}
+
+// step is between the keys of a path where a dot will not do: a pin has dots of
+// its own.
+const step = "\x00"
+
+// steps are the keys of a path.
+func steps(path string) []string {
+	var out []string
+	for k, more := &table, true; more; {
+		if k != nil && k.kind == kPins {
+			return append(out, path)
+		}
+		var name string
+		name, path, more = strings.Cut(path, ".")
+		out = append(out, name)
+		if k != nil {
+			k = k.child(name)
+		}
+	}
+	return out
 }
 
 // loose turns a tree of words into a value, in the order of the keys.

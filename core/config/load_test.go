@@ -93,6 +93,7 @@ probes:
 	want := &Config{
 		Path: "/etc/s.yaml", Files: []string{"/etc/s.yaml"}, Node: "lb1", StateDir: "/var/lib/steelyard",
 		Control: Control{Socket: "/run/steelyard/control.sock"}, Log: Log{Level: "info", Format: "auto"},
+		Kernel: Kernel{HashSeed: 1},
 		Bus: Bus{Listen: "localhost:4222", Servers: []string{}, Users: []BusUser{
 			{Name: "all", Password: "x y"}, {Name: "zabbix", Password: "hunter2", Publish: []string{"metric.zabbix.>"}}}},
 		Policies: []core.PolicySpec{{Name: "mine", Path: "/etc/mine.wasm"}},
@@ -104,7 +105,7 @@ probes:
 					PrivProtocol: "AES256", PrivPassword: "hunter2hunter2", Window: 10 * time.Second}},
 		},
 		Services: []core.Service{{
-			Name: "web", VIP: netip.MustParseAddr("192.0.2.10"), Port: 80, Protocol: core.TCP, Forwarding: core.DNAT, OnEmpty: core.Reject,
+			Name: "web", Traffic: simple("192.0.2.10:80"), OnDown: core.Keep, MinUp: 1,
 			Policy: "mine", Params: map[string]float64{"alpha": 0.3, "n": 4}, Every: time.Second, Probes: []string{"alive", "cpu"},
 			Shaping: core.Shaping{StaleAfter: 30 * time.Second, Hold: time.Minute, SlowStartMin: 0.1, Floor: 0.05, Ceiling: 1, Step: 0.25, DeadBand: 0.005},
 			Backends: []core.Backend{
@@ -113,9 +114,16 @@ probes:
 			},
 		}},
 	}
-	if d := cmp.Diff(want, cfg, cmpopts.IgnoreUnexported(Config{}), cmpopts.IgnoreFields(Config{}, "Hash"), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); d != "" {
+	if d := cmp.Diff(want, cfg, cmpopts.IgnoreUnexported(Config{}), cmpopts.IgnoreFields(Config{}, "Hash"), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Errorf("Load (-want +got):\n%s", d)
 	}
+}
+
+// simple is what a service with one address and port comes to.
+func simple(vip string) core.Traffic {
+	t := core.Simple(netip.MustParseAddrPort(vip), core.TCP)
+	t.Seed = 1
+	return t
 }
 
 // with is the options, changed.
@@ -178,11 +186,11 @@ func TestProblemsOutsideFiles(t *testing.T) {
 	want := `/etc/conf.d/a.yaml:1:14: log.level: "loud" is not one of debug, info, warn, error
 environment STEELYARD_BUS__USERS__A__PASWORD: unknown key "pasword" (did you mean "password"?)
 environment STEELYARD_SERVICES__WEB: "services.web" is a map of keys, not one value (name one value inside it)
-environment STEELYARD_SERVICES__WEB__FORWARDING: "hunter3" is not one of dnat, masquerade
-environment STEELYARD_SERVICES__WEB__PORT: got "http", want a whole number
+environment STEELYARD_SERVICES__WEB__FORWARDING: "hunter3" is not one of dnat, masquerade, snat, local, dsr, stateless
+environment STEELYARD_SERVICES__WEB__PORT: "http" cannot be used here (a port, a range such as 8000-8999, or any)
 environment STEELYARD_SERVICES__WEB__PROT: unknown key "prot" (did you mean "port"?)
 flag log.lvel: unknown key "lvel" (did you mean "level"?)
-flag services.web.port: 99999 is outside 1 to 65535`
+flag services.web.port: 99999 is outside 1 to 65535 (a port, a range such as 8000-8999, or any)`
 	lines := strings.Split(err.Error(), "\n")
 	slices.Sort(lines)
 	if d := cmp.Diff(want, strings.Join(lines, "\n")); d != "" {

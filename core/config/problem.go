@@ -107,13 +107,41 @@ func (e Errors) Render(w io.Writer, color bool) {
 	}
 }
 
-// A pos is where a key or a value was written.
+// A pos is where a key or a value was written. There is one for each word of
+// the configuration, so it is small.
 type pos struct {
-	layer int    // index into loader.layers
+	src   *source
+	line  int32 // 0: not out of a file
+	col   uint16
+	width uint16 // characters, at least 1
+}
+
+// A source is what a pos is in.
+type source struct {
+	layer int    // counted from 0
 	file  string // or "environment STEELYARD_X", "flag x.y"
-	line  int    // 0: not out of a file
-	col   int
-	width int // characters, at least 1
+}
+
+// nowhere is the place of what has no line.
+func nowhere(layer int, file string) pos { return pos{src: &source{layer, file}} }
+
+// at is a place in a file.
+func (s *source) at(line, col, width int) pos {
+	return pos{s, int32(line), uint16(min(col, maxLine)), uint16(min(width, maxLine))}
+}
+
+func (p pos) file() string {
+	if p.src == nil {
+		return ""
+	}
+	return p.src.file
+}
+
+func (p pos) layer() int {
+	if p.src == nil {
+		return 0
+	}
+	return p.src.layer
 }
 
 // problems gathers what is wrong. It is not safe for concurrent use.
@@ -129,12 +157,12 @@ type located struct {
 
 // add notes a problem of the key at path.
 func (ps *problems) add(at pos, path, hint, format string, args ...any) {
-	p := Problem{File: at.file, Line: at.line, Column: at.col, Key: keyName(path), Hint: hint}
+	p := Problem{File: at.file(), Line: int(at.line), Column: int(at.col), Key: keyName(path), Hint: hint}
 	p.Message = inMessage.ReplaceAllString(fmt.Sprintf(format, args...), "$1: "+hidden)
-	if lines := ps.lines[at.file]; at.line > 0 && at.line <= len(lines) {
-		p.Source, p.Caret, p.Width = display(lines, at.line, at.col, max(at.width, 1))
+	if lines := ps.lines[p.File]; p.Line > 0 && p.Line <= len(lines) {
+		p.Source, p.Caret, p.Width = display(lines, p.Line, p.Column, max(int(at.width), 1))
 	}
-	ps.list = append(ps.list, located{p, at.layer})
+	ps.list = append(ps.list, located{p, at.layer()})
 }
 
 // errors returns the problems in the order a reader meets them; nil if there

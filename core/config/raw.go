@@ -5,8 +5,6 @@ package config
 import (
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
-
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -14,131 +12,181 @@ import (
 // further or compared. A test holds them against the table.
 type (
 	raw struct {
-		Node     string                `koanf:"node"`
-		StateDir string                `koanf:"state_dir"`
-		Control  rawControl            `koanf:"control"`
-		Log      rawLog                `koanf:"log"`
-		Bus      rawBus                `koanf:"bus"`
-		Policies map[string]rawPolicy  `koanf:"policies"`
-		Probes   map[string]rawProbe   `koanf:"probes"`
-		Services map[string]rawService `koanf:"services"`
+		Node     string                 `key:"node"`
+		StateDir string                 `key:"state_dir"`
+		Control  rawControl             `key:"control"`
+		Log      rawLog                 `key:"log"`
+		Kernel   rawKernel              `key:"kernel"`
+		Bus      rawBus                 `key:"bus"`
+		Policies map[string]rawPolicy   `key:"policies"`
+		Probes   map[string]rawProbe    `key:"probes"`
+		Services map[string]*rawService `key:"services"`
 	}
 	rawControl struct {
-		Socket string `koanf:"socket"`
-		Group  string `koanf:"group"`
+		Socket string `key:"socket"`
+		Group  string `key:"group"`
 	}
 	rawLog struct {
-		Level  string `koanf:"level"`
-		Format string `koanf:"format"`
+		Level  string `key:"level"`
+		Format string `key:"format"`
 	}
 	rawBus struct {
-		Listen  string             `koanf:"listen"`
-		Servers []string           `koanf:"servers"`
-		Users   map[string]rawUser `koanf:"users"`
-		Login   rawLogin           `koanf:"login"`
-		TLS     rawTLS             `koanf:"tls"`
+		Listen  string             `key:"listen"`
+		Servers []string           `key:"servers"`
+		Users   map[string]rawUser `key:"users"`
+		Login   rawLogin           `key:"login"`
+		TLS     rawTLS             `key:"tls"`
 	}
 	rawLogin struct {
-		User        string `koanf:"user"`
-		rawPassword `koanf:",squash"`
-		Credentials string `koanf:"credentials"`
-		CA          string `koanf:"ca"`
+		User string `key:"user"`
+		rawPassword
+		Credentials string `key:"credentials"`
+		CA          string `key:"ca"`
 	}
 	rawUser struct {
-		rawPassword `koanf:",squash"`
-		Publish     []string `koanf:"publish"`
-		Subscribe   []string `koanf:"subscribe"`
+		rawPassword
+		Publish   []string `key:"publish"`
+		Subscribe []string `key:"subscribe"`
 	}
 	rawPassword struct {
-		Password     core.Secret `koanf:"password"`
-		PasswordFile string      `koanf:"password_file"`
-		PasswordEnv  string      `koanf:"password_env"`
+		Password     core.Secret `key:"password"`
+		PasswordFile string      `key:"password_file"`
+		PasswordEnv  string      `key:"password_env"`
 	}
 	rawTLS struct {
-		Cert string `koanf:"cert"`
-		Key  string `koanf:"key"`
+		Cert string `key:"cert"`
+		Key  string `key:"key"`
 	}
 	rawPolicy struct {
-		Path   string `koanf:"path"`
-		SHA256 string `koanf:"sha256"`
+		Path   string `key:"path"`
+		SHA256 string `key:"sha256"`
 	}
 	rawProbe struct {
-		Type     string        `koanf:"type"`
-		Role     string        `koanf:"role"`
-		Interval time.Duration `koanf:"interval"`
-		Timeout  time.Duration `koanf:"timeout"`
-		Jitter   float64       `koanf:"jitter"`
-		Port     uint16        `koanf:"port"`
-		Rise     int           `koanf:"rise"`
-		Fall     int           `koanf:"fall"`
+		Type     string        `key:"type"`
+		Role     string        `key:"role"`
+		Interval time.Duration `key:"interval"`
+		Timeout  time.Duration `key:"timeout"`
+		Jitter   float64       `key:"jitter"`
+		Port     uint16        `key:"port"`
+		Rise     int           `key:"rise"`
+		Fall     int           `key:"fall"`
 
-		Path     string   `koanf:"path"`
-		Method   string   `koanf:"method"`
-		Host     string   `koanf:"host"`
-		Status   []string `koanf:"status"`
-		TLS      bool     `koanf:"tls"`
-		Insecure bool     `koanf:"insecure"`
+		Path     string   `key:"path"`
+		Method   string   `key:"method"`
+		Host     string   `key:"host"`
+		Status   []string `key:"status"`
+		TLS      bool     `key:"tls"`
+		Insecure bool     `key:"insecure"`
 
-		Count int `koanf:"count"`
-		Size  int `koanf:"size"`
+		Count int `key:"count"`
+		Size  int `key:"size"`
 
-		Version       string        `koanf:"version"`
-		Community     core.Secret   `koanf:"community"`
-		CommunityFile string        `koanf:"community_file"`
-		CommunityEnv  string        `koanf:"community_env"`
-		User          string        `koanf:"user"`
-		Context       string        `koanf:"context"`
-		Auth          rawKey        `koanf:"auth"`
-		Priv          rawKey        `koanf:"priv"`
-		Window        time.Duration `koanf:"window"`
-		ExcludeSteal  bool          `koanf:"exclude_steal"`
-		IncludeWait   bool          `koanf:"include_wait"`
+		Version       string        `key:"version"`
+		Community     core.Secret   `key:"community"`
+		CommunityFile string        `key:"community_file"`
+		CommunityEnv  string        `key:"community_env"`
+		User          string        `key:"user"`
+		Context       string        `key:"context"`
+		Auth          rawKey        `key:"auth"`
+		Priv          rawKey        `key:"priv"`
+		Window        time.Duration `key:"window"`
+		ExcludeSteal  bool          `key:"exclude_steal"`
+		IncludeWait   bool          `key:"include_wait"`
 	}
 	rawKey struct {
-		Protocol    string `koanf:"protocol"`
-		rawPassword `koanf:",squash"`
+		Protocol string `key:"protocol"`
+		rawPassword
+	}
+	rawKernel struct {
+		LocalClients bool   `key:"local_clients"`
+		HashSeed     uint32 `key:"hash_seed"`
 	}
 	rawService struct {
-		VIP        string                `koanf:"vip"`
-		Port       uint16                `koanf:"port"`
-		Protocol   string                `koanf:"protocol"`
-		Forwarding string                `koanf:"forwarding"`
-		OnEmpty    string                `koanf:"on_empty"`
-		Policy     string                `koanf:"policy"`
-		Params     map[string]float64    `koanf:"params"`
-		Every      time.Duration         `koanf:"every"`
-		Probes     []string              `koanf:"probes"`
-		Shaping    rawShaping            `koanf:"shaping"`
-		Backends   map[string]rawBackend `koanf:"backends"`
+		VIP           []string               `key:"vip"`
+		Port          []string               `key:"port"`
+		Protocol      []string               `key:"protocol"`
+		Distribution  string                 `key:"distribution"`
+		Hash          string                 `key:"hash"`
+		Forwarding    string                 `key:"forwarding"`
+		Source        []string               `key:"source"`
+		Hairpin       bool                   `key:"hairpin"`
+		MasqueradeFor []string               `key:"masquerade_for"`
+		Interfaces    []string               `key:"interfaces"`
+		FlowTimeout   time.Duration          `key:"flow_timeout"`
+		OnEmpty       string                 `key:"on_empty"`
+		OnDown        string                 `key:"on_down"`
+		MinUp         int                    `key:"min_up"`
+		Sorry         rawSorry               `key:"sorry"`
+		Persistence   rawPersistence         `key:"persistence"`
+		Pins          map[string]string      `key:"pins"`
+		Allow         []string               `key:"allow"`
+		AllowFile     string                 `key:"allow_file"`
+		Deny          []string               `key:"deny"`
+		DenyFile      string                 `key:"deny_file"`
+		Limits        rawLimits              `key:"limits"`
+		Log           rawServiceLog          `key:"log"`
+		QoS           rawQoS                 `key:"qos"`
+		Helper        string                 `key:"helper"`
+		Offload       bool                   `key:"offload"`
+		CountBytes    bool                   `key:"count_bytes"`
+		Policy        string                 `key:"policy"`
+		Params        map[string]float64     `key:"params"`
+		Every         time.Duration          `key:"every"`
+		Probes        []string               `key:"probes"`
+		Shaping       rawShaping             `key:"shaping"`
+		Backends      map[string]*rawBackend `key:"backends"`
+	}
+	rawSorry struct {
+		Address []string `key:"address"`
+		Port    uint16   `key:"port"`
+	}
+	rawPersistence struct {
+		Timeout time.Duration `key:"timeout"`
+		Prefix4 int           `key:"prefix4"`
+		Prefix6 int           `key:"prefix6"`
+		Size    uint32        `key:"size"`
+	}
+	rawLimits struct {
+		New             uint32 `key:"new_per_second"`
+		Burst           uint32 `key:"new_burst"`
+		NewPerClient    uint32 `key:"new_per_second_per_client"`
+		BurstPerClient  uint32 `key:"new_burst_per_client"`
+		Open            uint32 `key:"connections"`
+		OpenPerClient   uint32 `key:"connections_per_client"`
+		ResetsPerClient uint32 `key:"resets_per_second_per_client"`
+		Invalid         string `key:"invalid"`
+		Clients         uint32 `key:"clients"`
+		Answer          string `key:"answer"`
+	}
+	rawServiceLog struct {
+		PerSecond uint32 `key:"per_second"`
+		Prefix    string `key:"prefix"`
+	}
+	rawQoS struct {
+		DSCP     string `key:"dscp"`
+		Priority string `key:"priority"`
+		Mark     uint32 `key:"mark"`
+		Mask     uint32 `key:"mask"`
 	}
 	rawShaping struct {
-		StaleAfter   time.Duration `koanf:"stale_after"`
-		Hold         time.Duration `koanf:"hold"`
-		SlowStart    time.Duration `koanf:"slow_start"`
-		SlowStartMin float64       `koanf:"slow_start_min"`
-		Floor        float64       `koanf:"floor"`
-		Ceiling      float64       `koanf:"ceiling"`
-		Step         float64       `koanf:"step"`
-		DeadBand     float64       `koanf:"dead_band"`
-		Panic        float64       `koanf:"panic"`
+		StaleAfter   time.Duration `key:"stale_after"`
+		Hold         time.Duration `key:"hold"`
+		SlowStart    time.Duration `key:"slow_start"`
+		SlowStartMin float64       `key:"slow_start_min"`
+		Floor        float64       `key:"floor"`
+		Ceiling      float64       `key:"ceiling"`
+		Step         float64       `key:"step"`
+		DeadBand     float64       `key:"dead_band"`
+		Panic        float64       `key:"panic"`
 	}
 	rawBackend struct {
-		Address string `koanf:"address"`
-		Port    uint16 `koanf:"port"`
-		Weight  uint32 `koanf:"weight"`
+		Address        []string `key:"address"`
+		Port           uint16   `key:"port"`
+		Weight         uint32   `key:"weight"`
+		Priority       uint8    `key:"priority"`
+		MaxConnections uint32   `key:"max_connections"`
+		Forwarding     string   `key:"forwarding"`
+		Source         string   `key:"source"`
+		QoS            rawQoS   `key:"qos"`
 	}
 )
-
-// decode gives the tree its types. It fails only if the table and the raw types
-// disagree. It is what koanf.Unmarshal does, less a merge of the whole tree.
-func decode(tree map[string]any) (raw, error) {
-	var r raw
-	d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
-		Result: &r, TagName: "koanf", ErrorUnused: true,
-		DecodeHook: mapstructure.StringToTimeDurationHookFunc(),
-	})
-	if err != nil {
-		return r, err
-	}
-	return r, d.Decode(tree)
-}

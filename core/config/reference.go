@@ -4,6 +4,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -60,22 +61,13 @@ func (r referee) keys(keys []key, depth, off int) {
 	}
 }
 
-// offFrom decides what is commented out: other ways to write a secret, what
-// means something in version 3 of SNMP only, what needs a file or a secret that
-// this example has not, and the name of the node.
+// offFrom decides what is commented out: other ways to write a secret, and what
+// the table sets apart.
 func (r referee) offFrom(k *key, depth, off int) int {
-	if off != live {
-		return off
-	}
-	switch {
-	case k.either != "", k.name == "node":
+	if off == live && (k.either != "" || k.apart) {
 		return depth
 	}
-	switch k.name {
-	case "auth", "priv", "user", "context", "policies", "users", "login":
-		return depth
-	}
-	return live
+	return off
 }
 
 func (r referee) key(k *key, depth, off int) {
@@ -83,8 +75,8 @@ func (r referee) key(k *key, depth, off int) {
 	case kObject:
 		r.line(depth, off, k.name+":", k.doc)
 		r.keys(k.keys, depth+1, off)
-	case kNumbers:
-		r.line(depth, off, k.name+": {}", k.doc)
+	case kNumbers, kPins:
+		r.line(depth, off, k.name+": "+cmp.Or(k.example, "{}"), k.doc)
 	case kMap:
 		r.line(depth, off, k.name+":", k.doc)
 		if k.elem.kind == kVariant {
@@ -113,10 +105,10 @@ func (r referee) scalar(k *key, depth, off int) {
 	switch {
 	case k.kind == kSecret:
 		val = `"change me"`
-	case k.kind == kInt && k.example != "":
+	case (k.kind == kInt || k.numeric) && k.example != "":
 		val = k.example
 	case k.kind == kList && k.example != "":
-		val = k.example
+		val = k.example // as it would be written
 	case k.example != "":
 		val = word(k.example)
 	}
@@ -125,6 +117,9 @@ func (r referee) scalar(k *key, depth, off int) {
 	}
 	if k.kind == kWord && k.name != "role" {
 		doc += "; one of " + strings.Join(k.enum, ", ")
+	}
+	if k.one {
+		doc += "; one, or a list"
 	}
 	r.line(depth, off, k.name+": "+val, doc)
 }

@@ -37,6 +37,9 @@ func schemaOf(k *key) map[string]any {
 	switch k.kind {
 	case kText, kSecret:
 		s["type"] = "string"
+		if k.numeric {
+			s["type"], s["minimum"], s["maximum"] = []string{"string", "integer"}, k.min, k.max
+		}
 		if k.pattern != nil {
 			s["pattern"] = k.pattern.String()
 		}
@@ -54,7 +57,12 @@ func schemaOf(k *key) map[string]any {
 		s["type"], s["minimum"], s["maximum"] = []string{"string", "integer"}, 0, 0
 		s["pattern"] = `^(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)([0-9.]+(ns|us|µs|μs|ms|s|m|h))*)$`
 	case kList:
-		s["type"], s["items"] = nullable("array"), schemaOf(k.elem)
+		if s["type"], s["items"] = nullable("array"), schemaOf(k.elem); k.one {
+			one := map[string]any{"type": s["type"], "items": s["items"]}
+			delete(s, "type")
+			delete(s, "items")
+			s["anyOf"] = []any{schemaOf(k.elem), one}
+		}
 	default:
 		schemaOfMap(k, s)
 	}
@@ -73,6 +81,8 @@ func schemaOfMap(k *key, s map[string]any) {
 	case kNumbers:
 		s["propertyNames"] = map[string]any{"pattern": paramPattern.String()}
 		s["additionalProperties"] = map[string]any{"type": "number"}
+	case kPins:
+		s["additionalProperties"] = schemaOf(&pinKey)
 	case kObject:
 		schemaOfKeys(k.keys, s)
 		if s["required"] != nil {

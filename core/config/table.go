@@ -21,6 +21,7 @@ const (
 	kList          // of elem
 	kMap           // of elem, by name
 	kNumbers       // numbers by parameter name
+	kPins          // text by address or prefix
 	kObject        // keys
 	kVariant       // an object whose keys depend on its key "type"
 )
@@ -28,7 +29,7 @@ const (
 var kindNames = [...]string{
 	kText: "text", kWord: "a word", kInt: "a whole number", kNumber: "a number", kBool: "true or false",
 	kDuration: "a duration such as 2s", kSecret: "text", kList: "a list", kMap: "a map of names",
-	kNumbers: "a map of numbers", kObject: "a map of keys", kVariant: "a map of keys",
+	kNumbers: "a map of numbers", kPins: "a map of prefixes", kObject: "a map of keys", kVariant: "a map of keys",
 }
 
 func (k kind) String() string { return kindNames[k] }
@@ -49,6 +50,8 @@ type key struct {
 	min, max float64
 	pattern  *regexp.Regexp // of text
 	hint     string         // what to write instead, when pattern does not match
+	numeric  bool           // of text: a whole number from min to max will do, too
+	one      bool           // of a list: a single item needs no brackets
 
 	keys     []key     // of kObject
 	elem     *key      // of kList and kMap
@@ -56,6 +59,7 @@ type key struct {
 
 	file   bool   // a path, relative to the file that names it
 	either string // the key that this one is another way to write
+	apart  bool   // behind a # in the reference: it means nothing, or something else, in that example
 }
 
 // A variant is the keys of one type of probe.
@@ -72,7 +76,9 @@ func (k *key) child(name string) *key {
 	case kMap:
 		return k.elem
 	case kNumbers:
-		return &key{name: name, kind: kNumber, min: -1e12, max: 1e12}
+		return &paramKey
+	case kPins:
+		return &pinKey
 	case kObject:
 		return find(k.keys, name)
 	case kVariant:
@@ -125,13 +131,16 @@ func find(keys []key, name string) *key {
 // scalar reports whether one word of the environment can be k's value.
 func (k *key) scalar() bool {
 	switch k.kind {
-	case kMap, kNumbers, kObject, kVariant:
+	case kMap, kNumbers, kPins, kObject, kVariant:
 		return false
 	}
 	return true
 }
 
 var (
+	paramKey = key{kind: kNumber, min: -1e12, max: 1e12}
+	pinKey   = key{kind: kText}
+
 	namePattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 	paramPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
 )

@@ -38,3 +38,12 @@ type pair struct {
 	at  pos
 	val value
 }
+
+// words is how many keys there are in v.
+func (v *value) words() int {
+	n := len(v.pairs)
+	for i := range v.pairs {
+		n += v.pairs[i].val.words()
+	}
+	return n
+}

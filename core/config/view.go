@@ -4,9 +4,6 @@ package config
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -49,14 +46,25 @@ func redact(k *key, v any) any {
 	return v
 }
 
-// hash is over the view: encoding/json sorts the keys of maps.
-func (c *Config) hash() string {
-	data, err := json.Marshal(c.View())
-	if err != nil {
-		panic(err) // a tree of strings, numbers and bools has no error
+// complete writes the defaults into the tree, those that are not constants too.
+func (c *Config) complete() {
+	fill(&table, c.tree)
+	c.tree["node"] = c.Node
+	services := c.tree["services"].(map[string]any)
+	for i := range c.Services {
+		s := &c.Services[i]
+		service := services[s.Name].(map[string]any)
+		service["distribution"], service["hash"] = string(s.Distribution), string(s.HashKey)
+		if s.FlowTimeout > 0 {
+			service["flow_timeout"] = short(s.FlowTimeout)
+		}
+		backends := service["backends"].(map[string]any)
+		for _, be := range s.Backends {
+			if !be.Sorry {
+				backends[be.Name].(map[string]any)["port"] = int(be.Addr.Port())
+			}
+		}
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }
 
 // YAML is the view as a file, in the order of the table. With origin, a comment
@@ -103,7 +111,7 @@ func (e *emitter) entry(k *key, name string, v any, path string, depth int) {
 		e.object(k, sub, path, depth+1)
 		return
 	}
-	e.w.WriteString(pad + word(name) + ": " + inline(v))
+	e.w.WriteString(pad + word(name) + ": " + inline(k, v))
 	if n := e.note(path); n != "" {
 		e.w.WriteString("  # " + n)
 	}
@@ -111,17 +119,23 @@ func (e *emitter) entry(k *key, name string, v any, path string, depth int) {
 }
 
 // inline writes a value on one line.
-func inline(v any) string {
+func inline(k *key, v any) string {
 	switch v := v.(type) {
 	case map[string]any:
 		return "{}"
 	case []any:
+		if k.one && len(v) == 1 {
+			return inline(k.elem, v[0])
+		}
 		words := make([]string, len(v))
 		for i := range v {
-			words[i] = inline(v[i])
+			words[i] = inline(k.elem, v[i])
 		}
 		return "[" + strings.Join(words, ", ") + "]"
 	case string:
+		if _, err := strconv.ParseUint(v, 10, 32); k.numeric && err == nil {
+			return v
+		}
 		return word(v)
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64)

@@ -29,11 +29,23 @@ const (
 // parseYAML reads one file into a value. It reports false after noting why the
 // file is no YAML.
 func parseYAML(ps *problems, file string, layer int, data []byte) (value, bool) {
-	r := &yamlReader{ps: ps, file: file, layer: layer, anchors: map[string]ast.Node{}}
-	ps.lines[file] = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	r := newYAMLReader(ps, file, layer, data)
 	if !r.bounded(data) {
 		return value{}, false
 	}
+	if v, ok := parsePlain(r.src, ps.lines[file]); ok {
+		return v, true
+	}
+	return r.parse(data)
+}
+
+func newYAMLReader(ps *problems, file string, layer int, data []byte) *yamlReader {
+	ps.lines[file] = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	return &yamlReader{ps: ps, src: &source{layer, file}, anchors: map[string]ast.Node{}}
+}
+
+// parse reads a file with the parser that knows all of YAML.
+func (r *yamlReader) parse(data []byte) (value, bool) {
 	tree, err := parse(data)
 	if err != nil {
 		r.syntax(err)
@@ -51,11 +63,11 @@ func parseYAML(ps *problems, file string, layer int, data []byte) (value, bool) 
 		body = doc.Body
 	}
 	if body == nil {
-		return value{at: pos{layer: layer, file: file}, shape: isMap}, true
+		return value{at: pos{src: r.src}, shape: isMap}, true
 	}
-	before := len(ps.list)
+	before := len(r.ps.list)
 	v := r.read(body, 0)
-	return v, len(ps.list) == before
+	return v, len(r.ps.list) == before
 }
 
 // parse is the parser with its panics turned into errors: they are bugs of the
@@ -71,8 +83,7 @@ func parse(data []byte) (tree *ast.File, err error) {
 
 type yamlReader struct {
 	ps      *problems
-	file    string
-	layer   int
+	src     *source
 	inAlias int  // aliases that are being followed now
 	aliased int  // nodes read in them
 	full    bool // a bound was met, and is noted
@@ -82,7 +93,7 @@ type yamlReader struct {
 // bounded refuses what the parser, which recurses, must not see.
 func (r *yamlReader) bounded(data []byte) bool {
 	refuse := func(line int, format string, args ...any) bool {
-		r.ps.add(pos{layer: r.layer, file: r.file, line: line, col: 1, width: 1}, "", "", format, args...)
+		r.ps.add(r.src.at(line, 1, 1), "", "", format, args...)
 		return false
 	}
 	if len(data) > maxFile {
@@ -92,7 +103,7 @@ func (r *yamlReader) bounded(data []byte) bool {
 		return refuse(0, "the file is not UTF-8 text")
 	}
 	open := 0
-	for i, line := range r.ps.lines[r.file] {
+	for i, line := range r.ps.lines[r.src.file] {
 		if len(line) > maxLine {
 			return refuse(i+1, "the line has more than %d bytes", maxLine)
 		}
@@ -109,17 +120,17 @@ func (r *yamlReader) bounded(data []byte) bool {
 // syntax notes an error of the parser, without what it quotes of the file: that
 // may be a secret.
 func (r *yamlReader) syntax(err error) {
-	at := pos{layer: r.layer, file: r.file, line: 0, col: 0, width: 1}
+	at := pos{src: r.src}
 	var se *yaml.SyntaxError
 	if !errors.As(err, &se) {
 		r.ps.add(at, "", "", "not YAML: %v", err)
 		return
 	}
 	if se.Token != nil && se.Token.Position != nil {
-		at.line, at.col = se.Token.Position.Line, max(se.Token.Position.Column, 1)
+		at = r.src.at(se.Token.Position.Line, max(se.Token.Position.Column, 1), 1)
 	}
 	hint := ""
-	if n := len(r.ps.lines[r.file]); at.line > 0 && at.line <= n && strings.Contains(r.ps.lines[r.file][at.line-1], "\t") {
+	if lines := r.ps.lines[r.src.file]; at.line > 0 && int(at.line) <= len(lines) && strings.Contains(lines[at.line-1], "\t") {
 		hint = "YAML indents with spaces, never with tabs"
 	}
 	message, _, _ := strings.Cut(se.Message, `"`)
@@ -128,12 +139,10 @@ func (r *yamlReader) syntax(err error) {
 
 // where is the place of a token.
 func (r *yamlReader) where(t *token.Token) pos {
-	p := pos{layer: r.layer, file: r.file, line: 1, col: 1, width: 1}
-	if t != nil && t.Position != nil {
-		p.line, p.col = max(t.Position.Line, 1), max(t.Position.Column, 1)
-		p.width = max(utf8.RuneCountInString(strings.TrimSpace(t.Origin)), 1)
+	if t == nil || t.Position == nil {
+		return r.src.at(1, 1, 1)
 	}
-	return p
+	return r.src.at(max(t.Position.Line, 1), max(t.Position.Column, 1), max(utf8.RuneCountInString(strings.TrimSpace(t.Origin)), 1))
 }
 
 func (r *yamlReader) fail(n ast.Node, format string, args ...any) value {
@@ -203,8 +212,8 @@ func (r *yamlReader) mapping(n ast.Node, values []*ast.MappingValueNode, depth i
 		if mv.Value != nil {
 			p.val = r.read(mv.Value, depth+1)
 		}
-		if p.val.at.line == 0 {
-			p.val.at = p.at
+		if p.val.shape == isNull {
+			p.val = value{at: p.at} // nothing is where its key is
 		}
 		v.pairs = append(v.pairs, p)
 	}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -39,18 +41,16 @@ type Applier struct {
 
 	there   bool // a table of that name is in the kernel, ours or not
 	owned   bool
-	replace bool   // it has another layout, or is not as we would have written it
+	replace bool   // it has another layout, or holds what no plan makes
 	gen     uint32 // of the ruleset, as far as only we changed it since
 	// known is what the table carries; nil when that has to be read first.
-	known map[string]*core.ServicePlan
-	// unknown are services of known whose weights may differ from it.
-	unknown map[string]bool
-	// seed has the counts that the table goes on from when it is replaced; nil
-	// if it has another layout.
-	seed *snapshot
+	known  map[string]*held
+	shared *fragment
 
 	mu sync.Mutex
 	r  *socket // guarded by mu; for Counters
+	// features are guarded by mu, too; only the goroutine that syncs writes them.
+	features []core.Feature
 }
 
 // Open opens the connections to the kernel, in the network namespace of the
@@ -76,6 +76,9 @@ func Open(cfg Config) (*Applier, error) {
 	if err == nil && !cfg.Unowned {
 		a.flags, err = a.probeOwner()
 	}
+	if err == nil {
+		err = a.probeFeatures()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.Close())
 	}
@@ -87,10 +90,9 @@ func Open(cfg Config) (*Applier, error) {
 // would take the table along when the process dies, so it is both or none.
 func (a *Applier) probeOwner() (uint32, error) {
 	const flags = nftTableFOwner | nftTableFPersist
-	scratch := fmt.Sprintf("%s-probe-%d", a.table, a.w.port)
-	a.b.reset(a.w.seq)
-	a.b.newTable(scratch, flags)
-	a.b.delTable(scratch)
+	a.b.reset(fmt.Sprintf("%s-probe-%d", a.table, a.w.port), a.w.seq)
+	a.b.newTable(flags)
+	a.b.delTable()
 	a.b.finish()
 	list, err := a.w.transact(&a.b)
 	if err != nil {
@@ -122,9 +124,9 @@ func (a *Applier) Flush(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("flush table %s: %w", a.table, err)
 	}
-	a.known, a.seed = nil, nil
-	a.b.reset(a.w.seq)
-	a.b.delTable(a.table)
+	a.known, a.shared = nil, nil
+	a.b.reset(a.table, a.w.seq)
+	a.b.delTable()
 	a.b.finish()
 	list, err := a.w.transact(&a.b)
 	if err == nil && len(list) > 0 && list[0].errno != unix.ENOENT {
@@ -142,14 +144,14 @@ func (a *Applier) Flush(ctx context.Context) error {
 // their backends by name, with their slots. It returns false if there is no
 // table of this layout; then the next Sync makes it, in place of any other.
 //
-// The table goes on working as it is. If something in it is not as Sync would
-// have written it, the next Sync replaces it whole, in one transaction.
+// The table goes on working as it is. The next Sync writes anew what in it is not
+// as it should be, and leaves the rest alone.
 func (a *Applier) Adopt(ctx context.Context) (core.Plan, bool, error) {
 	a.known = nil
 	if err := a.refresh(ctx); err != nil {
 		return core.Plan{}, false, fmt.Errorf("adopt table %s: %w", a.table, err)
 	}
-	if !a.there || a.replace && a.seed == nil {
+	if !a.there || a.shared == nil {
 		return core.Plan{}, false, nil
 	}
 	return planOf(a.known), true, nil
@@ -164,7 +166,7 @@ func (a *Applier) refresh(ctx context.Context) error {
 	if a.known != nil && (a.owned || gen == a.gen) {
 		return nil
 	}
-	a.known, a.unknown, a.seed = nil, nil, nil
+	a.known, a.shared = nil, nil
 	a.there, a.owned, a.replace = false, false, false
 	t, err := a.w.table(a.table)
 	if err != nil {
@@ -175,7 +177,7 @@ func (a *Applier) refresh(ctx context.Context) error {
 		if t.exists {
 			a.log.Warn("the table has another layout; the next sync replaces it", "table", a.table, "comment", t.comment)
 		}
-		a.replace, a.known, a.gen = t.exists, map[string]*core.ServicePlan{}, gen
+		a.replace, a.known, a.gen = t.exists, map[string]*held{}, gen
 		return nil
 	}
 	if gen, err = a.own(t, gen); err != nil {
@@ -190,9 +192,9 @@ func (a *Applier) refresh(ctx context.Context) error {
 	}
 	if l.wrong != nil {
 		a.log.Warn("the table is not as it should be; the next sync replaces it", "table", a.table, "because", l.wrong)
-		a.replace, a.seed = true, l
+		a.replace = true
 	}
-	a.known, a.unknown, a.gen = l.services, l.unknown, gen
+	a.known, a.shared, a.gen = l.services, l.shared, gen
 	return nil
 }
 
@@ -209,8 +211,8 @@ func (a *Applier) own(t tableState, gen uint32) (uint32, error) {
 	if a.flags == 0 || t.flags&nftTableFPersist == 0 {
 		return gen, nil
 	}
-	a.b.reset(a.w.seq)
-	a.b.newTable(a.table, a.flags)
+	a.b.reset(a.table, a.w.seq)
+	a.b.newTable(a.flags)
 	a.b.finish()
 	list, err := a.w.transact(&a.b)
 	if err == nil && len(list) > 0 {
@@ -221,4 +223,22 @@ func (a *Applier) own(t tableState, gen uint32) (uint32, error) {
 	}
 	a.owned = true
 	return a.w.generation()
+}
+
+// planOf is the plan that is in force.
+func planOf(known map[string]*held) core.Plan {
+	var p core.Plan
+	for _, h := range known {
+		p.Services = append(p.Services, *clonePlan(h.plan))
+	}
+	slices.SortFunc(p.Services, func(x, y core.ServicePlan) int { return strings.Compare(x.Name, y.Name) })
+	return p
+}
+
+// clonePlan keeps what the kernel carries apart from what the caller does with
+// the plan later.
+func clonePlan(s *core.ServicePlan) *core.ServicePlan {
+	c := *s
+	c.Backends = slices.Clone(s.Backends)
+	return &c
 }

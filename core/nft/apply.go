@@ -8,21 +8,19 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
 
-// A job is one transaction to be: the changes, and how they are written.
+// A job is one transaction to be.
 type job struct {
-	list     []change
-	skeleton bool                    // with the table itself
-	write    func(*writer, []change) // (*writer).services or (*writer).reweights
+	list     []*change
+	skeleton bool // with the table itself
 }
 
 // A result is what became of jobs.
 type result struct {
 	refused map[string]error
-	done    []change
+	done    []*change
 	changed int // elements
 }
 
@@ -92,13 +90,15 @@ func (a *Applier) commit(j *job) ([]msgError, error) {
 }
 
 func (a *Applier) write(j *job) {
-	w := &writer{b: &a.b, table: a.table}
-	a.b.reset(a.w.seq)
+	a.b.reset(a.table, a.w.seq)
 	if j.skeleton {
-		w.seed = a.seed
-		a.b.skeleton(a.table, a.flags, a.there)
+		if a.there {
+			// No packet sees the moment in between.
+			a.b.delTable()
+		}
+		a.b.newTable(a.flags)
 	}
-	j.write(w, j.list)
+	a.b.writeChanges(j.list)
 	a.b.finish()
 }
 
@@ -112,17 +112,19 @@ func (a *Applier) committed(j job, r *result) {
 	r.changed += a.b.changed
 	r.done = append(r.done, j.list...)
 	if j.skeleton {
-		a.there, a.replace, a.seed = true, false, nil
+		a.there, a.replace = true, false
 		a.owned = a.flags&nftTableFOwner != 0
-		a.known, a.unknown = map[string]*core.ServicePlan{}, nil
+		a.known = map[string]*held{}
 	}
 	for _, c := range j.list {
-		delete(a.unknown, c.name())
-		if c.to == nil {
-			delete(a.known, c.name())
-			continue
+		switch {
+		case c.name == "":
+			a.shared = c.to
+		case c.to == nil:
+			delete(a.known, c.name)
+		default:
+			a.known[c.name] = newHeld(c.plan, c.to)
 		}
-		a.known[c.name()] = cloneService(c.to)
 	}
 }
 
@@ -144,27 +146,27 @@ func (a *Applier) blame(list []msgError) (map[string]error, error) {
 }
 
 // without leaves the refused services out of a list, and with them those whose
-// key they were to take: nothing is removed before its successor is in force.
-func without(list []change, bad map[string]error, r *result) []change {
+// frontend they were to take: nothing is removed before its successor is in force.
+func without(list []*change, bad map[string]error, r *result) []*change {
 	bad = maps.Clone(bad)
 	for grown := true; grown; {
 		grown = false
 		for _, c := range list {
-			if bad[c.name()] == nil {
+			if bad[c.name] == nil {
 				continue
 			}
 			for _, o := range list {
-				if c.takes(o) && bad[o.name()] == nil {
-					bad[o.name()] = fmt.Errorf("service %s: kept as it was, because service %s, which takes its place, was refused", o.name(), c.name())
+				if c.takes(o) && bad[o.name] == nil {
+					bad[o.name] = fmt.Errorf("service %s: kept as it was, because service %s, which takes its place, was refused", o.name, c.name)
 					grown = true
 				}
 			}
 		}
 	}
-	var rest []change
+	var rest []*change
 	for _, c := range list {
-		if err := bad[c.name()]; err != nil {
-			r.refuse(c.name(), err)
+		if err := bad[c.name]; err != nil {
+			r.refuse(c.name, err)
 		} else {
 			rest = append(rest, c)
 		}
@@ -179,22 +181,23 @@ func (a *Applier) halve(ctx context.Context, j job, r *result, cause error) erro
 	case j.skeleton && a.there:
 		// In two transactions there would be a moment without services.
 		return fmt.Errorf("replace table %s: %w", a.table, cause)
-	case j.skeleton && len(j.list) > 0:
-		if err := a.apply(ctx, job{skeleton: true, write: j.write}, r); err != nil {
+	case j.skeleton && len(j.list) > 1:
+		// The shared part is the first of the list.
+		if err := a.apply(ctx, job{list: j.list[:1], skeleton: true}, r); err != nil {
 			return err
 		}
-		return a.apply(ctx, job{list: j.list, write: j.write}, r)
-	case len(j.list) == 0:
+		return a.apply(ctx, job{list: j.list[1:]}, r)
+	case len(j.list) == 0 || len(j.list) == 1 && j.list[0].name == "":
 		return fmt.Errorf("commit table %s: %w", a.table, cause)
 	case len(j.list) == 1:
-		r.refuse(j.list[0].name(), fmt.Errorf("commit service %s: %w", j.list[0].name(), cause))
+		r.refuse(j.list[0].name, fmt.Errorf("commit service %s: %w", j.list[0].name, cause))
 		return nil
 	}
 	half := len(j.list) / 2
-	if err := a.apply(ctx, job{list: j.list[:half], write: j.write}, r); err != nil {
+	if err := a.apply(ctx, job{list: j.list[:half]}, r); err != nil {
 		return err
 	}
-	return a.apply(ctx, job{list: j.list[half:], write: j.write}, r)
+	return a.apply(ctx, job{list: j.list[half:]}, r)
 }
 
 // settle finds out what a transaction has done whose answer was lost: the
@@ -210,12 +213,15 @@ func (a *Applier) settle(ctx context.Context, j job, r *result, cause error) err
 		return fmt.Errorf("commit table %s: %w; and reading back what became of it: %w", a.table, cause, err)
 	}
 	for _, c := range j.list {
-		now := a.known[c.name()]
-		if (c.to == nil && now == nil) || (c.to != nil && now != nil && sameService(now, c.to)) {
+		now := change{from: a.known[c.name].fragment(), to: c.to}
+		if c.name == "" {
+			now.from = a.shared
+		}
+		if now.nothing() {
 			r.done = append(r.done, c)
 			continue
 		}
-		r.refuse(c.name(), fmt.Errorf("commit service %s: %w", c.name(), cause))
+		r.refuse(c.name, fmt.Errorf("commit service %s: %w", c.name, cause))
 	}
 	return nil
 }

@@ -33,11 +33,11 @@ func TestLostAnswer(t *testing.T) {
 	p := manyServices(2, 2)
 	mustSync(t, a, plan(p.Services[0]))
 	r := result{}
-	j := job{list: []change{{to: &p.Services[0]}, {to: &p.Services[1]}}}
+	j := job{list: []*change{changeOf(nil, &p.Services[0]), changeOf(nil, &p.Services[1])}}
 	if err := a.settle(context.Background(), j, &r, unix.ENOBUFS); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.done) != 1 || r.done[0].name() != "s0000" {
+	if len(r.done) != 1 || r.done[0].name != "s0000" {
 		t.Errorf("done %v: want s0000, which is in the kernel", r.done)
 	}
 	if len(r.refused) != 1 || !errors.Is(r.refused["s0001"], unix.ENOBUFS) {

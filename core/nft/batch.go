@@ -22,6 +22,11 @@ const (
 	nftaTableUserdata      = 6
 	nftaTableOwner         = 7
 	nftaSetExpr            = 17
+	nftaSetExprs           = 18
+	nftaSetDescConcat      = 2
+	nftaSetFieldLen        = 1
+	nftaSetElemKeyEnd      = 10
+	nftSetConcat           = 0x80
 	nftaSetElemExpressions = 11
 	nftTableFOwner         = 0x2
 	nftTableFPersist       = 0x4
@@ -31,6 +36,7 @@ const (
 // service it works for, so that the kernel's complaint, which carries the
 // message's sequence number, leads back to that service.
 type batch struct {
+	table   string // that all messages are for
 	buf     []byte
 	first   uint32   // sequence number of the batch's first message
 	owners  []string // by sequence number, from first
@@ -41,8 +47,9 @@ type batch struct {
 	start int // of the message being written
 }
 
-// reset starts a transaction. It keeps the buffers.
-func (b *batch) reset(seq uint32) {
+// reset starts a transaction on a table. It keeps the buffers.
+func (b *batch) reset(table string, seq uint32) {
+	b.table = table
 	b.buf, b.owners = b.buf[:0], b.owners[:0]
 	b.first, b.owner, b.changed, b.setID = seq, "", 0, 0
 	b.begin(unix.NFNL_MSG_BATCH_BEGIN, 0)

@@ -5,6 +5,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -14,28 +15,16 @@ import (
 // byte of nftables' own comment format wraps.
 const maxName = 63
 
-// serviceKey is what a packet is looked up by.
-type serviceKey struct {
-	vip      netip.Addr
-	port     uint16
-	protocol core.Protocol
-}
-
-func keyOf(s *core.ServicePlan) serviceKey { return serviceKey{s.VIP, s.Port, s.Protocol} }
-
-func (k serviceKey) String() string {
-	return netip.AddrPortFrom(k.vip, k.port).String() + "/" + string(k.protocol)
-}
-
 // checkPlan parts the services that can be applied from those that cannot, and
-// says why. Of two services with one VIP, protocol and port the one in force
-// wins, else the first.
-func checkPlan(plan core.Plan, inForce map[string]*core.ServicePlan) ([]*core.ServicePlan, map[string]error) {
-	owner := make(map[serviceKey]string, len(plan.Services))
+// says why, such as a missing one of the kernel's features. Of two services with one frontend the one in force wins, else the
+// first. An exact frontend may stand inside another service's range: it is looked
+// up first.
+func checkPlan(plan core.Plan, inForce map[string]*held, features []core.Feature) ([]*core.ServicePlan, map[string]error) {
+	var owners owners
 	for i := range plan.Services {
 		s := &plan.Services[i]
-		if old := inForce[s.Name]; old != nil && keyOf(old) == keyOf(s) {
-			owner[keyOf(s)] = s.Name
+		if h := inForce[s.Name]; h != nil && s.Traffic != nil && h.plan.Traffic != nil {
+			owners.claim(s.Name, s.Frontends, h.plan.Frontends)
 		}
 	}
 	refused := map[string]error{}
@@ -44,11 +33,13 @@ func checkPlan(plan core.Plan, inForce map[string]*core.ServicePlan) ([]*core.Se
 	for i := range plan.Services {
 		s := &plan.Services[i]
 		err := checkService(s)
-		switch holder, taken := owner[keyOf(s)]; {
+		switch {
 		case seen[s.Name]:
 			err = fmt.Errorf("service %q stands in the plan twice", s.Name)
-		case err == nil && taken && holder != s.Name:
-			err = fmt.Errorf("service %s: %v is taken by service %s", s.Name, keyOf(s), holder)
+		case err == nil:
+			if err = lacking(features, s); err == nil {
+				err = owners.take(s)
+			}
 		}
 		if err != nil {
 			if !seen[s.Name] {
@@ -56,10 +47,67 @@ func checkPlan(plan core.Plan, inForce map[string]*core.ServicePlan) ([]*core.Se
 			}
 			continue
 		}
-		seen[s.Name], owner[keyOf(s)] = true, s.Name
+		seen[s.Name] = true
 		good = append(good, s)
 	}
 	return good, refused
+}
+
+// owners are the services by the frontends that they hold.
+type owners struct {
+	exact  map[core.Frontend]string
+	ranged []ownedRange
+}
+
+type ownedRange struct {
+	front core.Frontend
+	name  string
+}
+
+// claim keeps the frontends that a service holds already for it.
+func (o *owners) claim(name string, wanted, held []core.Frontend) {
+	for _, f := range wanted {
+		if slices.Contains(held, f) {
+			o.put(name, f)
+		}
+	}
+}
+
+func (o *owners) put(name string, f core.Frontend) {
+	if o.exact == nil {
+		o.exact = map[core.Frontend]string{}
+	}
+	if f.Exact() {
+		o.exact[f] = name
+	} else {
+		o.ranged = append(o.ranged, ownedRange{f, name})
+	}
+}
+
+// take gives a service its frontends, or says who holds one of them.
+func (o *owners) take(s *core.ServicePlan) error {
+	for _, f := range s.Frontends {
+		if holder, ok := o.holder(s.Name, f); ok {
+			return fmt.Errorf("service %s: %v is taken by service %s", s.Name, f, holder)
+		}
+	}
+	for _, f := range s.Frontends {
+		o.put(s.Name, f)
+	}
+	return nil
+}
+
+func (o *owners) holder(name string, f core.Frontend) (string, bool) {
+	if f.Exact() {
+		holder, ok := o.exact[f]
+		return holder, ok && holder != name
+	}
+	for _, r := range o.ranged {
+		if r.name != name && r.front.Overlaps(f) {
+			return r.name, true
+		}
+	}
+	return "", false
 }
 
 // checkService refuses what the table cannot hold or could not be read back.
@@ -67,49 +115,118 @@ func checkService(s *core.ServicePlan) error {
 	if err := checkName(s.Name); err != nil {
 		return fmt.Errorf("service %q: %w", s.Name, err)
 	}
-	if err := checkAddr(s.VIP, s.Port); err != nil {
-		return fmt.Errorf("service %s: VIP: %w", s.Name, err)
+	if s.Traffic == nil || len(s.Frontends) == 0 {
+		return fmt.Errorf("service %s: no frontend", s.Name)
 	}
-	if s.Protocol != core.TCP && s.Protocol != core.UDP {
-		return fmt.Errorf("service %s: protocol %q: want tcp or udp", s.Name, s.Protocol)
-	}
-	if s.Forwarding != core.DNAT && s.Forwarding != core.Masquerade {
-		return fmt.Errorf("service %s: forwarding %q: want dnat or masquerade", s.Name, s.Forwarding)
+	for i, f := range s.Frontends {
+		if err := checkFrontend(f); err != nil {
+			return fmt.Errorf("service %s: VIP: %w", s.Name, err)
+		}
+		for _, o := range s.Frontends[:i] {
+			if o.Overlaps(f) {
+				return fmt.Errorf("service %s: %v and %v overlap", s.Name, o, f)
+			}
+		}
 	}
 	if s.OnEmpty != core.Reject && s.OnEmpty != core.Drop {
 		return fmt.Errorf("service %s: on empty %q: want reject or drop", s.Name, s.OnEmpty)
 	}
+	if err := checkTurn(s); err != nil {
+		return err
+	}
+	if err := checkHelper(s); err != nil {
+		return err
+	}
 	return checkBackends(s)
 }
 
+func checkFrontend(f core.Frontend) error {
+	if err := checkAddr(f.Addr()); err != nil {
+		return err
+	}
+	switch {
+	case f.VIP != f.VIP.Masked():
+		return fmt.Errorf("network %v: write it as %v", f.VIP, f.VIP.Masked())
+	case f.Ports.First > f.Ports.Last:
+		return fmt.Errorf("ports %d to %d: the first is larger", f.Ports.First, f.Ports.Last)
+	case f.Ports.Last == 0:
+		return fmt.Errorf("address %v: the port is 0", f.Addr())
+	case f.Protocol != core.TCP && f.Protocol != core.UDP && f.Protocol != core.SCTP:
+		return fmt.Errorf("protocol %q: want tcp, udp or sctp", f.Protocol)
+	}
+	return nil
+}
+
 func checkBackends(s *core.ServicePlan) error {
-	names := make(map[string]bool, len(s.Backends))
+	seen := map[backendKey]bool{}
 	addrs := make(map[netip.AddrPort]string, len(s.Backends))
-	var sum uint64
+	var sum [2]uint64
+	keeps := -1 // whether backends keep the client's port: the first that says
 	for i := range s.Backends {
 		b := &s.Backends[i]
-		if err := checkName(b.Name); err != nil {
-			return fmt.Errorf("backend %s/%q: %w", s.Name, b.Name, err)
-		}
-		if err := checkAddr(b.Addr.Addr(), b.Addr.Port()); err != nil {
+		if err := checkBackend(s, b); err != nil {
 			return fmt.Errorf("backend %s/%s: %w", s.Name, b.Name, err)
 		}
-		if b.Addr.Addr().Is4() != s.VIP.Is4() {
-			return fmt.Errorf("backend %s/%s: %v is not of the family of the VIP %v", s.Name, b.Name, b.Addr, s.VIP)
-		}
-		if names[b.Name] {
+		v6 := b.Addr.Addr().Is6()
+		if key := (backendKey{b.Name, v6}); seen[key] {
 			return fmt.Errorf("backend %s/%s stands in the service twice", s.Name, b.Name)
+		} else {
+			seen[key] = true
 		}
 		if other, ok := addrs[b.Addr]; ok {
 			return fmt.Errorf("backend %s/%s: %v is backend %s already", s.Name, b.Name, b.Addr, other)
 		}
-		names[b.Name], addrs[b.Addr] = true, b.Name
-		sum += uint64(b.Slots)
+		addrs[b.Addr] = b.Name
+		if keep := index(b.Addr.Port() == 0); keeps >= 0 && keep != keeps {
+			return fmt.Errorf("backend %s/%s: some backends keep the client's port and some do not", s.Name, b.Name)
+		} else {
+			keeps = keep
+		}
+		sum[index(v6)] += uint64(b.Slots)
 	}
-	if sum != 0 && sum != core.Slots {
-		return fmt.Errorf("service %s: the slots add up to %d: want 0 or %d", s.Name, sum, core.Slots)
+	for _, n := range sum {
+		if n != 0 && n != core.Slots {
+			return fmt.Errorf("service %s: the slots add up to %d: want 0 or %d", s.Name, n, core.Slots)
+		}
 	}
 	return nil
+}
+
+type backendKey struct {
+	name string
+	v6   bool
+}
+
+func checkBackend(s *core.ServicePlan, b *core.BackendPlan) error {
+	if err := checkName(b.Name); err != nil {
+		return err
+	}
+	if (b.Forwarding == core.Local) != (s.Forwarding == core.Local) {
+		return fmt.Errorf("forwarding %s in a service with %s: local does not go with others", b.Forwarding, s.Forwarding)
+	}
+	if b.Forwarding == core.Local {
+		if b.Addr.Addr() != loopback || b.Addr.Port() == 0 {
+			return fmt.Errorf("%v: a backend of a local service is a port of this node, 127.0.0.1 and the port", b.Addr)
+		}
+		return nil
+	}
+	if err := checkAddr(b.Addr.Addr()); err != nil {
+		return err
+	}
+	v6 := b.Addr.Addr().Is6()
+	if !slices.ContainsFunc(s.Frontends, func(f core.Frontend) bool { return f.Addr().Is6() == v6 }) {
+		return fmt.Errorf("%v is not of the family of a VIP", b.Addr)
+	}
+	switch b.Forwarding {
+	case core.DNAT, core.Masquerade:
+		return nil
+	case core.SNAT:
+		if !b.Source.IsValid() || b.Source.Is6() != v6 {
+			return fmt.Errorf("forwarding snat: source %v: want an address of the backend's family", b.Source)
+		}
+		return nil
+	}
+	return fmt.Errorf("forwarding %q: want dnat, masquerade, snat or local", b.Forwarding)
 }
 
 func checkName(name string) error {
@@ -127,7 +244,7 @@ func checkName(name string) error {
 	return nil
 }
 
-func checkAddr(a netip.Addr, port uint16) error {
+func checkAddr(a netip.Addr) error {
 	switch {
 	case !a.IsValid() || a.IsUnspecified():
 		return fmt.Errorf("address %q: want an IPv4 or IPv6 address", a)
@@ -135,8 +252,6 @@ func checkAddr(a netip.Addr, port uint16) error {
 		return fmt.Errorf("address %v: a zone means nothing to nftables", a)
 	case a.Is4In6():
 		return fmt.Errorf("address %v: write it as IPv4: %v", a, a.Unmap())
-	case port == 0:
-		return fmt.Errorf("address %v: the port is 0", a)
 	}
 	return nil
 }

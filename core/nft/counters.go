@@ -25,48 +25,55 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	all := map[core.CounterKey]core.Counters{}
-	for set := range sharedSets {
-		if set.isServices() {
-			continue
-		}
+	for _, set := range connSets {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("read counters: %w", err)
 		}
-		part := map[core.BackendID]uint64{}
-		err := a.r.elements(a.table, set.String(), func() { clear(part) }, func(e element) error {
-			if id, err := core.ParseBackendID(e.comment); err == nil {
-				part[id] = e.counter.packets
-			}
-			return nil
-		})
-		if errors.Is(err, unix.ENOENT) {
-			return all, nil
-		}
-		if err != nil && !errors.Is(err, errChanging) {
+		if err := a.connections(set, all); err != nil {
 			return nil, err
 		}
-		addConnections(all, part)
 	}
 	err := a.r.counters(a.table, nothing, func(name string, c counter) {
-		if service, ok := strings.CutPrefix(name, refusedPrefix); ok {
-			key := core.CounterKey{Service: service}
-			sum := all[key]
-			sum.Refused = c.packets
-			all[key] = sum
+		kind, service, _ := strings.Cut(name, "-")
+		sum := all[core.CounterKey{Service: service}]
+		field := turnedField(&sum.Turned, kind)
+		if kind == kindRefused {
+			field = &sum.Refused
+		}
+		if field != nil {
+			*field = c.packets
+			all[core.CounterKey{Service: service}] = sum
 		}
 	})
-	if err != nil && !errors.Is(err, errChanging) {
+	if err != nil && !errors.Is(err, errChanging) && !errors.Is(err, unix.ENOENT) {
 		return nil, err
 	}
 	return all, nil
 }
 
+// connections adds what one set has counted. A set that is not there has counted
+// nothing.
+func (a *Applier) connections(of *set, all map[core.CounterKey]core.Counters) error {
+	part := map[core.BackendID]uint64{}
+	err := a.r.elements(a.table, of.name, func() { clear(part) }, func(e element) error {
+		if id, err := core.ParseBackendID(e.comment); err == nil {
+			part[id] += e.counter.packets
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errChanging) && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	addConnections(all, part)
+	return nil
+}
+
 func addConnections(all map[core.CounterKey]core.Counters, part map[core.BackendID]uint64) {
 	for id, n := range part {
-		all[id] = core.Counters{Connections: n}
-		key := core.CounterKey{Service: id.Service}
-		sum := all[key]
-		sum.Connections += n
-		all[key] = sum
+		for _, key := range []core.CounterKey{id, {Service: id.Service}} {
+			sum := all[key]
+			sum.Connections += n
+			all[key] = sum
+		}
 	}
 }

@@ -3,28 +3,27 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
+	"time"
 
-	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
 
 // An element is one element of a set as the kernel tells it.
 type element struct {
-	key     []byte
-	value   []byte // of a map of data
-	goTo    string // of a verdict map: the chain, empty for any verdict but goto
-	end     bool   // ends an interval
-	comment string
-	counter counter
+	elem
+	end     bool          // ends an interval
+	expires time.Duration // from now; 0 for never
 }
 
-// parseElements calls each for the elements of a message of a set's dump.
+// parseElements calls each for the elements of a message of a set's dump. Its
+// bytes are valid during the call only.
 func parseElements(body []byte, each func(element) error) error {
 	list := attrs{rest: find(body, unix.NFTA_SET_ELEM_LIST_ELEMENTS)}
 	for list.next() {
@@ -34,9 +33,15 @@ func parseElements(body []byte, each func(element) error) error {
 			switch a.typ {
 			case unix.NFTA_SET_ELEM_KEY:
 				e.key = find(a.val, unix.NFTA_DATA_VALUE)
+			case nftaSetElemKeyEnd:
+				e.last = find(a.val, unix.NFTA_DATA_VALUE)
 			case unix.NFTA_SET_ELEM_DATA:
-				e.value = find(a.val, unix.NFTA_DATA_VALUE)
-				e.goTo = parseGoto(find(a.val, unix.NFTA_DATA_VERDICT))
+				e.data = find(a.val, unix.NFTA_DATA_VALUE)
+				if v := find(a.val, unix.NFTA_DATA_VERDICT); v != nil {
+					e.verdict = parseVerdict(v)
+				}
+			case unix.NFTA_SET_ELEM_EXPIRATION:
+				e.expires = time.Duration(be64(a.val)) * time.Millisecond
 			case unix.NFTA_SET_ELEM_FLAGS:
 				e.end = be32(a.val)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 			case unix.NFTA_SET_ELEM_USERDATA:
@@ -58,13 +63,6 @@ func parseElements(body []byte, each func(element) error) error {
 	return list.err
 }
 
-func parseGoto(verdict []byte) string {
-	if be32(find(verdict, unix.NFTA_VERDICT_CODE)) != verdictGoto {
-		return ""
-	}
-	return text(find(verdict, unix.NFTA_VERDICT_CHAIN))
-}
-
 func parseCounter(b []byte) counter {
 	return counter{
 		packets: be64(find(b, unix.NFTA_COUNTER_PACKETS)),
@@ -72,56 +70,134 @@ func parseCounter(b []byte) counter {
 	}
 }
 
-// parseEndpoint reads what appendEndpoint wrote, and returns what is after it.
-func parseEndpoint(b []byte, v6 bool) (netip.AddrPort, []byte, error) {
-	_, size := addrType(v6)
-	if len(b) < int(size)+4 {
-		return netip.AddrPort{}, nil, fmt.Errorf("address and port of %d bytes: %w", len(b), errShort)
+// parseSet reads the definition of a set.
+func parseSet(body []byte) (*set, error) {
+	s := set{name: text(find(body, unix.NFTA_SET_NAME))}
+	s.flags = be32(find(body, unix.NFTA_SET_FLAGS))
+	s.keyType, s.keyLen = be32(find(body, unix.NFTA_SET_KEY_TYPE)), be32(find(body, unix.NFTA_SET_KEY_LEN))
+	s.dataType, s.dataLen = be32(find(body, unix.NFTA_SET_DATA_TYPE)), be32(find(body, unix.NFTA_SET_DATA_LEN))
+	if s.dataType == dataVerdict {
+		s.dataLen = 0 // the kernel tells the size of its own struct
 	}
-	addr, _ := netip.AddrFromSlice(b[:size])
-	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[size:])), b[size+4:], nil
+	s.size = be32(find(find(body, unix.NFTA_SET_DESC), unix.NFTA_SET_DESC_SIZE))
+	s.userdata = string(find(body, unix.NFTA_SET_USERDATA))
+	s.typeof = typeofOf(s.userdata)
+	s.timeout = time.Duration(be64(find(body, unix.NFTA_SET_TIMEOUT))) * time.Millisecond
+	expr := find(body, nftaSetExpr)
+	if list := find(body, nftaSetExprs); list != nil {
+		expr = find(list, unix.NFTA_LIST_ELEM)
+	}
+	s.counter = text(find(expr, unix.NFTA_EXPR_NAME)) == "counter"
+	s.meter = parseMeter(expr)
+	if s.name == "" || s.keyLen == 0 || s.keyLen > 64 {
+		return nil, fmt.Errorf("set %q with a key of %d bytes", s.name, s.keyLen)
+	}
+	return &s, nil
 }
 
-// parseServiceKey reads what appendServiceKey wrote, and returns what is after it.
-func parseServiceKey(b []byte, v6 bool) (serviceKey, []byte, error) {
-	_, size := addrType(v6)
-	if len(b) < int(size)+8 {
-		return serviceKey{}, nil, fmt.Errorf("service key of %d bytes: %w", len(b), errShort)
-	}
-	addr, _ := netip.AddrFromSlice(b[:size])
-	k := serviceKey{vip: addr, port: binary.BigEndian.Uint16(b[size+4:])}
-	switch b[size] {
-	case core.TCP.Number():
-		k.protocol = core.TCP
-	case core.UDP.Number():
-		k.protocol = core.UDP
-	default:
-		return serviceKey{}, nil, fmt.Errorf("service key: protocol %d: want tcp or udp", b[size])
-	}
-	return k, b[size+8:], nil
+// A spanReader puts the elements of a set together, whose intervals may come in
+// any order, the starts and the ends apart.
+type spanReader struct {
+	spans  bool // an interval is two elements
+	starts []elem
+	ends   [][]byte
 }
 
-// parseServiceComment reads what serviceComment wrote into s.
-func parseServiceComment(comment string, s *core.ServicePlan) error {
-	f := strings.Split(comment, " ")
-	if len(f) != 3 {
-		return fmt.Errorf("comment %q: want a service's name, forwarding and answer", comment)
+func (r *spanReader) reset() { r.starts, r.ends = r.starts[:0], r.ends[:0] }
+
+// add keeps an element.
+func (r *spanReader) add(e element) error {
+	e.key, e.last, e.data = bytes.Clone(e.key), bytes.Clone(e.last), bytes.Clone(e.data)
+	if r.spans && e.end && isZero(e.key) {
+		return nil // what nft puts before the first interval
 	}
-	s.Name, s.Forwarding, s.OnEmpty = f[0], core.Forwarding(f[1]), core.OnEmpty(f[2])
+	if r.spans && e.end {
+		if isZero(e.key) {
+			return nil // nft marks what is before the first interval
+		}
+		r.ends = append(r.ends, e.key)
+		return nil
+	}
+	r.starts = append(r.starts, e.elem)
 	return nil
 }
 
-// An intervalReader puts a weights map together from its elements, which come
-// in any order, the starts and the ends of the intervals apart.
-type intervalReader struct {
-	v6     bool
-	starts []interval
-	ends   []uint32
+// elems are the elements; each interval has its last key.
+func (r *spanReader) elems() ([]elem, error) {
+	if !r.spans {
+		return r.starts, nil
+	}
+	slices.SortFunc(r.starts, func(a, b elem) int { return bytes.Compare(a.key, b.key) })
+	slices.SortFunc(r.ends, bytes.Compare)
+	for i := range r.starts {
+		e := &r.starts[i]
+		switch {
+		case i < len(r.ends):
+			if bytes.Compare(r.ends[i], e.key) <= 0 {
+				return nil, errors.New("intervals overlap or are empty")
+			}
+			e.last = before(r.ends[i])
+		case i == len(r.starts)-1:
+			e.last = bytes.Repeat([]byte{0xff}, len(e.key)) // up to the last key there is
+		default:
+			return nil, fmt.Errorf("%d intervals begin and %d end", len(r.starts), len(r.ends))
+		}
+	}
+	if len(r.ends) > len(r.starts) {
+		return nil, fmt.Errorf("%d intervals begin and %d end", len(r.starts), len(r.ends))
+	}
+	return r.starts, nil
 }
 
-func (r *intervalReader) reset() { r.starts, r.ends = r.starts[:0], r.ends[:0] }
+// before is the key before v, which is not the first.
+func before(v []byte) []byte {
+	out := bytes.Clone(v)
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i]--
+		if out[i] != 0xff {
+			break
+		}
+	}
+	return out
+}
 
-func (r *intervalReader) add(e element) error {
+// loopback is the address of the backends of a local service, which are ports of
+// this node.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// parseTarget reads what appendTarget wrote, by its length.
+func parseTarget(b []byte) (netip.AddrPort, error) {
+	switch len(b) {
+	case 2:
+		return netip.AddrPortFrom(loopback, binary.BigEndian.Uint16(b)), nil
+	case 4, 16:
+		addr, _ := netip.AddrFromSlice(b)
+		return netip.AddrPortFrom(addr, 0), nil
+	case 8, 20:
+		addr, _ := netip.AddrFromSlice(b[:len(b)-4])
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[len(b)-4:])), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("target of %d bytes", len(b))
+}
+
+// A weightsReader puts a weights map together from its elements, which come in any
+// order, the starts and the ends of intervals apart.
+type weightsReader struct {
+	places int // of a table; 0 where the map has intervals
+	starts []interval
+	ends   []uint32
+	// of a table
+	owner   []uint16 // index into targets, and 1 more
+	targets []netip.AddrPort
+}
+
+func (r *weightsReader) reset() {
+	r.starts, r.ends, r.targets = r.starts[:0], r.ends[:0], r.targets[:0]
+	r.owner = slices.Grow(r.owner[:0], r.places)[:r.places]
+	clear(r.owner)
+}
+
+func (r *weightsReader) add(e element) error {
 	if len(e.key) != 4 {
 		return fmt.Errorf("slot of %d bytes: want 4", len(e.key))
 	}
@@ -130,17 +206,54 @@ func (r *intervalReader) add(e element) error {
 		r.ends = append(r.ends, slot)
 		return nil
 	}
-	addr, _, err := parseEndpoint(e.value, r.v6)
+	addr, err := parseTarget(e.data)
 	if err != nil {
 		return err
+	}
+	if r.places > 0 {
+		return r.place(binary.NativeEndian.Uint32(e.key), addr)
 	}
 	r.starts = append(r.starts, interval{start: slot, addr: addr, name: e.comment})
 	return nil
 }
 
+func (r *weightsReader) place(i uint32, a netip.AddrPort) error {
+	if i >= uint32(r.places) {
+		return fmt.Errorf("place %d of %d", i, r.places)
+	}
+	k := slices.Index(r.targets, a)
+	if k < 0 {
+		k = len(r.targets)
+		r.targets = append(r.targets, a)
+	}
+	r.owner[i] = uint16(k + 1)
+	return nil
+}
+
+// weights is the map that was read. A table is full or empty; an interval has a
+// start and an end.
+func (r *weightsReader) weights(s *set) (weightMap, error) {
+	if r.places == 0 {
+		ivs, err := r.intervals()
+		return weightMap{set: s, intervals: ivs}, err
+	}
+	m := weightMap{set: s, targets: r.targets}
+	if len(r.targets) == 0 {
+		return m, nil
+	}
+	m.ring = make([]uint16, r.places)
+	for i, k := range r.owner {
+		if k == 0 {
+			return m, fmt.Errorf("weights map: nobody has place %d", i)
+		}
+		m.ring[i] = k - 1
+	}
+	return m, nil
+}
+
 // intervals returns the map in the order of the slots. A start without an end,
 // or an end without a start, is an error.
-func (r *intervalReader) intervals() ([]interval, error) {
+func (r *weightsReader) intervals() ([]interval, error) {
 	if len(r.starts) != len(r.ends) {
 		return nil, fmt.Errorf("weights map: %d intervals begin and %d end", len(r.starts), len(r.ends))
 	}

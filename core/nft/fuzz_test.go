@@ -5,8 +5,6 @@ package nft
 import (
 	"slices"
 	"testing"
-
-	"github.com/steelyard-lb/steelyard/core"
 )
 
 // FuzzDecode feeds bytes to all that reads what comes from the kernel. It must
@@ -14,12 +12,15 @@ import (
 func FuzzDecode(f *testing.F) {
 	var b batch
 	p := manyServices(3, 3)
-	b.reset(1)
-	b.skeleton(DefaultTable, 0, false)
-	w := &writer{b: &b, table: DefaultTable, seed: &snapshot{counts: map[core.BackendID]counter{{Service: "s0000", Backend: "b000"}: {1, 60}}}}
+	b.reset(DefaultTable, 1)
+	b.newTable(0)
+	list := []*change{{to: compileShared(needsOf(&p))}}
 	for i := range p.Services {
-		w.create(&p.Services[i])
+		c := &change{name: p.Services[i].Name, to: compile(&p.Services[i])}
+		c.to.elems[0].list[0].counter = counter{1, 60}
+		list = append(list, c)
 	}
+	b.writeChanges(list)
 	b.finish()
 	f.Add(slices.Clone(b.buf))
 	for m := (messages{rest: b.buf}); m.next(); {
@@ -39,28 +40,27 @@ func FuzzDecode(f *testing.F) {
 
 func decodeAll(body []byte) {
 	body = body[min(nfgenmsg, len(body)):]
-	l := &snapshot{services: map[string]*core.ServicePlan{}, unknown: map[string]bool{}, counts: map[core.BackendID]counter{}}
-	r4, r6 := intervalReader{}, intervalReader{v6: true}
+	var r weightsReader
+	table := weightsReader{places: 4}
+	table.reset()
+	flat, spans := spanReader{}, spanReader{spans: true}
+	l := loader{&snapshot{shared: &fragment{}, services: map[string]*held{}}, map[string]*set{}}
 	_ = parseElements(body, func(e element) error {
-		for set := range sharedSets {
-			if set.isServices() {
-				_ = l.service(set, e)
-			} else {
-				_ = l.backend(set, e)
-			}
+		for _, s := range []*set{services4, services6, ranges4, connSets[connKind{false, false, false}], connSets[connKind{true, true, true}]} {
+			l.element(s, e.elem)
 		}
-		_, _ = r4.add(e), r6.add(e)
+		_, _, _, _ = r.add(e), table.add(e), flat.add(e), spans.add(e)
 		return nil
 	})
-	for _, r := range []*intervalReader{&r4, &r6} {
-		ivs, err := r.intervals()
-		if err != nil {
-			continue
-		}
-		for _, s := range l.services {
-			l.weights(s, ivs)
-		}
+	_, _ = r.intervals()
+	_, _ = table.weights(nil)
+	_, _ = flat.elems()
+	_, _ = spans.elems()
+	for name, h := range l.services {
+		planRead(name, h.read)
 	}
+	_, _ = parseSet(body)
+	_ = sameExprs(body, body[len(body)/2:])
 	_ = commentOf(body)
 	_ = parseCounter(body)
 }
@@ -70,13 +70,13 @@ func decodeAll(body []byte) {
 func TestDecodeReadsWhatIsEncoded(t *testing.T) {
 	var b batch
 	p := manyServices(3, 1000) // more elements than fit one message
-	b.reset(1)
-	w := &writer{b: &b, table: DefaultTable}
+	b.reset(DefaultTable, 1)
+	list := []*change{{to: compileShared(needsOf(&p))}}
 	for i := range p.Services {
-		w.create(&p.Services[i])
+		list = append(list, &change{name: p.Services[i].Name, to: compile(&p.Services[i])})
 	}
+	b.writeChanges(list)
 	b.finish()
-	l := &snapshot{services: map[string]*core.ServicePlan{}, unknown: map[string]bool{}, counts: map[core.BackendID]counter{}}
 	sets := map[string][]element{}
 	for m := (messages{rest: b.buf}); m.next(); {
 		if len(m.body) > 0xffff {
@@ -87,38 +87,36 @@ func TestDecodeReadsWhatIsEncoded(t *testing.T) {
 		}
 		set := text(find(m.body[nfgenmsg:], 2)) // NFTA_SET_ELEM_LIST_SET
 		if err := parseElements(m.body[nfgenmsg:], func(e element) error {
+			e.key, e.data = slices.Clone(e.key), slices.Clone(e.data)
 			sets[set] = append(sets[set], e)
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for set := range sharedSets {
-		for _, e := range sets[set.String()] {
-			read := l.backend
-			if set.isServices() {
-				read = l.service
+	for _, c := range list {
+		for _, want := range c.to.elems {
+			got := map[string]elem{}
+			for _, e := range sets[want.set.name] {
+				got[e.id()] = e.elem
 			}
-			if err := read(set, e); err != nil {
-				t.Errorf("set %v: %v", set, err)
-			}
-		}
-	}
-	for i := range p.Services {
-		want := &p.Services[i]
-		got := l.services[want.Name]
-		if got == nil || len(got.Backends) != len(want.Backends) {
-			t.Fatalf("service %s: read %+v", want.Name, got)
-		}
-		r := intervalReader{v6: want.VIP.Is6()}
-		for _, e := range sets[weightsName(want.Name)] {
-			if err := r.add(e); err != nil {
-				t.Fatal(err)
+			for i := range want.list {
+				if g := got[want.list[i].id()]; !want.list[i].same(&g) {
+					t.Errorf("set %s: wrote %+v, read %+v", want.set.name, want.list[i], g)
+				}
 			}
 		}
-		ivs, err := r.intervals()
-		if err != nil || !slices.Equal(ivs, intervals(nil, want)) {
-			t.Errorf("service %s: read %v, %v", want.Name, ivs, err)
+		for _, m := range c.to.maps {
+			var r weightsReader
+			for _, e := range sets[m.set.name] {
+				if err := r.add(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := r.weights(m.set)
+			if err != nil || !got.same(&m) {
+				t.Errorf("map %s: read %v, %v", m.set.name, got, err)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ package nft
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,27 +32,32 @@ func goldens() map[string]core.Plan {
 		backend("ns2", "198.51.100.54:5353", 0))
 	dns6 := service("dns6", "[2001:db8::10]:53", core.UDP, backend("ns1", "[2001:db8:1::53]:53", 65536))
 
-	masq := web
-	masq.Name, masq.VIP, masq.Forwarding = "masq", netip.MustParseAddr("192.0.2.11"), core.Masquerade
-	masq6 := web6
-	masq6.Name, masq6.Port, masq6.Forwarding = "masq6", 8443, core.Masquerade
+	masq := forwarding(with(web, at("192.0.2.11:80")), core.Masquerade)
+	masq.Name = "masq"
+	masq6 := forwarding(with(web6, at("[2001:db8::10]:8443")), core.Masquerade)
+	masq6.Name = "masq6"
 
 	refuse := service("refuse", "192.0.2.20:80", core.TCP, backend("down", "198.51.100.1:80", 0))
 	drop := service("silent", "192.0.2.21:80", core.TCP)
-	drop.OnEmpty = core.Drop
+	drop = with(drop, func(t *core.Traffic) { t.OnEmpty = core.Drop })
 	refuseUDP := service("refuse-udp", "192.0.2.20:53", core.UDP)
 	dropUDP := service("silent-udp6", "[2001:db8::20]:53", core.UDP)
-	dropUDP.OnEmpty = core.Drop
+	dropUDP = with(dropUDP, func(t *core.Traffic) { t.OnEmpty = core.Drop })
 
-	return map[string]core.Plan{
+	plans := map[string]core.Plan{
 		"nothing":    {},
 		"tcp":        {Services: []core.ServicePlan{web}},
 		"ipv6":       {Services: []core.ServicePlan{web6}},
 		"udp":        {Services: []core.ServicePlan{dns, dns6}},
 		"masquerade": {Services: []core.ServicePlan{masq, masq6, web}},
 		"empty":      {Services: []core.ServicePlan{refuse, refuseUDP, drop, dropUDP}},
-		"many":       manyServices(24, 18),
+		"many":       func() core.Plan { p := manyServices(24, 18); p.LocalClients = true; return p }(),
 	}
+	maps.Copy(plans, forwardGoldens())
+	maps.Copy(plans, persistGoldens())
+	maps.Copy(plans, distributeGoldens())
+	maps.Copy(plans, filterGoldens())
+	return plans
 }
 
 // manyServices is a plan whose services differ in all that a service can. Its
@@ -59,20 +65,17 @@ func goldens() map[string]core.Plan {
 func manyServices(n, backends int) core.Plan {
 	var p core.Plan
 	for i := range n {
-		s := core.ServicePlan{
-			Name:       fmt.Sprintf("s%04d", i),
-			VIP:        netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(3 * i), byte(7*i + 1)}),
-			Port:       uint16(1 + i*977%65535),
-			Protocol:   []core.Protocol{core.TCP, core.UDP}[i%2],
-			Forwarding: []core.Forwarding{core.DNAT, core.Masquerade}[i/2%2],
-			OnEmpty:    []core.OnEmpty{core.Reject, core.Drop}[i/4%2],
-		}
+		vip := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(3 * i), byte(7*i + 1)})
 		v6 := i%3 == 2
 		if v6 {
-			s.VIP = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 12: byte(i >> 8), 13: byte(5 * i), 15: byte(i)})
+			vip = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 12: byte(i >> 8), 13: byte(5 * i), 15: byte(i)})
 		}
+		t := core.Simple(netip.AddrPortFrom(vip, uint16(1+i*977%65535)), []core.Protocol{core.TCP, core.UDP}[i%2])
+		t.Forwarding = []core.Forwarding{core.DNAT, core.Masquerade}[i/2%2]
+		t.OnEmpty = []core.OnEmpty{core.Reject, core.Drop}[i/4%2]
+		s := core.ServicePlan{Name: fmt.Sprintf("s%04d", i), Traffic: &t}
 		for j := range backends {
-			b := core.BackendPlan{Name: fmt.Sprintf("b%03d", j), Slots: core.Slots / uint32(backends)}
+			b := core.BackendPlan{Name: fmt.Sprintf("b%03d", j), Slots: core.Slots / uint32(backends), Alive: true, Forwarding: t.Forwarding}
 			if j == 0 {
 				b.Slots += core.Slots % uint32(backends)
 			}
@@ -87,6 +90,10 @@ func manyServices(n, backends int) core.Plan {
 	}
 	return p
 }
+
+// unreadable are the listings that nft 1.0.6 prints but cannot read: it runs out
+// of registers for an IPv6 address and a port in `update`.
+var unreadable = map[string]bool{"persistence6": true}
 
 // TestGolden holds the text against Render, nft and the kernel: each file is
 // what Render writes, what `nft -c -f` accepts, and what nft prints after Sync
@@ -110,13 +117,44 @@ func TestGolden(t *testing.T) {
 			}
 
 			newNetns(t)
-			if out, err := exec.Command("nft", "-c", "-f", file).CombinedOutput(); err != nil {
+			if out, err := exec.Command("nft", "-c", "-f", file).CombinedOutput(); err != nil && !unreadable[name] {
 				t.Errorf("nft -c -f %s: %v\n%s", file, err, out)
 			}
 			a := open(t, Config{Unowned: true})
 			mustSync(t, a, plan)
 			if diff := cmp.Diff(string(want), listTable(t)); diff != "" {
 				t.Errorf("nft list table (-%s +kernel):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+// TestAdoptGolden takes over what each plan makes of the table: the kernel tells
+// it back as other bytes than we wrote, and nothing of it may be written anew.
+func TestAdoptGolden(t *testing.T) {
+	for name, plan := range goldens() {
+		t.Run(name, func(t *testing.T) {
+			newNetns(t)
+			a := open(t, Config{})
+			mustSync(t, a, plan)
+			rules := ruleHandles(t)
+			if err := a.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b := open(t, Config{Unowned: !a.owned})
+			got := inKernel(t, b)
+			if len(got.Services) != len(plan.Services) {
+				t.Errorf("adopted %d services: want %d", len(got.Services), len(plan.Services))
+			}
+			before, err := b.w.generation()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := mustSync(t, b, plan); c.Changed != 0 || c.Generation != before {
+				t.Errorf("the same plan again: %+v after generation %d", c, before)
+			}
+			if after := ruleHandles(t); after != rules {
+				t.Errorf("rules were written anew:\n%s", cmp.Diff(rules, after))
 			}
 		})
 	}

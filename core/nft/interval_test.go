@@ -31,7 +31,7 @@ func TestDelta(t *testing.T) {
 	a := open(t, Config{})
 	p := manyServices(1, 20)
 	vector := func(v []uint32) []core.ServicePlan {
-		s := cloneService(&p.Services[0])
+		s := clonePlan(&p.Services[0])
 		left := uint32(core.Slots)
 		for i := range s.Backends {
 			n := uint32(1)

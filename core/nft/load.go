@@ -3,8 +3,11 @@
 package nft
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -14,179 +17,358 @@ import (
 
 // A snapshot is what a table of our layout holds.
 type snapshot struct {
-	services map[string]*core.ServicePlan
-	// unknown are the services whose weights map is not what any plan makes;
-	// their backends have no slots here.
-	unknown map[string]bool
-	// counts and refused let a table that has to be replaced go on counting.
-	counts  map[core.BackendID]counter
-	refused map[string]counter
-	// wrong says what is not as we would have written it. Such a table is
+	shared   *fragment
+	services map[string]*held
+	// wrong says what the table holds that no plan makes. Such a table is
 	// replaced by the next Sync.
 	wrong error
 }
 
+// held is what is known of a service in the kernel: the plan that was written,
+// or what was read.
+type held struct {
+	plan *core.ServicePlan
+	read *fragment // nil when it is what compile makes of the plan
+	// tables are the weights maps where they are costly to make again.
+	tables  []weightMap
+	unknown bool // the weights in the kernel may differ
+}
+
+// newHeld is a plan that was just written as f.
+func newHeld(s *core.ServicePlan, f *fragment) *held {
+	h := &held{plan: clonePlan(s)}
+	if s.Distribution != core.Random {
+		h.tables = f.maps
+	}
+	return h
+}
+
+// weights is what a re-weight of the service begins with.
+func (h *held) weights() *fragment {
+	if h.tables == nil {
+		return compileWeights(h.plan)
+	}
+	c := compiler{h.plan, &fragment{name: h.plan.Name, maps: h.tables}}
+	for i := range h.tables {
+		c.f.sets = append(c.f.sets, h.tables[i].set)
+	}
+	for _, v6 := range c.families() {
+		c.pins(v6)
+	}
+	return c.f
+}
+
+func (h *held) fragment() *fragment {
+	if h == nil {
+		return nil
+	}
+	if h.read != nil {
+		return h.read
+	}
+	return compile(h.plan)
+}
+
+// A loader puts a snapshot together.
+type loader struct {
+	*snapshot
+	sets map[string]*set
+}
+
 // load reads the table. It must have our layout.
 func (a *Applier) load(ctx context.Context) (*snapshot, error) {
-	l := &snapshot{
-		services: map[string]*core.ServicePlan{}, unknown: map[string]bool{},
-		counts: map[core.BackendID]counter{}, refused: map[string]counter{},
-	}
-	for set := range sharedSets {
-		read := l.backend
-		if set.isServices() {
-			read = l.service
-		}
-		// A try that was cut short has left nothing that the next does not
-		// write again, or that the checks below would not find.
-		err := a.w.elements(a.table, set.String(), nothing, func(e element) error {
-			l.complain(read(set, e))
-			return nil
-		})
-		if err != nil {
+	l := loader{&snapshot{shared: &fragment{}, services: map[string]*held{}}, map[string]*set{}}
+	for _, step := range []func(context.Context, *loader) error{
+		a.loadSets, a.loadChains, a.loadObjects, a.loadElements, a.loadWeights,
+	} {
+		if err := step(ctx, &l); err != nil {
 			return nil, err
 		}
 	}
-	if err := a.w.counters(a.table, nothing, func(name string, c counter) { l.refused[name] = c }); err != nil {
-		return nil, err
+	for name, h := range l.services {
+		h.plan = planRead(name, h.read)
 	}
-	list := make([]*core.ServicePlan, 0, len(l.services))
-	for _, s := range l.services {
-		slices.SortFunc(s.Backends, func(x, y core.BackendPlan) int { return strings.Compare(x.Name, y.Name) })
-		list = append(list, s)
-	}
-	err := a.readWeights(ctx, list, func(i int, ivs []interval, err error) {
-		if err != nil {
-			l.complain(err)
-			return
-		}
-		l.weights(list[i], ivs)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return l, a.inspect(l)
+	return l.snapshot, nil
 }
 
-func (l *snapshot) complain(err error) {
+func (l *loader) complain(format string, args ...any) {
 	if l.wrong == nil {
-		l.wrong = err
+		l.wrong = fmt.Errorf(format, args...)
 	}
 }
 
-// service takes an element of services4 or services6.
-func (l *snapshot) service(set sharedSet, e element) error {
-	key, _, err := parseServiceKey(e.key, set.v6())
-	if err != nil {
-		return err
-	}
-	s := &core.ServicePlan{VIP: key.vip, Port: key.port, Protocol: key.protocol}
-	if err := parseServiceComment(e.comment, s); err != nil {
-		return err
-	}
-	if err := checkService(s); err != nil {
-		return err
-	}
-	if e.goTo != chainName(s.Name) {
-		return fmt.Errorf("service %s: leads to chain %q", s.Name, e.goTo)
-	}
-	if other, ok := l.services[s.Name]; ok && keyOf(other) != keyOf(s) {
-		return fmt.Errorf("service %s: has two addresses, %v and %v", s.Name, keyOf(other), keyOf(s))
-	}
-	l.services[s.Name] = s
-	return nil
+// part is where something of that name belongs.
+func (l *loader) part(name string) *fragment {
+	return l.service(serviceOf(name))
 }
 
-// backend takes an element of a connection set. The services are known by then.
-func (l *snapshot) backend(set sharedSet, e element) error {
-	key, rest, err := parseServiceKey(e.key, set.v6())
-	if err != nil {
-		return err
+func (l *loader) service(name string) *fragment {
+	if name == "" {
+		return l.shared
 	}
-	addr, _, err := parseEndpoint(rest, set.v6())
-	if err != nil {
-		return err
+	h := l.services[name]
+	if h == nil {
+		h = &held{read: &fragment{name: name}}
+		l.services[name] = h
 	}
-	id, err := core.ParseBackendID(e.comment)
-	if err != nil {
-		return fmt.Errorf("set %v: %w", set, err)
-	}
-	s := l.services[id.Service]
-	if s == nil || keyOf(s) != key || connsSet(s) != set {
-		return fmt.Errorf("set %v: backend %v is of no service with %v", set, id, key)
-	}
-	b := core.BackendPlan{Name: id.Backend, Addr: addr}
-	l.counts[id] = e.counter
-	if i := slices.IndexFunc(s.Backends, func(x core.BackendPlan) bool { return x.Name == b.Name }); i >= 0 {
-		s.Backends[i] = b
+	return h.read
+}
+
+func (a *Applier) loadSets(_ context.Context, l *loader) error {
+	return a.w.dump(unix.NFT_MSG_GETSET, a.table, unix.NFTA_SET_TABLE, func(body []byte) error {
+		s, err := parseSet(body)
+		if err != nil {
+			l.complain("%w", err)
+			return nil
+		}
+		if l.sets[s.name] == nil {
+			l.sets[s.name] = s
+			f := l.part(s.name)
+			f.sets = append(f.sets, s)
+		}
 		return nil
-	}
-	s.Backends = append(s.Backends, b)
-	return nil
+	})
 }
 
-// weights gives the backends of s the slots of its map.
-func (l *snapshot) weights(s *core.ServicePlan, ivs []interval) {
-	for i := range s.Backends {
-		for _, iv := range ivs {
-			if iv.name == s.Backends[i].Name {
-				s.Backends[i].Slots += iv.end - iv.start
+func (a *Applier) loadChains(_ context.Context, l *loader) error {
+	chains := map[string]*chain{}
+	var order []string
+	err := a.w.dump(unix.NFT_MSG_GETCHAIN, a.table, unix.NFTA_CHAIN_TABLE, func(body []byte) error {
+		c := &chain{name: text(find(body, unix.NFTA_CHAIN_NAME))}
+		if h := find(body, unix.NFTA_CHAIN_HOOK); h != nil {
+			c.hook = &hook{
+				kind: text(find(body, unix.NFTA_CHAIN_TYPE)), num: be32(find(h, unix.NFTA_HOOK_HOOKNUM)),
+				priority: int32(be32(find(h, unix.NFTA_HOOK_PRIORITY))),
 			}
 		}
+		if chains[c.name] == nil {
+			chains[c.name] = c
+			order = append(order, c.name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	if checkBackends(s) == nil && slices.Equal(intervals(nil, s), ivs) {
-		return
+	seen := map[uint64]bool{} // rules, by handle: a dump may be begun again
+	err = a.w.dump(unix.NFT_MSG_GETRULE, a.table, unix.NFTA_RULE_TABLE, func(body []byte) error {
+		c, handle := chains[text(find(body, unix.NFTA_RULE_CHAIN))], be64(find(body, unix.NFTA_RULE_HANDLE))
+		if c != nil && !seen[handle] {
+			seen[handle] = true
+			c.rules = append(c.rules, rule{raw: slices.Clone(find(body, unix.NFTA_RULE_EXPRESSIONS))})
+		}
+		return nil
+	})
+	for _, name := range order {
+		f := l.part(name)
+		f.chains = append(f.chains, *chains[name])
 	}
-	l.unknown[s.Name] = true
-	for i := range s.Backends {
-		s.Backends[i].Slots = 0
-	}
+	return err
 }
 
-// inspect compares the names of what stands in the table, and the number of
-// rules in each chain, with what should.
-func (a *Applier) inspect(l *snapshot) error {
-	rules := map[string]int{chainPrerouting: 2, chainOutput: 2, chainAccount: 1 + len(accountRules)}
-	sets, counters := map[string]int{}, map[string]bool{}
-	for s := range sharedSets {
-		sets[s.String()] = 1
-	}
-	for name := range l.services {
-		rules[chainName(name)], sets[weightsName(name)], counters[refusedName(name)] = 2, 1, true
-	}
-	chains := make(map[string]int, len(rules))
-	for name := range rules {
-		chains[name] = 1
-	}
-	for _, q := range []struct {
-		what string
-		msg  int
-		want map[string]int
-	}{
-		{"chain", unix.NFT_MSG_GETCHAIN, chains}, {"rules of chain", unix.NFT_MSG_GETRULE, rules}, {"set", unix.NFT_MSG_GETSET, sets},
-	} {
-		got, err := a.w.names(q.msg, a.table)
+func (a *Applier) loadObjects(_ context.Context, l *loader) error {
+	return a.w.dump(unix.NFT_MSG_GETOBJ, a.table, unix.NFTA_OBJ_TABLE, func(body []byte) error {
+		o := object{name: text(find(body, unix.NFTA_OBJ_NAME)), kind: be32(find(body, unix.NFTA_OBJ_TYPE))}
+		data := find(body, unix.NFTA_OBJ_DATA)
+		if o.kind == unix.NFT_OBJECT_COUNTER {
+			o.from = parseCounter(data)
+		} else {
+			o.raw = slices.Clone(data)
+		}
+		f := l.part(o.name)
+		if f.object(o.name, o.kind) == nil {
+			f.objects = append(f.objects, o)
+		}
+		return nil
+	})
+}
+
+// loadElements reads the elements that are ours to write, but for the weights.
+func (a *Applier) loadElements(ctx context.Context, l *loader) error {
+	for name, s := range l.sets {
+		if s.dynamic() || isWeights(name) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		list, err := a.w.elementsOf(a.table, s)
 		if err != nil {
 			return err
 		}
-		for name, n := range got {
-			if want := q.want[name]; n != want {
-				l.complain(fmt.Errorf("%s %s: found %d, want %d", q.what, name, n, want))
-			}
-			delete(q.want, name)
+		for _, e := range list {
+			l.element(s, e)
 		}
-		for name := range q.want {
-			l.complain(fmt.Errorf("%s %s: missing", q.what, name))
-		}
-	}
-	for name := range l.refused {
-		if !counters[name] {
-			l.complain(fmt.Errorf("counter %s: of no service", name))
-		}
-		delete(counters, name)
-	}
-	for name := range counters {
-		l.complain(fmt.Errorf("counter %s: missing", name))
 	}
 	return nil
+}
+
+// element files an element: with the service whose set it is in, whose chain it
+// leads to, or whose name is in its comment.
+func (l *loader) element(s *set, e elem) {
+	name := serviceOf(s.name)
+	if name == "" {
+		name, _, _ = strings.Cut(e.comment, "/")
+	}
+	if name == "" {
+		l.complain("set %s: an element without a service", s.name)
+		return
+	}
+	l.service(name).add(s, e)
+}
+
+// loadWeights reads the weights maps.
+func (a *Applier) loadWeights(ctx context.Context, l *loader) error {
+	var list []mapOf
+	for name, h := range l.services {
+		for _, s := range h.read.sets {
+			if isWeights(s.name) {
+				list = append(list, mapOf{name, s})
+			}
+		}
+	}
+	return a.readWeights(ctx, list, func(i int, m weightMap, err error) {
+		h := l.services[list[i].service]
+		if err != nil {
+			h.unknown = true // the next change writes it whole
+			m = weightMap{set: list[i].set}
+		}
+		m.intervals, m.targets = slices.Clone(m.intervals), slices.Clone(m.targets)
+		h.read.maps = append(h.read.maps, m)
+	})
+}
+
+// planRead is what the table says of a service's plan: the frontends, and the
+// backends with their slots.
+func planRead(name string, f *fragment) *core.ServicePlan {
+	p := planReader{f: f, backends: map[backendKey]*core.BackendPlan{}}
+	s := &core.ServicePlan{Name: name, Traffic: &core.Traffic{Frontends: p.frontends()}}
+	for _, e := range f.elems {
+		if kind, ok := connKinds[e.set.name]; ok {
+			p.counted(kind, e.list)
+		}
+	}
+	for i := range f.maps {
+		for _, iv := range f.maps[i].intervals {
+			p.backend(iv.name, iv.addr).Slots += iv.end - iv.start
+		}
+		p.ring(&f.maps[i])
+	}
+	for _, b := range p.backends {
+		b.Alive = b.Slots > 0
+		s.Backends = append(s.Backends, *b)
+	}
+	slices.SortFunc(s.Backends, func(x, y core.BackendPlan) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), x.Addr.Compare(y.Addr))
+	})
+	return s
+}
+
+// A planReader puts a service's plan together from elements.
+type planReader struct {
+	f        *fragment
+	backends map[backendKey]*core.BackendPlan
+}
+
+func (p *planReader) frontends() (list []core.Frontend) {
+	for _, s := range []*set{services4, services6, ranges4, ranges6} {
+		for _, e := range p.f.elemsOf(s.name) {
+			if f, ok := parseFrontend(s, e.key, e.last); ok {
+				list = append(list, f)
+			}
+		}
+	}
+	return list
+}
+
+// parseFrontend reads what frontFirst and frontLast wrote.
+func parseFrontend(s *set, key, last []byte) (core.Frontend, bool) {
+	if last == nil {
+		last = key
+	}
+	n := int(s.key[0].size)
+	if len(key) != n+8 || len(last) != n+8 {
+		return core.Frontend{}, false
+	}
+	vip, ok := prefixOf(key[:n], last[:n])
+	var protocol core.Protocol
+	for _, p := range []core.Protocol{core.TCP, core.UDP, core.SCTP} {
+		if p.Number() == key[n] {
+			protocol = p
+		}
+	}
+	ports := core.PortRange{First: binary.BigEndian.Uint16(key[n+4:]), Last: binary.BigEndian.Uint16(last[n+4:])}
+	return core.Frontend{VIP: vip, Ports: ports, Protocol: protocol}, ok && protocol != ""
+}
+
+// counted takes the elements that count a service's connections.
+func (p *planReader) counted(kind connKind, list []elem) {
+	front := frontKey(kind.v6).size()
+	for _, e := range list {
+		_, name, ok := strings.Cut(e.comment, "/")
+		if !ok || len(e.key) != connKey(kind.local, kind.v6).size() {
+			continue
+		}
+		tail := e.key[front:]
+		if kind.local {
+			tail = tail[:2]
+		}
+		addr, err := parseTarget(tail)
+		if err != nil {
+			continue
+		}
+		p.backend(name, addr)
+	}
+}
+
+// ring counts the places that backends have in a table, and makes slots of them.
+func (p *planReader) ring(m *weightMap) {
+	names := map[netip.AddrPort]string{}
+	for key, b := range p.backends {
+		names[b.Addr] = key.name
+	}
+	for _, k := range m.ring {
+		if name, ok := names[m.targets[k]]; ok {
+			p.backend(name, m.targets[k]).Slots++
+		}
+	}
+	for _, b := range p.backends {
+		if len(m.ring) > 0 && slices.Contains(m.targets, b.Addr) {
+			b.Slots = uint32(uint64(b.Slots) * core.Slots / uint64(len(m.ring)))
+		}
+	}
+}
+
+func (p *planReader) backend(name string, addr netip.AddrPort) *core.BackendPlan {
+	key := backendKey{name, addr.Addr().Is6()}
+	b := p.backends[key]
+	if b == nil {
+		b = &core.BackendPlan{Name: name, Addr: addr}
+		p.backends[key] = b
+	}
+	return b
+}
+
+// seed lets what to has go on counting where from has come to.
+func seed(to, from *fragment) {
+	if from == nil {
+		return
+	}
+	for i := range to.objects {
+		if o := from.object(to.objects[i].name, to.objects[i].kind); o != nil {
+			to.objects[i].from = o.from
+		}
+	}
+	for i := range to.elems {
+		if !to.elems[i].set.counter {
+			continue
+		}
+		counts := map[string]counter{}
+		for _, e := range from.elemsOf(to.elems[i].set.name) {
+			counts[e.id()] = e.counter
+		}
+		for k := range to.elems[i].list {
+			e := &to.elems[i].list[k]
+			e.counter = counts[e.id()]
+		}
+	}
 }

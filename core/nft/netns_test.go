@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -77,12 +78,35 @@ func listTable(t testing.TB) string { return nftOutput(t, "list", "table", "inet
 // service is a service for the tests: dnat, and reject when empty.
 func service(name, vip string, p core.Protocol, backends ...core.BackendPlan) core.ServicePlan {
 	ap := netip.MustParseAddrPort(vip)
-	return core.ServicePlan{
-		Name: name, VIP: ap.Addr(), Port: ap.Port(), Protocol: p,
-		Forwarding: core.DNAT, OnEmpty: core.Reject, Backends: backends,
+	t := core.Simple(ap, p)
+	return core.ServicePlan{Name: name, Traffic: &t, Backends: backends}
+}
+
+// with is s with other traffic; s stays as it is.
+func with(s core.ServicePlan, edit func(*core.Traffic)) core.ServicePlan {
+	t := *s.Traffic
+	t.Frontends = slices.Clone(t.Frontends)
+	edit(&t)
+	s.Traffic, s.Backends = &t, slices.Clone(s.Backends)
+	return s
+}
+
+// at puts the first frontend elsewhere.
+func at(vip string) func(*core.Traffic) {
+	return func(t *core.Traffic) {
+		t.Frontends[0] = core.ExactFrontend(netip.MustParseAddrPort(vip), t.Frontends[0].Protocol)
 	}
 }
 
+// forwarding has all backends of s forward that way.
+func forwarding(s core.ServicePlan, f core.Forwarding) core.ServicePlan {
+	s = with(s, func(t *core.Traffic) { t.Forwarding = f })
+	for i := range s.Backends {
+		s.Backends[i].Forwarding = f
+	}
+	return s
+}
+
 func backend(name, addr string, slots uint32) core.BackendPlan {
-	return core.BackendPlan{Name: name, Addr: netip.MustParseAddrPort(addr), Slots: slots}
+	return core.BackendPlan{Name: name, Addr: netip.MustParseAddrPort(addr), Slots: slots, Alive: slots > 0, Forwarding: core.DNAT}
 }

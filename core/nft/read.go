@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,13 +74,29 @@ func (s *socket) elements(table, set string, restart func(), each func(element) 
 	return nil
 }
 
-// weights reads a weights map into r.
-func (s *socket) weights(table string, service *core.ServicePlan, r *intervalReader) ([]interval, error) {
-	r.v6 = service.VIP.Is6()
-	if err := s.elements(table, weightsName(service.Name), r.reset, r.add); err != nil {
+// weights reads a weights map. It is valid until r is used again.
+func (s *socket) weights(table string, of *set, r *weightsReader) (weightMap, error) {
+	r.places = 0
+	if !of.interval() {
+		r.places = int(of.size)
+	}
+	if err := s.elements(table, of.name, r.reset, r.add); err != nil {
+		return weightMap{set: of}, err
+	}
+	return r.weights(of)
+}
+
+// elementsOf reads a set whole.
+func (s *socket) elementsOf(table string, of *set) ([]elem, error) {
+	r := spanReader{spans: of.spans()}
+	if err := s.elements(table, of.name, r.reset, r.add); err != nil {
 		return nil, err
 	}
-	return r.intervals()
+	list, err := r.elems()
+	if err != nil {
+		return nil, fmt.Errorf("read set %s: %w", of.name, err)
+	}
+	return list, nil
 }
 
 // counters calls each for the named counters of the table.
@@ -102,27 +117,21 @@ func (s *socket) counters(table string, restart func(), each func(name string, c
 	return nil
 }
 
-// names dumps the names of the table's chains, sets or rules' chains: the
-// attributes have the same places in each of the three.
-func (s *socket) names(msg int, table string) (map[string]int, error) {
-	const tableAttr, nameAttr = unix.NFTA_CHAIN_TABLE, 2 // NFTA_SET_NAME, NFTA_RULE_CHAIN
-	count := map[string]int{}
+// dump calls each for the chains, sets, rules or objects of a table. One that is
+// begun again because the ruleset changed tells some of them twice.
+func (s *socket) dump(msg int, table string, tableAttr int, each func(body []byte) error) error {
 	b := s.request(msg, unix.NLM_F_DUMP)
 	if msg != unix.NFT_MSG_GETCHAIN { // whose dump knows no filter
 		b.str(tableAttr, table)
 	}
-	err := s.answer(b, func() { clear(count) }, func(body []byte) error {
-		name := nameAttr
-		if msg == unix.NFT_MSG_GETCHAIN {
-			name = unix.NFTA_CHAIN_NAME
-		}
+	err := s.answer(b, nothing, func(body []byte) error {
 		if text(find(body, tableAttr)) == table {
-			count[text(find(body, name))]++
+			return each(body)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", table, err)
+		return fmt.Errorf("read table %s: %w", table, err)
 	}
-	return count, nil
+	return nil
 }

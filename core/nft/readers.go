@@ -6,8 +6,6 @@ import (
 	"context"
 	"runtime"
 	"sync"
-
-	"github.com/steelyard-lb/steelyard/core"
 )
 
 const (
@@ -42,23 +40,29 @@ func closeAll(list []*socket) (err error) {
 	return err
 }
 
-// readWeights reads the weights maps of the services and calls each with the
-// place of the service in the list, one call after the other. The intervals are
-// valid during the call only. It has ended all that it started when it returns.
-func (a *Applier) readWeights(ctx context.Context, services []*core.ServicePlan, each func(i int, ivs []interval, err error)) error {
+// A mapOf is a weights map and the service it belongs to.
+type mapOf struct {
+	service string
+	set     *set
+}
+
+// readWeights reads weights maps and calls each with the place of the map in the
+// list, one call after the other. The map is valid during the call only.
+// It has ended all that it started when it returns.
+func (a *Applier) readWeights(ctx context.Context, list []mapOf, each func(i int, m weightMap, err error)) error {
 	readers := a.readers
-	if len(services) <= fewServices {
+	if len(list) <= fewServices {
 		readers = readers[:1]
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex // of the calls to each
 	for k, s := range readers {
 		wg.Go(func() {
-			var r intervalReader
-			for i := k; i < len(services) && ctx.Err() == nil; i += len(readers) {
-				ivs, err := s.weights(a.table, services[i], &r)
+			var r weightsReader
+			for i := k; i < len(list) && ctx.Err() == nil; i += len(readers) {
+				m, err := s.weights(a.table, list[i].set, &r)
 				mu.Lock()
-				each(i, ivs, err)
+				each(i, m, err)
 				mu.Unlock()
 			}
 		})

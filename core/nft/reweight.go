@@ -4,7 +4,9 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -26,23 +28,35 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 			return core.Commit{}, fmt.Errorf("reweight table %s: %w", a.table, err)
 		}
 	}
-	var list []change
+	var list []*change
+	var died []*core.ServicePlan
 	for i := range services {
 		s := &services[i]
 		c, err := a.reweighting(s)
 		if err != nil {
 			r.refuse(s.Name, err)
-		} else if c.unknown || !slices.Equal(c.from.Backends, s.Backends) {
+			continue
+		}
+		h := a.known[s.Name]
+		if anyDied(h.plan, s) {
+			died = append(died, s)
+		}
+		if c.nothing() {
+			h.plan = clonePlan(s) // who is alive may have changed
+		} else {
 			list = append(list, c)
 		}
 	}
 	for chunk := range slices.Chunk(list, chunkReweights) {
-		if err := a.apply(ctx, job{list: chunk, write: (*writer).reweights}, &r); err != nil {
+		if err := a.apply(ctx, job{list: chunk}, &r); err != nil {
 			return core.Commit{}, fmt.Errorf("reweight table %s: %w", a.table, err)
 		}
 	}
 	if err := a.verify(ctx, &r); err != nil {
 		return core.Commit{}, fmt.Errorf("reweight table %s: %w", a.table, err)
+	}
+	if err := a.sweepAll(ctx, died); err != nil {
+		a.log.Warn("clients of a dead backend may go on to it until they are swept", "err", err)
 	}
 	c, err := a.report(began, r.changed)
 	if err == nil && len(r.refused) > 0 {
@@ -52,44 +66,48 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 }
 
 // reweighting is the change to s, if it is one of weights only.
-func (a *Applier) reweighting(s *core.ServicePlan) (change, error) {
-	from := a.known[s.Name]
-	if from == nil || a.replace {
-		return change{}, fmt.Errorf("service %s is not in force: sync first", s.Name)
+func (a *Applier) reweighting(s *core.ServicePlan) (*change, error) {
+	h := a.known[s.Name]
+	if h == nil || h.read != nil || a.replace {
+		return nil, fmt.Errorf("service %s is not in force: sync first", s.Name)
 	}
 	if err := checkService(s); err != nil {
-		return change{}, err
+		return nil, err
 	}
-	same := keyOf(from) == keyOf(s) && from.Forwarding == s.Forwarding && from.OnEmpty == s.OnEmpty &&
-		slices.EqualFunc(from.Backends, s.Backends, func(x, y core.BackendPlan) bool { return x.Name == y.Name && x.Addr == y.Addr })
+	from := h.plan
+	same := (from.Traffic == s.Traffic || reflect.DeepEqual(from.Traffic, s.Traffic)) &&
+		slices.EqualFunc(from.Backends, s.Backends, func(x, y core.BackendPlan) bool {
+			x.Slots, x.Alive = y.Slots, y.Alive
+			return x == y
+		})
 	if !same {
-		return change{}, fmt.Errorf("service %s differs from the one in force in more than weights: sync first", s.Name)
+		return nil, fmt.Errorf("service %s differs from the one in force in more than weights: sync first", s.Name)
 	}
-	return change{from: from, to: s, unknown: a.unknown[s.Name]}, nil
+	return &change{name: s.Name, from: h.weights(), to: compileWeights(s), plan: s, unknown: h.unknown}, nil
 }
 
 // verify reads the weights maps of the changed services back. A difference
 // refuses the service, and makes the next change write its whole map.
 func (a *Applier) verify(ctx context.Context, r *result) error {
-	list := make([]*core.ServicePlan, 0, len(r.done))
+	var list []mapOf
+	var want []*weightMap
 	for _, c := range r.done {
-		if c.to != nil {
-			list = append(list, c.to)
+		if c.to == nil {
+			continue
+		}
+		for i := range c.to.maps {
+			list = append(list, mapOf{c.name, c.to.maps[i].set})
+			want = append(want, &c.to.maps[i])
 		}
 	}
-	var want []interval
-	return a.readWeights(ctx, list, func(i int, got []interval, err error) {
-		want = intervals(want[:0], list[i])
-		if err == nil && slices.Equal(got, want) {
+	return a.readWeights(ctx, list, func(i int, got weightMap, err error) {
+		if err == nil && got.same(want[i]) {
 			return
 		}
 		if err == nil {
-			err = fmt.Errorf("the kernel has %d intervals, not the %d that were written", len(got), len(want))
+			err = errors.New("the kernel has other weights than were written")
 		}
-		if a.unknown == nil {
-			a.unknown = map[string]bool{}
-		}
-		a.unknown[list[i].Name] = true
-		r.refuse(list[i].Name, fmt.Errorf("read service %s back: %w", list[i].Name, err))
+		a.known[list[i].service].unknown = true
+		r.refuse(list[i].service, fmt.Errorf("read service %s back: %w", list[i].service, err))
 	})
 }

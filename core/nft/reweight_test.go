@@ -52,11 +52,11 @@ func TestReweightProperty(t *testing.T) {
 	a := open(t, Config{})
 	mustSync(t, a, plan)
 	rules := ruleHandles(t)
-	var r intervalReader
+	var r weightsReader
 	rapid.Check(t, func(t *rapid.T) {
 		var list []core.ServicePlan
 		for i := range plan.Services {
-			s := cloneService(&plan.Services[i])
+			s := clonePlan(&plan.Services[i])
 			switch rapid.SampledFrom([]string{"leave", "nudge", "any"}).Draw(t, "how") {
 			case "leave":
 			case "nudge":
@@ -73,11 +73,12 @@ func TestReweightProperty(t *testing.T) {
 		}
 		copy(plan.Services, list)
 		for i := range list {
-			got, err := a.w.weights(DefaultTable, &list[i], &r)
+			m, err := a.w.weights(DefaultTable, compileWeights(&list[i]).sets[0], &r)
+			got := m.intervals
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := intervals(nil, &list[i]); !slices.Equal(got, want) {
+			if want := intervals(nil, &list[i], list[i].First().Addr().Is6()); !slices.Equal(got, want) {
 				t.Fatalf("service %s: the kernel has\n%v, want\n%v", list[i].Name, got, want)
 			}
 		}
@@ -120,7 +121,7 @@ func TestReweightRefusesWhatIsNotInForce(t *testing.T) {
 	mustSync(t, a, p)
 	list := slices.Clone(p.Services)
 	for i := range list {
-		list[i] = *cloneService(&list[i])
+		list[i] = *clonePlan(&list[i])
 		list[i].Backends[0].Slots, list[i].Backends[1].Slots = 1, 65535
 	}
 	list[0].Name = "stranger"

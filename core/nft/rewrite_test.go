@@ -24,12 +24,9 @@ func TestNoConnectionFailsWhileWeightsAreRewritten(t *testing.T) {
 	for _, n := range l.Backends {
 		answer(t, n)
 	}
-	plan := core.Plan{Services: []core.ServicePlan{{
-		Name: "web", VIP: l.VIP4, Port: 80, Protocol: core.TCP, Forwarding: core.DNAT, OnEmpty: core.Reject,
-		Backends: []core.BackendPlan{
-			{Name: "b1", Addr: netip.AddrPortFrom(l.Backends[0].Addr4, 80), Slots: 32768},
-			{Name: "b2", Addr: netip.AddrPortFrom(l.Backends[1].Addr4, 80), Slots: 32768},
-		}}}}
+	plan := plan(service("web", netip.AddrPortFrom(l.VIP4, 80).String(), core.TCP,
+		backend("b1", netip.AddrPortFrom(l.Backends[0].Addr4, 80).String(), 32768),
+		backend("b2", netip.AddrPortFrom(l.Backends[1].Addr4, 80).String(), 32768)))
 	var a *Applier
 	if err := l.Balancer.Do(func() (err error) { a, err = Open(Config{}); return err }); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -39,6 +40,9 @@ func (a *Applier) Sync(ctx context.Context, plan core.Plan) (core.Commit, map[st
 	if err != nil {
 		return core.Commit{}, r.refused, fmt.Errorf("sync table %s: %w", a.table, err)
 	}
+	if err := a.sweepAll(ctx, changedPlans(r.done)); err != nil {
+		a.log.Warn("clients of a dead backend may go on to it until they are swept", "err", err)
+	}
 	c, err := a.report(began, r.changed)
 	return c, r.refused, err
 }
@@ -59,11 +63,15 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	if err := a.refresh(ctx); err != nil {
 		return err
 	}
-	good, refused := checkPlan(plan, a.known)
+	if err := a.refreshFeatures(plan); err != nil {
+		return err
+	}
+	good, refused := checkPlan(plan, a.known, a.features)
 	for name, err := range refused {
 		r.refuse(name, err)
 	}
-	for _, j := range a.jobs(good, refused) {
+	shared := a.sharedFor(plan.LocalClients, good, refused)
+	for _, j := range a.jobs(shared, good, refused) {
 		if err := a.apply(ctx, j, r); err != nil {
 			return err
 		}
@@ -71,81 +79,134 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	return nil
 }
 
+// sharedFor is the shared part as these services need it, and those that are
+// kept because they could not be changed.
+func (a *Applier) sharedFor(localClients bool, good []*core.ServicePlan, refused map[string]error) *fragment {
+	n := newNeeds(localClients)
+	for _, s := range good {
+		n.add(s)
+	}
+	for name := range refused {
+		if h := a.known[name]; h != nil {
+			n.add(h.plan)
+		}
+	}
+	return compileShared(n)
+}
+
 // jobs parts the way from what is known to the wanted services into
 // transactions.
-func (a *Applier) jobs(want []*core.ServicePlan, refused map[string]error) []job {
+func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, refused map[string]error) []job {
 	if !a.there || a.replace {
-		return a.buildJobs(want, refused)
+		return a.buildJobs(shared, want, refused)
 	}
 	wanted := make(map[string]bool, len(want))
-	var list []change
+	var list []*change
 	for _, s := range want {
 		wanted[s.Name] = true
-		c := change{from: a.known[s.Name], to: s, unknown: a.unknown[s.Name]}
-		if c.from == nil || c.unknown || !sameService(c.from, s) {
+		if c := a.changeTo(s); c != nil {
 			list = append(list, c)
 		}
 	}
-	for name, s := range a.known {
+	for name, h := range a.known {
 		if !wanted[name] && refused[name] == nil {
-			list = append(list, change{from: s})
+			list = append(list, &change{name: name, from: h.fragment()})
 		}
 	}
+	// What the shared part no longer needs stays until the services that use it
+	// have gone.
+	before, grown := &change{from: a.shared, to: shared.and(a.shared)}, shared.and(a.shared)
+	afterwards := &change{from: grown, to: shared}
 	linked, rest := splitLinked(list)
 	var jobs []job
+	if !before.nothing() {
+		linked = append([]*change{before}, linked...)
+	}
 	if len(linked) > 0 {
-		jobs = append(jobs, job{list: linked, write: (*writer).services})
+		jobs = append(jobs, job{list: linked})
 	}
 	for chunk := range slices.Chunk(rest, chunkServices) {
-		jobs = append(jobs, job{list: chunk, write: (*writer).services})
+		jobs = append(jobs, job{list: chunk})
+	}
+	if !afterwards.nothing() {
+		jobs = append(jobs, job{list: []*change{afterwards}})
 	}
 	return jobs
+}
+
+// changeTo is the way to a service as wanted; nil if it is in force.
+func (a *Applier) changeTo(s *core.ServicePlan) *change {
+	h := a.known[s.Name]
+	if h != nil && h.read == nil && !h.unknown && samePlan(h.plan, s) {
+		return nil
+	}
+	c := &change{name: s.Name, from: h.fragment(), to: compile(s), plan: s, unknown: h != nil && h.unknown}
+	if c.nothing() {
+		a.known[s.Name] = &held{plan: clonePlan(s)}
+		return nil
+	}
+	return c
+}
+
+// samePlan reports whether there is nothing to do.
+func samePlan(a, b *core.ServicePlan) bool {
+	return slices.Equal(a.Backends, b.Backends) && (a.Traffic == b.Traffic || reflect.DeepEqual(a.Traffic, b.Traffic))
 }
 
 // buildJobs makes the whole table: in one transaction where another table is in
 // the way and may be serving, else in chunks.
-func (a *Applier) buildJobs(want []*core.ServicePlan, refused map[string]error) []job {
-	list := make([]change, 0, len(want))
+func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, refused map[string]error) []job {
+	seed(shared, a.shared)
+	first := &change{to: shared}
+	var list []*change
+	add := func(s *core.ServicePlan) {
+		c := &change{name: s.Name, to: compile(s), plan: s}
+		seed(c.to, a.known[s.Name].fragment())
+		list = append(list, c)
+	}
 	for _, s := range want {
-		list = append(list, change{to: s})
+		add(s)
 	}
 	for name := range refused {
 		// A service that cannot be changed keeps what it had, here too.
-		if s := a.known[name]; s != nil && checkService(s) == nil {
-			list = append(list, change{to: s})
+		if h := a.known[name]; h != nil && h.read == nil {
+			add(h.plan)
 		}
 	}
 	if a.there || len(list) == 0 {
-		return []job{{list: list, skeleton: true, write: (*writer).services}}
+		return []job{{list: append([]*change{first}, list...), skeleton: true}}
 	}
 	var jobs []job
 	for chunk := range slices.Chunk(list, chunkServices) {
-		jobs = append(jobs, job{list: chunk, skeleton: len(jobs) == 0, write: (*writer).services})
+		if len(jobs) == 0 {
+			jobs = append(jobs, job{list: append([]*change{first}, chunk...), skeleton: true})
+			continue
+		}
+		jobs = append(jobs, job{list: chunk})
 	}
 	return jobs
 }
 
-// splitLinked parts the changes in which one service takes the VIP, protocol
-// and port of another from the rest. They go together, however many they are,
-// so that the address is never without a service.
-func splitLinked(list []change) (linked, rest []change) {
-	given := make(map[serviceKey]string, len(list))
+// splitLinked parts the changes in which one service takes the frontend of
+// another from the rest. They go together, however many they are, so that the
+// address is never without a service.
+func splitLinked(list []*change) (linked, rest []*change) {
+	given := make(map[string]string, len(list))
 	for _, c := range list {
-		if c.from != nil {
-			given[keyOf(c.from)] = c.name()
+		for _, key := range c.from.fronts() {
+			given[key] = c.name
 		}
 	}
 	taken := map[string]bool{} // names of both sides
 	for _, c := range list {
-		if c.to == nil {
-			continue
-		}
-		if giver, ok := given[keyOf(c.to)]; ok && giver != c.name() {
-			taken[giver], taken[c.name()] = true, true
+		for _, key := range c.to.fronts() {
+			if giver, ok := given[key]; ok && giver != c.name {
+				taken[giver], taken[c.name] = true, true
+			}
 		}
 	}
 	for _, c := range list {
-		if taken[c.name()] {
+		if taken[c.name] {
 			linked = append(linked, c)
 		} else {
 			rest = append(rest, c)

@@ -178,9 +178,19 @@ var udpPort atomic.Int32
 
 // ask opens one connection and returns who answered and which client he saw.
 func ask(network, addr string, timeout time.Duration) (name, client string, err error) {
+	return askFrom(network, "", addr, timeout)
+}
+
+// askFrom asks from an address of the thread's namespace, or from any.
+func askFrom(network, from, addr string, timeout time.Duration) (name, client string, err error) {
 	d := net.Dialer{Timeout: timeout}
-	if network == "udp" {
+	switch {
+	case network == "udp" && from == "":
 		d.LocalAddr = &net.UDPAddr{Port: 10000 + int(udpPort.Add(1))}
+	case network == "udp":
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(from))
+	case from != "":
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))
 	}
 	c, err := d.DialContext(context.Background(), network, addr)
 	if err != nil {

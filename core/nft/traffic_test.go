@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -23,10 +22,11 @@ func trafficPlan() core.Plan {
 	v4 := []core.BackendPlan{backend("b1", "10.0.2.11:8080", 49152), backend("b2", "10.0.2.12:8080", 16384), backend("b3", "10.0.2.13:8080", 0)}
 	v6 := []core.BackendPlan{backend("b1", "[fd00:2::11]:8080", 49152), backend("b2", "[fd00:2::12]:8080", 16384), backend("b3", "[fd00:2::13]:8080", 0)}
 	masq4, masq6 := service("masq4", "10.0.9.1:81", core.TCP, v4...), service("masq6", "[fd00:9::1]:81", core.UDP, v6...)
-	masq4.Forwarding, masq6.Forwarding = core.Masquerade, core.Masquerade
-	return plan(masq4, masq6,
+	p := plan(forwarding(masq4, core.Masquerade), forwarding(masq6, core.Masquerade),
 		service("tcp4", "10.0.9.1:80", core.TCP, v4...), service("tcp6", "[fd00:9::1]:80", core.TCP, v6...),
 		service("udp4", "10.0.9.1:80", core.UDP, v4...), service("udp6", "[fd00:9::1]:80", core.UDP, v6...))
+	p.LocalClients = true
+	return p
 }
 
 // newTraffic is a world with everything in it: backends that answer, the plan
@@ -73,7 +73,7 @@ func TestTrafficFollowsWeights(t *testing.T) {
 		got := map[string]int{}
 		w.in(w.client, func() {
 			for range asked {
-				name, client, err := ask(string(s.Protocol), addr, patience)
+				name, client, err := ask(string(s.First().Protocol), addr, patience)
 				w.must(err)
 				got[name]++
 				if want := seenClient(s); client != want {
@@ -89,7 +89,7 @@ func TestTrafficFollowsWeights(t *testing.T) {
 		}
 		w.in(w.balancer, func() {
 			for range local {
-				name, _, err := ask(string(s.Protocol), addr, patience)
+				name, _, err := ask(string(s.First().Protocol), addr, patience)
 				w.must(err)
 				got[name]++
 			}
@@ -111,7 +111,7 @@ func TestTrafficFollowsWeights(t *testing.T) {
 
 // seenClient is whom a backend takes the client for.
 func seenClient(s core.ServicePlan) string {
-	v6, masq := s.VIP.Is6(), s.Forwarding == core.Masquerade
+	v6, masq := s.First().Addr().Is6(), s.Forwarding == core.Masquerade
 	switch {
 	case v6 && masq:
 		return "fd00:2::1"
@@ -132,7 +132,7 @@ func TestTrafficOfAnEmptyService(t *testing.T) {
 		t.Run(string(onEmpty), func(t *testing.T) {
 			p := trafficPlan()
 			for i := range p.Services {
-				p.Services[i].OnEmpty = onEmpty
+				p.Services[i] = with(p.Services[i], func(t *core.Traffic) { t.OnEmpty = onEmpty })
 			}
 			w, a := newTraffic(t, p)
 			full := planOf(a.known)
@@ -152,7 +152,7 @@ func TestTrafficOfAnEmptyService(t *testing.T) {
 			}
 			w.in(w.client, func() {
 				for _, s := range p.Services {
-					_, _, err := ask(string(s.Protocol), serviceAddr(s), patience)
+					_, _, err := ask(string(s.First().Protocol), serviceAddr(s), patience)
 					w.must(err)
 				}
 			})
@@ -161,7 +161,7 @@ func TestTrafficOfAnEmptyService(t *testing.T) {
 }
 
 func serviceAddr(s core.ServicePlan) string {
-	return net.JoinHostPort(s.VIP.String(), strconv.Itoa(int(s.Port)))
+	return s.First().Address()
 }
 
 func expectNobody(t *testing.T, w *world, a *Applier, s core.ServicePlan) {
@@ -181,7 +181,7 @@ func expectNobody(t *testing.T, w *world, a *Applier, s core.ServicePlan) {
 	}
 	for _, at := range where {
 		at.run(func() {
-			name, _, err := ask(string(s.Protocol), serviceAddr(s), wait)
+			name, _, err := ask(string(s.First().Protocol), serviceAddr(s), wait)
 			// What a hook of its own machine drops fails for the sender as a whole.
 			if local := at.name == "balancer" && errors.Is(err, unix.EPERM); !refused(err) && !local {
 				t.Errorf("service %s asked from the %s: answer %q, %v: want %s", s.Name, at.name, name, err, s.OnEmpty)

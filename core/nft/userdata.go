@@ -4,9 +4,11 @@ package nft
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/google/nftables/userdata"
 	"github.com/steelyard-lb/steelyard/core"
+	"golang.org/x/sys/unix"
 )
 
 // User data is what nft keeps beside an object for its own listing; the kernel
@@ -30,7 +32,8 @@ const (
 	udPayloadDesc userdata.Type = 0 // which header: enum proto_desc_id
 	udPayloadType userdata.Type = 1 // which field of it
 
-	descTCP, descUDP, descIP, descIP6    = 8, 6, 12, 13
+	descUDP, descTCP, descSCTP, descTH   = 6, 8, 10, 11
+	descIP, descIP6                      = 12, 13
 	fieldDport, fieldDaddr4, fieldDaddr6 = 2, 12, 9
 
 	byteorderInvalid, byteorderHost = 0, 1
@@ -57,32 +60,82 @@ func commentOf(ud []byte) string {
 	return ""
 }
 
-// weightsUserdata makes nft list a weights map as
-// `typeof numgen random mod 65536 : ip daddr . tcp dport`, which it can read
-// again. Without it the key is a nameless integer that nft refuses.
-func weightsUserdata(v6 bool, p core.Protocol) []byte {
-	key := typeof(exprNumgen, func(b []byte) []byte {
-		b = udUint32(b, udNumgenType, 1) // NFT_NG_RANDOM
-		b = udUint32(b, udNumgenMod, core.Slots)
+// A source is what a key or a value is read from, as nft writes it and as it
+// describes it to itself.
+type source struct {
+	text  string
+	bytes []byte
+	host  bool // in host byte order
+}
+
+// numgenSource is `numgen random mod 65536`.
+func numgenSource(kind, mod uint32) *source {
+	name := "random"
+	if kind == unix.NFT_NG_INCREMENTAL {
+		name = "inc"
+	}
+	return &source{text: fmt.Sprintf("numgen %s mod %d", name, mod), host: true, bytes: typeof(exprNumgen, func(b []byte) []byte {
+		b = udUint32(b, udNumgenType, kind)
+		b = udUint32(b, udNumgenMod, mod)
 		return udUint32(b, udNumgenOffset, 0)
-	})
-	addr := headerField(descIP, fieldDaddr4)
+	})}
+}
+
+// targetSource is what a weights map has: an address and a port, or one of them.
+// The port is that of the protocol if there is one only: nft minds a port of any
+// protocol beside a match of one.
+func targetSource(v6 bool, data tuple, protocols []core.Protocol) *source {
+	name, desc := "th", uint32(descTH)
+	if len(protocols) == 1 {
+		name, desc = string(protocols[0]), portDescs[protocols[0]]
+	}
+	addr, port := headerField(descIP, fieldDaddr4), headerField(desc, fieldDport)
 	if v6 {
 		addr = headerField(descIP6, fieldDaddr6)
 	}
-	port := headerField(descTCP, fieldDport)
-	if p == core.UDP {
-		port = headerField(descUDP, fieldDport)
+	switch {
+	case len(data) == 2:
+		return &source{text: ipText(v6) + " daddr . " + name + " dport", bytes: typeof(exprConcat, func(b []byte) []byte {
+			b = userdata.Append(b, 0, addr) // the parts of a concatenation are numbered
+			return userdata.Append(b, 1, port)
+		})}
+	case data[0] == tPort:
+		return &source{text: name + " dport", bytes: port}
 	}
-	data := typeof(exprConcat, func(b []byte) []byte {
-		b = userdata.Append(b, 0, addr) // the parts of a concatenation are numbered
-		return userdata.Append(b, 1, port)
-	})
+	return &source{text: ipText(v6) + " daddr", bytes: addr}
+}
 
-	ud := udUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, byteorderHost)
-	ud = udUint32(ud, userdata.NFTNL_UDATA_SET_DATABYTEORDER, byteorderInvalid)
-	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key)
-	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_DATA_TYPEOF, data)
+var portDescs = map[core.Protocol]uint32{core.TCP: descTCP, core.UDP: descUDP, core.SCTP: descSCTP}
+
+// typeofOf is the part of a set's user data that says what its keys and values are
+// read from; empty for a set that was not made so. nft and we differ in the rest.
+func typeofOf(ud string) (out string) {
+	for len(ud) >= 2 {
+		n := 2 + int(ud[1])
+		if n > len(ud) {
+			break
+		}
+		if t := userdata.Type(ud[0]); t == userdata.NFTNL_UDATA_SET_KEY_TYPEOF || t == userdata.NFTNL_UDATA_SET_DATA_TYPEOF {
+			out += ud[:n]
+		}
+		ud = ud[n:]
+	}
+	return out
+}
+
+// typeofUserdata makes nft list a map as `typeof KEY : DATA`, which it can read
+// again. Without it a key may be a nameless integer that nft refuses.
+func typeofUserdata(key, data *source) []byte {
+	order := func(s *source) uint32 {
+		if s.host {
+			return byteorderHost
+		}
+		return byteorderInvalid
+	}
+	ud := udUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order(key))
+	ud = udUint32(ud, userdata.NFTNL_UDATA_SET_DATABYTEORDER, order(data))
+	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key.bytes)
+	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_DATA_TYPEOF, data.bytes)
 	return udUint32(ud, userdata.NFTNL_UDATA_SET_MERGE_ELEMENTS, 0)
 }
 

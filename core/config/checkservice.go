@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// maxBackends of the distributions that lay out a table of their own.
+const maxBackends = 4096
+
+// checkForwarding compares the way packets go with what else was asked for.
+func (s *build) checkForwarding() {
+	switch {
+	case s.Forwarding == "":
+		return // it has a problem
+	case s.Forwarding == core.Local:
+		s.checkLocal()
+	case !s.Forwarding.Tracked():
+		s.checkUntracked()
+	}
+	if s.Forwarding.Tracked() {
+		s.onlyUntracked()
+	}
+	s.checkSources()
+	s.checkHelper()
+}
+
+// A conflict is a key that was used and cannot be.
+type conflict struct {
+	used bool
+	key  string
+}
+
+// refuse notes the conflicts that are there.
+func (s *build) refuse(format string, all ...conflict) {
+	for _, c := range all {
+		if c.used {
+			s.wrong(c.key, "leave it out, or choose another forwarding", format, c.key, s.Forwarding)
+		}
+	}
+}
+
+const needsTracking = "%s needs connection tracking, and forwarding %s has none"
+
+func (s *build) checkUntracked() {
+	s.refuse(needsTracking,
+		conflict{s.Persistence.Timeout > 0, "persistence.timeout"},
+		conflict{s.Hairpin, "hairpin"},
+		conflict{len(s.MasqueradeFor) > 0, "masquerade_for"},
+		conflict{s.Limits.Open > 0, "limits.connections"},
+		conflict{s.Limits.OpenPerClient > 0, "limits.connections_per_client"},
+		conflict{s.Limits.Strict, "limits.invalid"},
+		conflict{s.Bytes, "count_bytes"},
+		conflict{s.Offload, "offload"},
+		conflict{s.Helper != "", "helper"},
+		conflict{s.OnDown == core.Reset, "on_down"})
+	for _, be := range s.Backends {
+		s.refuse(needsTracking, conflict{be.MaxConnections > 0, "backends." + be.Name + ".max_connections"})
+	}
+	if s.Distribution != core.Hash {
+		s.wrong("distribution", "leave it out", "forwarding %s chooses a backend for each packet, so that only hash keeps a flow on one", s.Forwarding)
+	}
+	if len(s.Interfaces) == 0 && !s.spoilt[s.at("interfaces")] {
+		s.spoil(s.builder.at(s.path), s.at("interfaces"), "interfaces: where clients' packets arrive, such as [eth0]", "%s has no %q, and forwarding is %s", s.Name, "interfaces", s.Forwarding)
+	}
+	for i, name := range s.Interfaces {
+		if name == "." || name == ".." || slices.Index(s.Interfaces, name) < i {
+			s.builder.wrong(s.item(s.at("interfaces"), i), "", "%q is no interface, or stands here twice", name)
+		}
+	}
+	s.checkUntrackedPorts()
+}
+
+// checkUntrackedPorts: dsr does not touch the packet, and stateless must know
+// from an answer alone which port the client asked for.
+func (s *build) checkUntrackedPorts() {
+	for _, be := range s.Backends {
+		port := be.Addr.Port()
+		if !be.Addr.IsValid() || s.partial || port == s.port || s.Forwarding == core.Stateless && s.port != 0 {
+			continue
+		}
+		path := join(s.at("backends"), be.Name)
+		if be.Sorry {
+			path = s.at("sorry")
+		}
+		if s.Forwarding == core.DSR {
+			s.builder.wrong(join(path, "port"), "leave it out", "forwarding dsr leaves the packet as it is, and cannot change its port to %d", port)
+			continue
+		}
+		s.builder.wrong(join(path, "port"), "leave it out", "forwarding stateless cannot lead several ports to port %d: an answer would not show which one the client asked for", port)
+	}
+}
+
+// checkLocal: the packets of local end here.
+func (s *build) checkLocal() {
+	s.refuse("%s means nothing with forwarding %s, whose connections end on this node",
+		conflict{s.Hairpin, "hairpin"},
+		conflict{len(s.MasqueradeFor) > 0, "masquerade_for"},
+		conflict{s.Offload, "offload"})
+	for _, f := range s.Frontends {
+		if f.Ports.First <= 1 && f.Ports.Last == 65535 {
+			s.wrong("port", "name the ports", "forwarding local with every port would take this node's own traffic to the VIP, its shells too")
+			return
+		}
+	}
+}
+
+// onlyUntracked notes keys that mean something to dsr and stateless only.
+func (s *build) onlyUntracked() {
+	for _, key := range []string{"interfaces", "flow_timeout"} {
+		if s.written(s.at(key)) && (key == "flow_timeout" || len(s.raw.Interfaces) > 0) {
+			s.misplaced(s.at(key), "leave it out", "%s means nothing with forwarding %s: it is for dsr and stateless", key, s.Forwarding)
+		}
+	}
+}
+
+// checkSources: each backend behind snat needs an address of its family.
+func (s *build) checkSources() {
+	used := false
+	for _, be := range s.Backends {
+		if be.Forwarding != core.SNAT && (be.Forwarding != "" || s.Forwarding != core.SNAT) {
+			continue
+		}
+		used = true
+		for _, a := range [...]netip.Addr{be.Addr.Addr(), be.Alt.Addr()} {
+			source, word := s.Source4, "IPv4"
+			if a.Is6() {
+				source, word = s.Source6, "IPv6"
+			}
+			if !a.IsValid() || source.IsValid() || be.Source.IsValid() && be.Source.Is4() == a.Is4() || s.spoiltBelow(s.at("source")) {
+				continue
+			}
+			at := s.set(s.path, "source", "forwarding")
+			if be.Forwarding != "" {
+				at = join(join(s.at("backends"), be.Name), "forwarding")
+			}
+			s.builder.wrong(at, "source: an address of this node", "forwarding snat has no %s source for backend %s", word, be.Name)
+		}
+	}
+	if !used && len(s.raw.Source) > 0 {
+		s.wrong("source", "set forwarding: snat, or leave it out", "source means nothing with forwarding %s", s.Forwarding)
+	}
+}
+
+// helperProtocols are those that the kernel's helpers understand.
+var helperProtocols = map[string][]core.Protocol{"ftp": {core.TCP}, "sip": {core.TCP, core.UDP}, "tftp": {core.UDP}}
+
+func (s *build) checkHelper() {
+	if s.Helper == "" || s.partial {
+		return
+	}
+	for _, f := range s.Frontends {
+		if !slices.Contains(helperProtocols[s.Helper], f.Protocol) {
+			s.wrong("helper", "make a service of its own for it", "helper %s does not understand %s", s.Helper, f.Protocol)
+			return
+		}
+	}
+}
+
+// checkBackends compares the backends with each other and with what the service
+// asks of them.
+func (s *build) checkBackends() {
+	if n := len(s.Backends); n > maxBackends && s.Distribution != core.Random {
+		s.wrong("distribution", "choose random", "distribution %s takes at most %d backends, and there are %d", s.Distribution, maxBackends, n)
+	}
+	if !s.partial {
+		s.checkFamilies()
+		s.checkPorts()
+	}
+	s.checkMinUp()
+	s.checkProbePorts()
+}
+
+// checkPorts: the weights map leads to addresses, or to addresses with ports.
+func (s *build) checkPorts() {
+	keeps := func(be core.Backend) bool { return be.Addr.IsValid() && be.Addr.Port() == 0 }
+	i := slices.IndexFunc(s.Backends, keeps)
+	if i < 0 || !s.Forwarding.Tracked() {
+		return
+	}
+	for _, be := range s.Backends {
+		if keeps(be) || !be.Addr.IsValid() {
+			continue
+		}
+		path := join(s.at("backends"), be.Name)
+		if be.Sorry {
+			path = s.at("sorry")
+		}
+		s.builder.wrong(join(path, "port"), "give all backends a port, or none", "%s has a port, and %s keeps the one that the client asked for", be.Name, s.Backends[i].Name)
+		return
+	}
+}
+
+// checkMinUp: a group that cannot reach min_up would never hold the next one in
+// reserve.
+func (s *build) checkMinUp() {
+	count := map[uint8]int{}
+	var last uint8
+	for _, be := range s.Backends {
+		if !be.Sorry {
+			count[be.Priority]++
+			last = max(last, be.Priority)
+		}
+	}
+	for p := uint8(0); p < last; p++ {
+		if n := count[p]; n > 0 && n < s.MinUp {
+			s.wrong("min_up", "", "priority %d has %d of the %d backends that min_up asks for: the next priority would always serve", p, n, s.MinUp)
+			return
+		}
+	}
+}
+
+// checkProbePorts: a backend that keeps the client's port has none to probe.
+func (s *build) checkProbePorts() {
+	i := slices.IndexFunc(s.Backends, func(be core.Backend) bool { return !be.Sorry && be.Addr.IsValid() && be.Addr.Port() == 0 })
+	if i < 0 || s.partial {
+		return
+	}
+	for n, name := range s.Probes {
+		p, ok := s.builder.raw.Probes[name]
+		if !ok || p.Port != 0 || p.Type == core.ProbePing || p.Type == core.ProbeSNMPCPU {
+			continue
+		}
+		s.builder.wrong(s.at("probes."+strconv.Itoa(n)), "set port in the probe, or in the backend",
+			"probe %s asks the port of the backend, and %s has none: it keeps the port that the client asked for", name, s.Backends[i].Name)
+	}
+}
+
+// checkFamilies notes a VIP that no backend could answer for.
+func (s *build) checkFamilies() {
+	var v4, v6 bool
+	for _, be := range s.Backends {
+		if be.Sorry {
+			continue
+		}
+		for _, a := range [...]netip.AddrPort{be.Addr, be.Alt} {
+			v4, v6 = v4 || a.Addr().Is4(), v6 || a.Addr().Is6()
+		}
+	}
+	for _, f := range s.Frontends {
+		if s.Forwarding == core.Local || f.Addr().Is4() && v4 || f.Addr().Is6() && v6 || !v4 && !v6 {
+			continue // without any family the addresses have problems of their own
+		}
+		s.builder.wrong(s.vipOf(s.path, f.VIP), "give the backends a second address, or leave the VIP out",
+			"no backend has an address of the family of the VIP %s", vipText(f))
+		return
+	}
+}
