@@ -25,6 +25,18 @@ test-short: ## Run the tests without the race detector, installing nothing
 bench: ## Run the benchmarks of docs/benchmarks.md
 	.ci/bench
 
+.PHONY: bench-peers
+bench-peers: build ## Measure beside nftlb and haproxy, in namespaces (root, about five minutes)
+	.ci/peers
+
+kernel-lab: ## Boot Debian's kernels in an emulator: run the data plane's tests there, count instructions per packet (an hour)
+	.ci/kernel-lab/run
+
+kernel-lab-short: ## The same in a few minutes: one kernel, up to 1,000 services
+	.ci/kernel-lab/run short
+
+.PHONY: kernel-lab kernel-lab-short
+
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 

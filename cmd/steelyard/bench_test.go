@@ -169,8 +169,8 @@ func (t tap) Decision(d core.Decision) {
 
 func manyBackends(i, backends int) core.Service {
 	s := core.Service{
-		Name: fmt.Sprintf("s%d", i), VIP: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), Port: 80, Protocol: core.TCP,
-		Forwarding: core.DNAT, OnEmpty: core.Reject, Policy: "weighted", Every: time.Second, Probes: []string{"alive"},
+		Name: fmt.Sprintf("s%d", i), Traffic: core.Simple(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), core.TCP),
+		Policy: "weighted", Every: time.Second, Probes: []string{"alive"},
 		Shaping: core.Shaping{Hold: time.Minute, Step: 0.25, DeadBand: 0.005},
 	}
 	for k := range backends {

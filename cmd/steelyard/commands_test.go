@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,10 @@ type fixedControl struct {
 	flushed   *bool
 	asked     int
 	onNode    func(n int)
+	request   core.OverrideRequest // the latest
+	result    core.OverrideResult
+	onService func(n int, v *core.ServiceView) // the same, for Service
+	cut       int
 }
 
 func (f *fixedControl) Node(context.Context) (core.NodeView, error) {
@@ -42,6 +47,23 @@ func (f *fixedControl) Node(context.Context) (core.NodeView, error) {
 func (f *fixedControl) Decisions(context.Context, string, int) ([]core.Decision, error) {
 	return f.decisions, f.err
 }
+
+func (f *fixedControl) Service(_ context.Context, name string) (core.ServiceView, error) {
+	f.asked++
+	v, _ := pick(f.view, name)
+	s := v.Services[0]
+	if f.onService != nil {
+		f.onService(f.asked, &s)
+	}
+	return s, f.err
+}
+
+func (f *fixedControl) Override(_ context.Context, _ core.BackendID, r core.OverrideRequest) (core.OverrideResult, error) {
+	f.request = r
+	return f.result, f.err
+}
+
+func (f *fixedControl) Cut(context.Context, core.BackendID) (int, error) { return f.cut, f.err }
 
 func (f *fixedControl) Reload(context.Context) error { return f.err }
 
@@ -65,7 +87,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 	root.SetOut(&out)
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
-		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g))
+		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g))
 	root.SetArgs(line)
 	code = g.fail(root.ExecuteContext(ctx))
 	return out.String(), errs.String(), code
@@ -92,6 +114,11 @@ func TestCommands(t *testing.T) {
 	refused := func(code string) *fixedControl {
 		return &fixedControl{err: &admin.Error{Code: code, Message: "a.yaml:3:10: x\na.yaml:4:1: y"}}
 	}
+	drained := func(o *core.Override) *fixedControl {
+		return &fixedControl{result: core.OverrideResult{Backend: "web/web1", Override: o, Decision: 8, Outcome: core.Applied}}
+	}
+	warned := drained(&core.Override{Kind: core.OverrideDrain, Author: "alice"})
+	warned.result.Warning = "in force, but a restart of the daemon will forget it: no space left on device"
 	tests := []struct {
 		name    string
 		control *fixedControl
@@ -134,6 +161,23 @@ func TestCommands(t *testing.T) {
 		{"explain, no service", good(), "explain nope/web9", 1, "", "known: web, dns6, empty"},
 		{"explain, odd name", good(), "explain web/", 64, "", "want SERVICE or SERVICE/BACKEND"},
 		{"explain, too early", &fixedControl{view: sampleView()}, "explain web", 1, "", "nothing was decided yet"},
+		{"drain", drained(&core.Override{Kind: core.OverrideDrain, Author: "alice", Since: noon, Until: noon.Add(30 * time.Minute)}), "backend drain web/web1 --for 30m", 0, "web/web1: drain, alice, 30 min left\n", ""},
+		{"drain, JSON", drained(&core.Override{Kind: core.OverrideDrain, Author: "alice"}), "backend drain web/web1 -o json", 0, `"outcome": "applied"`, ""},
+		{"drain, with a warning", warned, "backend drain web/web1", 0, "web/web1: drain, alice\n", "steelyard: warning: in force, but"},
+		{"weight", drained(&core.Override{Kind: core.OverrideWeight, Weight: 20, Author: "alice", Reason: "try it"}), "backend weight web/web1 20", 0, "web/web1: weight 20, alice: try it\n", ""},
+		{"weight, too heavy", good(), "backend weight web/web1 1001", 64, "", `weight "1001": want 0 to 1000`},
+		{"weight, no number", good(), "backend weight web/web1 many", 64, "", "want 0 to 1000"},
+		{"ready", drained(nil), "backend ready web/web1", 0, "web/web1: ready already: nothing was set by command\n", ""},
+		{"ready takes no time", good(), "backend ready web/web1 --for 3m", 64, "", "unknown flag: --for"},
+		{"drain, odd name", good(), "backend drain web", 64, "", `backend "web": want SERVICE/BACKEND`},
+		{"drain, back in time", good(), "backend drain web/web1 --for -3m", 64, "", "want a time above 0"},
+		{"a deadline without a wait", good(), "backend drain web/web1 --deadline 3m", 64, "", "--deadline is for --wait"},
+		{"a cut without a deadline", good(), "backend drain web/web1 --wait --cut", 64, "", "--cut needs --wait and a --deadline"},
+		{"drain, no such backend", &fixedControl{err: &admin.Error{Code: admin.CodeUnknownBackend, Message: "service web has no backend \"web9\"", Hint: "did you mean \"web1\"?"}}, "backend drain web/web9", 1, "", "= did you mean"},
+		{"backend list", &fixedControl{view: commandView()}, "backend list", 0, "web/heavy    weight 20  up", ""},
+		{"backend list, JSON", &fixedControl{view: commandView()}, "backend list -o json", 0, `"reason": "kernel update"`, ""},
+		{"backend list, nothing", good(), "backend list", 0, "no backend was changed by command\n", ""},
+		{"backend list, nothing, JSON", good(), "backend list -o json", 0, `"overrides": []`, ""},
 		{"status", good(), "status", 0, "inet steelyard", ""},
 		{"status, JSON", good(), "status -o json", 0, `"commit_p50_seconds"`, ""},
 		{"reload", good(), "reload", 0, "reloaded\n", ""},

@@ -37,10 +37,34 @@ func (g *globals) completeBackends(cmd *cobra.Command, done []string, _ string) 
 		out = append(out, serviceCompletion(s))
 		for _, b := range s.Backends {
 			id := core.BackendID{Service: s.Name, Backend: b.Name}
-			out = append(out, fmt.Sprintf("%s\t%s, share %s, cpu %s", id, b.Health, ratio(b.Share), percent(b.CPU)))
+			out = append(out, fmt.Sprintf("%s\t%s, share %s, cpu %s", id, stateOf(b), ratio(b.Share), percent(b.CPU)))
 		}
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeBackendIDs offers the names of backends, those that offered says yes to.
+func (g *globals) completeBackendIDs(offered func(*core.Override) bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(done) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var out []string
+		v := g.completeView(cmd)
+		for _, s := range v.Services {
+			for _, b := range s.Backends {
+				if !offered(b.Override) {
+					continue
+				}
+				text := fmt.Sprintf("%s, %s open", b.Health, count(b.Connections))
+				if b.Override != nil {
+					text = clean(overrideText(*b.Override, v.At))
+				}
+				out = append(out, fmt.Sprintf("%s\t%s", core.BackendID{Service: s.Name, Backend: b.Name}, text))
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 // completeOutput offers the formats of a command, its default first.
@@ -56,7 +80,7 @@ func completeOutput(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.S
 }
 
 func serviceCompletion(s core.ServiceView) string {
-	return fmt.Sprintf("%s\t%s/%s, %s", s.Name, s.VIP, s.Protocol, healthCounts(s.Backends, false))
+	return fmt.Sprintf("%s\t%s, %s", s.Name, frontends(s), healthCounts(s.Backends, false))
 }
 
 // completeView is the daemon's state, or nothing: a completion never complains.

@@ -40,6 +40,27 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// TestCompletionOfBackends offers to each command the backends it is for.
+func TestCompletionOfBackends(t *testing.T) {
+	c := &fixedControl{view: commandView()}
+	for command, want := range map[string][]string{
+		"drain":  {"web/heavy\tweight 20, bob, 60 min left: half the disks are gone", "web/full\tup, 500 open"},
+		"ready":  {"web/drained\tdrain, alice, 28 min left: kernel update", "web/heavy\tweight 20, bob, 60 min left: half the disks are gone"},
+		"weight": {"web/drained\tdrain, alice, 28 min left: kernel update", "web/full\tup, 500 open"},
+	} {
+		out, _, _ := run(t, t.Context(), c, "__complete", "backend", command, "")
+		lines := strings.Split(out, "\n")
+		for _, w := range want {
+			if !slices.Contains(lines, w) {
+				t.Errorf("%s: %q is not offered:\n%s", command, w, out)
+			}
+		}
+		if strings.Contains(out, "web/drained") == (command == "drain") || strings.Contains(out, "web/full") == (command == "ready") {
+			t.Errorf("%s offers the wrong ones:\n%s", command, out)
+		}
+	}
+}
+
 // TestCompletionDoesNotHang presses TAB at a socket that takes the call and
 // never answers.
 func TestCompletionDoesNotHang(t *testing.T) {

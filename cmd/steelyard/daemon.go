@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/conntrack"
 	"github.com/steelyard-lb/steelyard/core/engine"
+	"github.com/steelyard-lb/steelyard/core/neigh"
 	"github.com/steelyard-lb/steelyard/core/nft"
 	"github.com/steelyard-lb/steelyard/plugins"
 	"github.com/steelyard-lb/steelyard/probes"
@@ -38,12 +38,15 @@ type daemon struct {
 	bus     *bus.Bus
 	applier *nft.Applier
 	flows   *conntrack.Reader
+	hops    *neigh.Table
 	host    *plugins.Host
 	runner  *probes.Runner
 	engine  *engine.Engine
 	stop    context.CancelFunc // ends run
 	hup     chan os.Signal     // capacity 1: one waiting is enough, it reads the newest files
 	reloads chan chan<- error  // unbuffered: reloadLoop takes one at a time
+
+	overridesErr error // of reading them at the start
 
 	mu          sync.Mutex
 	cfg         *config.Config // guarded by mu; in force
@@ -68,12 +71,23 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	if d.flows, err = conntrack.New(conntrack.Config{Log: log}); err != nil {
 		return nil, errors.Join(err, d.applier.Close())
 	}
-	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
+	if d.hops, err = neigh.Open(neigh.Config{Log: log}); err != nil {
 		return nil, errors.Join(err, d.flows.Close(), d.applier.Close())
+	}
+	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
+		return nil, errors.Join(err, d.hops.Close(), d.flows.Close(), d.applier.Close())
+	}
+	keeper := &overrideFile{path: filepath.Join(cfg.StateDir, "overrides.json")}
+	overrides, err := keeper.load()
+	if err != nil {
+		// What serves is worth more than what was drained.
+		d.overridesErr = fmt.Errorf("overrides of the run before are lost: %w", err)
+		log.Warn(d.overridesErr.Error(), "kept", len(overrides))
 	}
 	d.host = plugins.NewHost(plugins.Config{Log: log})
 	d.engine = engine.New(engine.Config{
 		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.flows,
+		Neighbours: d.hops, Overrides: overrides, Keeper: keeper,
 		Publisher: publisher{d.bus, log}, Log: log,
 	}, setup(cfg))
 	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log}
@@ -137,10 +151,12 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		}
 		ready()
 		d.tellListenErr(cfg.Node)
+		d.tellError("override", cfg.Node, d.overridesErr)
 		d.tellWarnings(cfg)
 		return d.runner.Run(ctx)
 	})
 	g.Go(func() error { return d.flows.Run(ctx) })
+	g.Go(func() error { return d.hops.Run(ctx) })
 	g.Go(func() error { return d.reloadLoop(ctx) })
 	g.Go(func() error { return control.Run(ctx) })
 	return g.Wait()
@@ -172,25 +188,15 @@ func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) (undo fun
 func (d *daemon) tellListenErr(node string) {
 	if err := d.bus.ListenErr(); err != nil {
 		d.log.Error("the bus is not reachable over TCP", "err", err)
-		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: node, Severity: core.Error, Topic: "bus", Message: err.Error()})
+		d.tellError("bus", node, err)
 	}
 }
 
-// watch points the probes and the connection counts at a configuration.
-func (d *daemon) watch(cfg *config.Config) {
-	var targets []probes.Target
-	flows := map[conntrack.Flow]core.BackendID{}
-	for _, s := range cfg.Services {
-		for _, b := range s.Backends {
-			id := core.BackendID{Service: s.Name, Backend: b.Name}
-			flows[conntrack.Flow{Protocol: s.Protocol, VIP: netip.AddrPortFrom(s.VIP, s.Port), Backend: b.Addr}] = id
-			for _, name := range s.Probes {
-				targets = append(targets, probes.Target{ID: id, Addr: b.Addr, Spec: cfg.Probes[name]})
-			}
-		}
+// tellError publishes an error, if there is one.
+func (d *daemon) tellError(topic, node string, err error) {
+	if err != nil {
+		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: node, Severity: core.Error, Topic: topic, Message: err.Error()})
 	}
-	d.flows.Watch(flows)
-	d.runner.SetTargets(targets)
 }
 
 // publishSample is step 2 for our own probes.
@@ -247,7 +253,7 @@ func (d *daemon) Subscribe(pattern string, fn func(subject string, data []byte))
 }
 
 func setup(cfg *config.Config) engine.Setup {
-	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes}
+	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, LocalClients: cfg.Kernel.LocalClients}
 }
 
 func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {

@@ -52,7 +52,8 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	d.reloadError = ""
 	if err != nil {
 		d.reloadError = err.Error()
-		d.log.Error("reload refused; the configuration before stays in force", "err", err)
+		d.log.Error("reload refused", "err", err)
+		d.tellError("reload", d.cfg.Node, fmt.Errorf("reload refused: %w", err))
 	}
 	return err
 }

@@ -22,12 +22,13 @@ const (
 	exitConfig      = 3 // the configuration is invalid
 	exitUnreachable = 4 // no daemon answers
 	exitPermission  = 5
+	exitDeadline    = 6 // a drain's deadline passed with connections still open
 	exitUsage       = 64
 )
 
 // exitHelp is the part of the root command's help about the exit codes.
 const exitHelp = `Exit codes: 0 success, 1 failure, 3 configuration invalid, 4 daemon unreachable,
-5 permission denied, 64 wrong usage.`
+5 permission denied, 6 connections still open at a drain's deadline, 64 wrong usage.`
 
 // A codedError is an error with its exit code and, for the operator, a hint.
 // With no err, the user has been told already.

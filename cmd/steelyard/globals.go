@@ -23,8 +23,13 @@ import (
 // the one over its socket.
 type control interface {
 	Node(ctx context.Context) (core.NodeView, error)
+	Service(ctx context.Context, name string) (core.ServiceView, error)
 	// Decisions are the latest of a service, newest first.
 	Decisions(ctx context.Context, service string, last int) ([]core.Decision, error)
+	// Override changes a backend by command, or ends such a change.
+	Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error)
+	// Cut ends the open connections of a backend and returns how many there were.
+	Cut(ctx context.Context, id core.BackendID) (int, error)
 	Reload(ctx context.Context) error
 	// Stop ends the daemon; flush takes its rules out of the kernel too.
 	Stop(ctx context.Context, flush bool) error

@@ -81,6 +81,40 @@ func sampleView() core.NodeView {
 	}
 }
 
+// commandView is a node whose operators have been at work.
+func commandView() core.NodeView {
+	up := func(name string, conns uint64) core.BackendView {
+		return core.BackendView{Name: name, Address: "10.0.0.1:80", Health: core.Up, State: core.StateUp, Configured: 100, Connections: ptr(conns), Why: "weighted"}
+	}
+	v := core.NodeView{Node: "lb1", At: noon}
+	web := core.ServiceView{Name: "web", VIP: "192.0.2.10:80", Protocol: core.TCP, Distribution: core.Hash, Forwarding: core.DNAT, Policy: "weighted", DecidedAt: noon,
+		Frontends: []string{"192.0.2.10:80/tcp", "192.0.2.10:443/tcp", "[2001:db8::10]:80/tcp"}}
+	drained, empty, heavy, full, dead := up("drained", 12), up("empty", 0), up("heavy", 7), up("full", 500), up("dead", 1)
+	drained.State, drained.Override = core.StateDrain, &core.Override{Kind: core.OverrideDrain, Author: "alice", Reason: "kernel update", Since: noon.Add(-2 * time.Minute), Until: noon.Add(28 * time.Minute)}
+	empty.State, empty.Override = core.StateDrain, &core.Override{Kind: core.OverrideDrain, Author: "bob", Since: noon.Add(-time.Hour)}
+	heavy.Override = &core.Override{Kind: core.OverrideWeight, Weight: 20, Author: "bob", Reason: "half the disks are gone", Since: noon.Add(-time.Hour), Until: noon.Add(time.Hour)}
+	heavy.Why = heavy.Override.String() + "; weighted"
+	full.State, full.MaxConnections, full.Why = core.StateFull, 500, "full: 500 of 500 connections"
+	dead.State, dead.Health, dead.Override, dead.Connections = core.StateDrain, core.Down, empty.Override, nil
+	reserve, sorry := up("reserve", 0), up("sorry", 0)
+	reserve.Priority, reserve.State, reserve.Why = 1, core.StateReserve, "in reserve: 3 of 5 backends of priority 0 are up"
+	sorry.Sorry, sorry.State, sorry.Why = true, core.StateSorry, "sorry server: in wait"
+	web.Backends = []core.BackendView{drained, empty, heavy, full, dead, reserve, sorry}
+	v.Services = []core.ServiceView{web}
+	return v
+}
+
+// drainedDecision is one about a drained backend and one with another weight.
+func drainedDecision() core.Decision {
+	d := sampleDecision()
+	v := commandView().Services[0]
+	d.Backends[0].Override, d.Backends[0].State, d.Backends[0].Share, d.Backends[0].Slots = v.Backends[0].Override, core.StateDrain, 0, 0
+	d.Backends[0].Why, d.Backends[0].Inputs = "drain by alice: kernel update", nil
+	d.Backends[0].Steps = []core.Step{{Name: "drain", Before: 0.25, Note: "drained: alice (kernel update)"}}
+	d.Backends[2].Override, d.Backends[2].Why = v.Backends[2].Override, v.Backends[2].Why
+	return d
+}
+
 // sampleDecision is a decision with one of everything that explain can print.
 func sampleDecision() core.Decision {
 	return core.Decision{
@@ -132,6 +166,17 @@ func TestRenderGolden(t *testing.T) {
 		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, true) }},
 		{"explain-failed.txt", func(b *bytes.Buffer) { renderExplain(b, failed, failed.Backends[2], nil, false) }},
 		{"explain-service.txt", func(b *bytes.Buffer) { renderExplainService(b, sampleDecision(), false) }},
+		{"show-commands.txt", func(b *bytes.Buffer) { renderShow(b, commandView(), showOptions{}) }},
+		{"explain-drain.txt", func(b *bytes.Buffer) {
+			d := drainedDecision()
+			renderExplain(b, d, d.Backends[0], nil, false)
+		}},
+		{"explain-weight.txt", func(b *bytes.Buffer) {
+			d := drainedDecision()
+			renderExplain(b, d, d.Backends[2], nil, false)
+		}},
+		{"explain-commands.txt", func(b *bytes.Buffer) { renderExplainService(b, drainedDecision(), false) }},
+		{"backend-list.txt", func(b *bytes.Buffer) { renderOverrides(b, overrideRows(commandView()), noon, false) }},
 		{"status.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), false) }},
 		{"status-colour.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), true) }},
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -18,8 +19,11 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes 
 	p := painter(color)
 	id := core.BackendID{Service: d.Service, Backend: b.Backend}
 	fmt.Fprintf(w, "%s  %s  share %s  %d of %d slots\n", p.paint(bold, clean(id.String())),
-		p.paint(healthColor(b.Health), b.Health.String()), p.paint(bold, ratio(b.Share)), b.Slots, core.Slots)
+		p.paint(decidedState(b).color, decidedState(b).text), p.paint(bold, ratio(b.Share)), b.Slots, core.Slots)
 	field(w, p, "why", b.Why, "")
+	if b.Override != nil {
+		field(w, p, "command", commandText(*b.Override), yellow)
+	}
 	decisionFields(w, p, d)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "inputs"))
 	inputTable(b).writeAlone(w, p)
@@ -28,6 +32,9 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes 
 		probeTable(probes).writeAlone(w, p)
 	}
 	fmt.Fprintf(w, "\n%s  configured weight %d\n", p.paint(bold, "steps"), b.Configured)
+	if o := b.Override; o != nil && o.Kind == core.OverrideWeight {
+		fmt.Fprintf(w, "  %s\n", p.paint(yellow, fmt.Sprintf("weight %d is in force, by command", o.Weight)))
+	}
 	stepTable(b).writeAlone(w, p)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "kernel"))
 	kernelFields(w, p, d)
@@ -43,10 +50,28 @@ func renderExplainService(w io.Writer, d core.Decision, color bool) {
 	t := table{columns: []column{{title: "BACKEND"}, {title: "STATE"}, {"WEIGHT", true}, {"POLICY", true},
 		{"SHARE", true}, {"SLOTS", true}, {title: "SHAPED BY"}, {title: "WHY"}}}
 	for _, b := range d.Backends {
-		t.add(cell{b.Backend, bold}, cell{b.Health.String(), healthColor(b.Health)}, b.Configured,
+		weight := cell{text: fmt.Sprint(b.Configured)}
+		if o := b.Override; o != nil && o.Kind == core.OverrideWeight {
+			weight = cell{fmt.Sprintf("%d*", o.Weight), yellow}
+		}
+		t.add(cell{b.Backend, bold}, decidedState(b), weight,
 			policyShare(b), ratio(b.Share), b.Slots, shapedBy(b), b.Why)
 	}
 	t.writeAlone(w, p)
+}
+
+// decidedState is the state of a backend at a decision.
+func decidedState(b core.BackendDecision) cell {
+	return stateCell(cmp.Or(b.State, core.BackendState(b.Health.String())), b.Health)
+}
+
+// commandText is an override with its times.
+func commandText(o core.Override) string {
+	text := fmt.Sprintf("%s, since %s", o, stamp(o.Since))
+	if o.Until.IsZero() {
+		return text + ", until \"backend ready\""
+	}
+	return text + ", until " + stamp(o.Until)
 }
 
 // writeAlone prints a table that need not line up with another.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -19,9 +20,12 @@ type showOptions struct {
 }
 
 var showColumns = []column{
-	{title: "BACKEND"}, {title: "ADDRESS"}, {title: "STATE"}, {"WEIGHT", true}, {"SHARE", true}, {"CONNS", true}, {"CPS", true},
+	{title: "BACKEND"}, {title: "ADDRESS"}, {title: "STATE"}, {"PRIO", true}, {"WEIGHT", true}, {"SHARE", true}, {"CONNS", true}, {"CPS", true},
 	{"CPU", true}, {"RESPONSE", true}, {title: "CHECK"}, {title: "WHY"},
 }
+
+// prioColumn is where PRIO stands; nodes without priority groups go without it.
+const prioColumn = 3
 
 // renderShow prints a node's services and their backends as a tree, as ipvsadm
 // does. It reads no clock: ages are as of the view.
@@ -30,9 +34,10 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 	var shown []core.ServiceView
 	var tables []table
 	var widths []int
+	groups := hasGroups(v.Services)
 	for _, s := range v.Services {
 		if o.Service == "" || s.Name == o.Service {
-			t := backendTable(s)
+			t := backendTable(s, v.At, groups)
 			widths = t.widths(widths)
 			shown, tables = append(shown, s), append(tables, t)
 		}
@@ -58,17 +63,50 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	fields := []string{
 		p.paint(bold, clean(s.Name)),
-		clean(s.VIP) + "/" + clean(string(s.Protocol)),
+		frontends(s),
 		clean(string(s.Forwarding)),
+	}
+	if s.Distribution != "" && s.Distribution != core.Random {
+		fields = append(fields, clean(string(s.Distribution)))
+	}
+	fields = append(fields,
 		clean(s.Policy),
 		healthCounts(s.Backends, p),
-		"conns " + count(s.Connections),
+		"conns "+count(s.Connections),
 		perSecond(s.NewPerSecond),
-	}
+	)
 	if s.RefusedTotal > 0 {
 		fields = append(fields, p.paint(yellow, fmt.Sprintf("refused %d", s.RefusedTotal)))
 	}
 	return strings.Join(append(fields, "decided "+ago(s.DecidedAt, at)), "  ")
+}
+
+// frontends is the first frontend of a service, and how many more there are.
+func frontends(s core.ServiceView) string {
+	text := clean(s.VIP) + "/" + clean(string(s.Protocol))
+	if more := len(s.Frontends) - 1; more > 0 {
+		text += fmt.Sprintf(" +%d", more)
+	}
+	return text
+}
+
+// stateOf is the state of a backend in one word.
+func stateOf(b core.BackendView) core.BackendState {
+	return cmp.Or(b.State, core.BackendState(b.Health.String()))
+}
+
+// stateCell is the state as show prints it: of a drained backend that is down,
+// both.
+func stateCell(state core.BackendState, health core.HealthState) cell {
+	if state == core.StateDrain && health == core.Down {
+		return cell{"drain, down", red}
+	}
+	return cell{string(state), stateColor(state)}
+}
+
+// states are in the order of healthCounts.
+var states = []core.BackendState{
+	core.StateUp, core.StateReserve, core.StateSorry, core.StateDrain, core.StateFull, core.StateDown, core.StateUnknown,
 }
 
 // healthCounts says how many backends are in each state: "3 up, 1 down".
@@ -77,15 +115,15 @@ func healthCounts(backends []core.BackendView, p painter) string {
 		return p.paint(red, "no backends")
 	}
 	var parts []string
-	for _, h := range []core.HealthState{core.Up, core.Down, core.Unknown} {
+	for _, state := range states {
 		n := 0
 		for _, b := range backends {
-			if b.Health == h {
+			if stateOf(b) == state {
 				n++
 			}
 		}
 		if n > 0 {
-			parts = append(parts, p.paint(healthColor(h), fmt.Sprintf("%d %s", n, h)))
+			parts = append(parts, p.paint(stateColor(state), fmt.Sprintf("%d %s", n, state)))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -103,16 +141,65 @@ func serviceNotes(s core.ServiceView) []string {
 	return notes
 }
 
-func backendTable(s core.ServiceView) table {
-	t := table{columns: showColumns}
+// hasGroups reports whether any backend is of another priority group than the
+// first.
+func hasGroups(services []core.ServiceView) bool {
+	return slices.ContainsFunc(services, func(s core.ServiceView) bool {
+		return slices.ContainsFunc(s.Backends, func(b core.BackendView) bool { return b.Priority > 0 })
+	})
+}
+
+func backendTable(s core.ServiceView, at time.Time, groups bool) table {
+	t := table{columns: slices.Clone(showColumns)}
 	for _, b := range s.Backends {
 		t.add(
-			cell{b.Name, bold}, b.Address, cell{b.Health.String(), healthColor(b.Health)},
-			b.Configured, ratio(b.Share), count(b.Connections), rate(b.NewPerSecond),
-			percent(b.CPU), optionalSeconds(b.Response), checkCell(b.Probes), b.Why,
+			cell{b.Name, bold}, b.Address, stateCell(stateOf(b), b.Health),
+			b.Priority, weightCell(b), ratio(b.Share), openText(b), rate(b.NewPerSecond),
+			percent(b.CPU), optionalSeconds(b.Response), checkCell(b.Probes), whyText(b, at),
 		)
 	}
+	if !groups {
+		t.drop(prioColumn)
+	}
 	return t
+}
+
+// weightCell is the weight in force, marked if it is not the configured one.
+func weightCell(b core.BackendView) cell {
+	if b.Override != nil && b.Override.Kind == core.OverrideWeight {
+		return cell{fmt.Sprintf("%d*", b.Override.Weight), yellow}
+	}
+	return cell{text: fmt.Sprint(b.Configured)}
+}
+
+// openText is how many connections are open, of how many there may be.
+func openText(b core.BackendView) string {
+	if b.MaxConnections == 0 {
+		return count(b.Connections)
+	}
+	return fmt.Sprintf("%s/%d", count(b.Connections), b.MaxConnections)
+}
+
+// whyText is the reason for a share. A command is told with the time that it has
+// left, and a drain with the connections.
+func whyText(b core.BackendView, at time.Time) string {
+	if b.Override == nil {
+		return b.Why
+	}
+	text := overrideText(*b.Override, at)
+	if b.Override.Kind != core.OverrideDrain {
+		if rest, ok := strings.CutPrefix(b.Why, b.Override.String()); ok {
+			text += rest
+		}
+		return text
+	}
+	switch {
+	case b.Connections == nil:
+		return text
+	case *b.Connections == 0:
+		return text + "; no connection left"
+	}
+	return text + fmt.Sprintf("; %s left", plural(int(*b.Connections), "connection"))
 }
 
 // checkCell is the health probe that matters most, a failing one if there is

@@ -53,6 +53,9 @@ func serviceCounts(v core.NodeView) string {
 	for _, s := range v.Services {
 		alive := 0
 		for _, b := range s.Backends {
+			if b.Sorry {
+				continue
+			}
 			all++
 			if b.Health == core.Up {
 				alive++

@@ -16,9 +16,13 @@ import (
 
 const showLong = `Show services and their backends: what share of new connections each gets, and why.
 
-  WEIGHT    as configured
+  STATE     up, down or unknown; drain by command; full by max_connections;
+            reserve while a priority group before its own is enough; sorry
+  PRIO      priority group, where there are several
+  WEIGHT    as configured; with * as set by "steelyard backend weight"
   SHARE     of new connections, as committed to the kernel
-  CONNS     connections open now        CPS  connections opened per second
+  CONNS     connections open now, of max_connections if that is set
+  CPS       connections opened per second
   CHECK     how the health probe ended, and how long it took; then metric probes that fail
   WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
 

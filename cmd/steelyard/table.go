@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -64,6 +65,14 @@ func (t *table) add(cells ...any) {
 		}
 	}
 	t.rows = append(t.rows, row)
+}
+
+// drop takes a column out.
+func (t *table) drop(i int) {
+	t.columns = slices.Delete(t.columns, i, i+1)
+	for k := range t.rows {
+		t.rows[k] = slices.Delete(t.rows[k], i, i+1)
+	}
 }
 
 // widths are the columns' widths in characters, no smaller than atLeast.

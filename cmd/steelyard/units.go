@@ -113,6 +113,18 @@ func healthColor(h core.HealthState) color {
 	return yellow
 }
 
+func stateColor(s core.BackendState) color {
+	switch s {
+	case core.StateUp:
+		return green
+	case core.StateDown:
+		return red
+	case core.StateReserve, core.StateSorry:
+		return ""
+	}
+	return yellow
+}
+
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "never"

@@ -62,6 +62,16 @@ func (n *fakeNode) Stop(_ context.Context, flush bool) error {
 	return n.err
 }
 
+func (n *fakeNode) Override(_ context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error) {
+	n.note("override %s %+v", id, r)
+	return core.OverrideResult{Backend: id.String(), Decision: 8, Outcome: core.Applied}, n.err
+}
+
+func (n *fakeNode) Cut(_ context.Context, id core.BackendID) (int, error) {
+	n.note("cut %s", id)
+	return 12, n.err
+}
+
 func (n *fakeNode) Subscribe(pattern string, fn func(string, []byte)) (func(), error) {
 	if pattern == "bad" {
 		return nil, errors.New(`pattern "bad": unknown class`)

@@ -4,6 +4,7 @@ package admin
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,7 +87,7 @@ func (c *Client) Version(ctx context.Context) (VersionView, error) {
 // is done, fn returns an error, or the node stops. It returns nil if ctx is
 // done, fn's error, or ErrUnreachable.
 func (c *Client) Monitor(ctx context.Context, pattern string, fn func(Line) error) error {
-	resp, err := c.do(ctx, http.MethodGet, "/v1/monitor?"+url.Values{"pattern": {pattern}}.Encode())
+	resp, err := c.do(ctx, http.MethodGet, "/v1/monitor?"+url.Values{"pattern": {pattern}}.Encode(), nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -126,10 +127,15 @@ func readLines(r io.Reader, fn func(Line) error) error {
 // call asks for one body. The client waits a little longer than the server, so
 // that it is the server who says what took so long.
 func call[T any](ctx context.Context, c *Client, method, path string, limit time.Duration) (T, error) {
+	return send[T](ctx, c, method, path, nil, limit)
+}
+
+// send is call with a body, if it is not nil.
+func send[T any](ctx context.Context, c *Client, method, path string, body any, limit time.Duration) (T, error) {
 	var v T
 	ctx, cancel := context.WithTimeout(ctx, limit+closeTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, method, path)
+	resp, err := c.do(ctx, method, path, body)
 	if err != nil {
 		return v, err
 	}
@@ -141,8 +147,15 @@ func call[T any](ctx context.Context, c *Client, method, path string, limit time
 }
 
 // do sends one request and returns the answer if it is good; its body is open.
-func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://steelyard"+path, nil)
+func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("ask %s: %w", path, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://steelyard"+path, bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", path, err)
 	}

@@ -6,6 +6,8 @@
 //	GET  /v1/node                              core.NodeView
 //	GET  /v1/services/{service}                core.ServiceView
 //	GET  /v1/decisions?service=web&last=10     {"decisions": [core.Decision …]}, as the node orders them
+//	POST /v1/backends/{service}/{backend}/override  core.OverrideRequest; core.OverrideResult, when it is in force
+//	POST /v1/backends/{service}/{backend}/cut       CutView
 //	POST /v1/reload                            {"reloaded": true}, when it is done
 //	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
 //	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line

@@ -45,6 +45,8 @@ const (
 	CodeNotFound         = "not_found"
 	CodeMethodNotAllowed = "method_not_allowed"
 	CodeUnknownService   = "unknown_service"
+	CodeUnknownBackend   = "unknown_backend"
+	CodeCutFailed        = "cut_failed"
 	CodeReloadFailed     = "reload_failed"
 	CodeInvalid          = "invalid_configuration" // a reload refused for what its files say
 	CodeStopFailed       = "stop_failed"
@@ -58,6 +60,19 @@ const (
 // An invalid is an error of Reload that tells whether the configuration files
 // are to blame.
 type invalid interface{ ConfigInvalid() bool }
+
+// A notUndone is an error of Reload that tells whether the configuration before
+// could not be brought back whole.
+type notUndone interface{ NotUndone() bool }
+
+// reloadHint is what a refused reload has left in force.
+func reloadHint(err error) string {
+	var n notUndone
+	if errors.As(err, &n) && n.NotUndone() {
+		return "`steelyard status` shows what is in force"
+	}
+	return "the configuration before stays in force"
+}
 
 // reloadCode is the code of a refused reload.
 func reloadCode(err error) string {

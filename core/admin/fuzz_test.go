@@ -3,6 +3,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -10,13 +11,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzRequest asks anything of the server: it must answer in JSON, and with a
 // message if it refuses.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{"/v1/node", "/v1/services/web", "/v1/services/wbe", "/v1/services/%2e%2e", "/v1/decisions?service=web&last=2",
-		"/v1/decisions?service=web&last=-1", "/v1/decisions?service=%zz", "/v1/stop?flush=maybe", "/v1/reload", "/v1/version", "/v1/monitor?pattern=bad", "/", "//v1/node", "/v2"} {
+		"/v1/decisions?service=web&last=-1", "/v1/decisions?service=%zz", "/v1/stop?flush=maybe", "/v1/reload", "/v1/backends/web/web1/cut", "/v1/backends/web//override", "/v1/version", "/v1/monitor?pattern=bad", "/", "//v1/node", "/v2"} {
 		f.Add("GET", s)
 		f.Add("POST", s)
 	}
@@ -43,6 +45,24 @@ func FuzzRequest(f *testing.F) {
 		}
 		if e := readError(w.Code, w.Body); e.Code == "" || strings.HasPrefix(e.Message, "the daemon answered with status") {
 			t.Fatalf("%s %q: status %d without an error in the body", method, target, w.Code)
+		}
+	})
+}
+
+// FuzzOverride reads anything as the body of an override: what is taken can be
+// put in force.
+func FuzzOverride(f *testing.F) {
+	f.Add([]byte(`{"kind":"drain","author":"alice","reason":"kernel update","for_seconds":1800}`))
+	f.Add([]byte(`{"kind":"weight","weight":1000,"author":"a"}`))
+	f.Add([]byte(`{"kind":"ready","author":"a"} {}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		req, err := readOverride(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		o, set, err := req.Override(time.Now())
+		if err == nil && set && (o.Check() != nil || o.Over(time.Now().Add(-time.Hour))) {
+			t.Fatalf("%q is taken as %+v", data, o)
 		}
 	})
 }

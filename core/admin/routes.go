@@ -67,6 +67,8 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	route(http.MethodGet, "/v1/decisions", answerTimeout, s.decisions)
 	route(http.MethodPost, "/v1/reload", changeTimeout, s.reload)
 	route(http.MethodPost, "/v1/stop", changeTimeout, s.stop)
+	route(http.MethodPost, "/v1/backends/{service}/{backend}/override", changeTimeout, s.override)
+	route(http.MethodPost, "/v1/backends/{service}/{backend}/cut", changeTimeout, s.cut)
 	route(http.MethodGet, "/v1/version", answerTimeout, s.version)
 	mux.HandleFunc("/v1/monitor", func(w http.ResponseWriter, r *http.Request) {
 		if allow(w, r, http.MethodGet) {
@@ -147,7 +149,7 @@ func (s *Server) reload(ctx context.Context, _ *http.Request) (any, *Error) {
 	if err := s.Node.Reload(ctx); err != nil {
 		e := asError(err, http.StatusUnprocessableEntity, reloadCode(err))
 		if e.Hint == "" {
-			e.Hint = "the configuration before stays in force"
+			e.Hint = reloadHint(err)
 		}
 		return nil, e
 	}

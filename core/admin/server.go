@@ -27,6 +27,11 @@ type NodeInterface interface {
 	Reload(ctx context.Context) error
 	// Stop begins to end the process; with flush its rules go too.
 	Stop(ctx context.Context, flush bool) error
+	// Override changes a backend by command, or ends such a change. It returns when
+	// that is in force; an error means that nothing was changed.
+	Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error)
+	// Cut ends the open connections of a backend and returns how many there were.
+	Cut(ctx context.Context, id core.BackendID) (int, error)
 	// Subscribe follows the bus. An error means that the pattern is wrong.
 	Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
 }

@@ -5,6 +5,9 @@ package conntrack
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -18,7 +21,10 @@ type conn struct {
 	backend  netip.AddrPort
 }
 
-func (c conn) flow() Flow { return Flow{c.protocol, c.vip, c.backend} }
+// watched is the backend of the connection, which is known under an id.
+func (c conn) watched(id core.BackendID) Watched {
+	return Watched{ID: id, Frontends: []core.Frontend{core.ExactFrontend(c.vip, c.protocol)}, Addrs: []netip.AddrPort{c.backend}}
+}
 
 // The messages, as the kernel writes them.
 func (c conn) created() []byte             { return c.message(msgCTNew, nlmFCreate, 0) }
@@ -28,9 +34,10 @@ func (c conn) listed(state uint8) []byte   { return c.message(msgCTNew, nlmFMult
 
 func (c conn) message(typ, flags uint16, state uint8) []byte {
 	b := make([]byte, nlmsghdrLen+nfgenmsgLen)
-	b = append(b, nest(ctaTupleOrig, tupleAttrs(c.protocol, c.client, c.vip))...)
-	b = append(b, nest(ctaTupleRply, tupleAttrs(c.protocol, c.backend, c.client))...)
+	b = append(b, nest(ctaTupleOrig, tupleAttrs(c.protocol.Number(), c.client, c.vip))...)
+	b = append(b, nest(ctaTupleRply, tupleAttrs(c.protocol.Number(), c.backend, c.client))...)
 	b = appendUint32Attr(b, ctaID, c.id)
+	b = appendUint32Attr(b, ctaStatus, statusDstNAT)
 	if state != 0 {
 		b = append(b, nest(ctaProtoinfo, nest(ctaTCP, leaf(ctaTCPState, []byte{state})))...)
 	}
@@ -40,23 +47,52 @@ func (c conn) message(typ, flags uint16, state uint8) []byte {
 	return b
 }
 
-func tupleAttrs(p core.Protocol, src, dst netip.AddrPort) []byte {
+func counts(t *table) map[core.BackendID]core.FlowCount { return t.index.byID(t.totals()) }
+
+// creation is the request for an entry whose destination is rewritten.
+func creation(protocol uint8, client, vip, backend netip.AddrPort, timeout uint32) []byte {
+	minIP, maxIP := uint16(ctaNATv4Min), uint16(ctaNATv4Max)
+	if backend.Addr().Is6() {
+		minIP, maxIP = ctaNATv6Min, ctaNATv6Max
+	}
+	port := binary.BigEndian.AppendUint16(nil, backend.Port())
+	nat := slices.Concat(leaf(minIP, backend.Addr().AsSlice()), leaf(maxIP, backend.Addr().AsSlice()),
+		nest(ctaNATProto, slices.Concat(leaf(ctaNATPortMin, port), leaf(ctaNATPortMax, port))))
+	family := uint8(unix.AF_INET)
+	if vip.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	attrs := slices.Concat(
+		nest(ctaTupleOrig, tupleAttrs(protocol, client, vip)),
+		nest(ctaTupleRply, tupleAttrs(protocol, vip, client)), // before the rewriting
+		nest(ctaNATDst, nat),
+		appendUint32Attr(nil, ctaTimeout, timeout))
+	if protocol == 6 {
+		attrs = append(attrs, nest(ctaProtoinfo, nest(ctaTCP, leaf(ctaTCPState, []byte{tcpEstablished})))...)
+	}
+	return request(msgCTNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, family, attrs)
+}
+
+func tupleAttrs(protocol uint8, src, dst netip.AddrPort) []byte {
 	srcType, dstType := uint16(ctaIPv4Src), uint16(ctaIPv4Dst)
 	if src.Addr().Is6() {
 		srcType, dstType = ctaIPv6Src, ctaIPv6Dst
 	}
-	ip := append(leaf(srcType, src.Addr().AsSlice()), leaf(dstType, dst.Addr().AsSlice())...)
-	proto := leaf(ctaProtoNum, []byte{p.Number()})
-	proto = append(proto, leaf(ctaSrcPort, binary.BigEndian.AppendUint16(nil, src.Port()))...)
-	proto = append(proto, leaf(ctaDstPort, binary.BigEndian.AppendUint16(nil, dst.Port()))...)
-	return append(nest(ctaTupleIP, ip), nest(ctaTupleProto, proto)...)
+	ip := slices.Concat(leaf(srcType, src.Addr().AsSlice()), leaf(dstType, dst.Addr().AsSlice()))
+	proto := slices.Concat(leaf(ctaProtoNum, []byte{protocol}),
+		leaf(ctaSrcPort, binary.BigEndian.AppendUint16(nil, src.Port())),
+		leaf(ctaDstPort, binary.BigEndian.AppendUint16(nil, dst.Port())))
+	return slices.Concat(nest(ctaTupleIP, ip), nest(ctaTupleProto, proto))
 }
 
-func leaf(typ uint16, data []byte) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, uint16(nlattrLen+len(data)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = append(b, data...)
-	return append(b, make([]byte, align(len(data))-len(data))...)
-}
-
-func nest(typ uint16, data []byte) []byte { return leaf(typ|0x8000, data) }
+// The attributes of nfnetlink_conntrack.h that only an entry of our own has.
+const (
+	ctaNATDst     = 13
+	ctaNATv4Min   = 1
+	ctaNATv4Max   = 2
+	ctaNATProto   = 3
+	ctaNATv6Min   = 4
+	ctaNATv6Max   = 5
+	ctaNATPortMin = 1
+	ctaNATPortMax = 2
+)

@@ -31,46 +31,58 @@ const (
 	backendPort = 8080
 	politely    = 'c' // the server closes
 	rudely      = 'r' // the server resets
+	name        = 'n' // the server says which it is: the last digit of b1, b2, …
 )
 
-// A bench is a lab with a dnat rule from the VIPs to the first backend, and a
-// TCP and UDP server there.
+// A bench is a lab with rules that send the VIPs to one of the backends, the
+// first one to begin with, and a TCP and UDP server on each.
 type bench struct {
 	*lab.Lab
-	t *testing.T
+	t testing.TB
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{labtest.New(t, lab.Config{Backends: 1, IPv6: true}), t}
-	b.rules()
-	for _, addr := range []netip.Addr{b.Backends[0].Addr4, b.Backends[0].Addr6} {
-		ap := netip.AddrPortFrom(addr, backendPort).String()
-		ln, err := b.Backends[0].Listen("tcp", ap)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go serve(ln)
-		pc, err := b.Backends[0].ListenPacket("udp", ap)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go echo(pc)
-		t.Cleanup(func() { ln.Close(); pc.Close() })
+func newBench(t testing.TB, backends int) *bench {
+	b := &bench{labtest.New(t, lab.Config{Backends: backends, IPv6: true}), t}
+	b.nft(b.rules(0))
+	for _, n := range b.Backends {
+		b.serve(n, backendPort)
 	}
 	return b
 }
 
-func (b *bench) rules() {
-	rules := fmt.Sprintf(`table inet test {
-		chain pre {
-			type nat hook prerouting priority dstnat;
-			ip daddr %s meta l4proto { tcp, udp } th dport %d dnat ip to %s:%d
-			ip6 daddr %s meta l4proto { tcp, udp } th dport %d dnat ip6 to [%s]:%d
-		}
-	}`, b.VIP4, vipPort, b.Backends[0].Addr4, backendPort, b.VIP6, vipPort, b.Backends[0].Addr6, backendPort)
+func (b *bench) serve(n *lab.Node, port uint16) {
+	b.t.Helper()
+	ap := fmt.Sprintf("[::]:%d", port)
+	ln, err := n.Listen("tcp", ap)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	who := n.Name[len(n.Name)-1]
+	go serve(ln, who)
+	pc, err := n.ListenPacket("udp", ap)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	go echo(pc, who)
+	b.t.Cleanup(func() { ln.Close(); pc.Close() })
+}
+
+// rules are those of the VIPs. They replace the ones before.
+func (b *bench) rules(backend int) string {
+	to := b.Backends[backend]
+	return fmt.Sprintf(`
+		ip daddr %s meta l4proto { tcp, udp } th dport %d dnat ip to %s:%d
+		ip6 daddr %s meta l4proto { tcp, udp } th dport %d dnat ip6 to [%s]:%d
+	`, b.VIP4, vipPort, to.Addr4, backendPort, b.VIP6, vipPort, to.Addr6, backendPort)
+}
+
+// nft replaces the rules of the balancer.
+func (b *bench) nft(rules string) {
+	b.t.Helper()
 	err := b.Balancer.Do(func() error {
 		cmd := exec.Command("nft", "-f", "-")
-		cmd.Stdin = strings.NewReader(rules)
+		cmd.Stdin = strings.NewReader("table inet test\ndelete table inet test\ntable inet test {\n" +
+			"chain pre {\ntype nat hook prerouting priority dstnat;\n" + rules + "}\n}\n")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -82,8 +94,8 @@ func (b *bench) rules() {
 	}
 }
 
-// serve reads one byte from each connection, which says how to end it.
-func serve(ln net.Listener) {
+// serve reads bytes from each connection, which say what to do.
+func serve(ln net.Listener, who byte) {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
@@ -92,29 +104,45 @@ func serve(ln net.Listener) {
 		go func() {
 			defer c.Close()
 			how := make([]byte, 1)
-			if _, err := io.ReadFull(c, how); err == nil && how[0] == rudely {
-				_ = c.(*net.TCPConn).SetLinger(0)
+			for {
+				if _, err := io.ReadFull(c, how); err != nil {
+					return
+				}
+				switch how[0] {
+				case name:
+					_, _ = c.Write([]byte{who})
+				case rudely:
+					_ = c.(*net.TCPConn).SetLinger(0)
+					return
+				default:
+					return
+				}
 			}
 		}()
 	}
 }
 
-func echo(pc net.PacketConn) {
+func echo(pc net.PacketConn, who byte) {
 	buf := make([]byte, 64)
 	for {
-		n, from, err := pc.ReadFrom(buf)
+		_, from, err := pc.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		_, _ = pc.WriteTo(buf[:n], from)
+		_, _ = pc.WriteTo([]byte{who}, from)
 	}
 }
 
 func (b *bench) dial(network string, vip netip.Addr) net.Conn {
 	b.t.Helper()
+	return b.dialPort(network, netip.AddrPortFrom(vip, vipPort))
+}
+
+func (b *bench) dialPort(network string, to netip.AddrPort) net.Conn {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
 	defer cancel()
-	c, err := b.Client.DialContext(ctx, network, netip.AddrPortFrom(vip, vipPort).String())
+	c, err := b.Client.DialContext(ctx, network, to.String())
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -133,11 +161,12 @@ func (b *bench) end(c net.Conn, how byte) {
 	_ = c.Close()
 }
 
-func (b *bench) flow(p core.Protocol, vip, backend netip.Addr) conntrack.Flow {
-	return conntrack.Flow{
-		Protocol: p,
-		VIP:      netip.AddrPortFrom(vip, vipPort),
-		Backend:  netip.AddrPortFrom(backend, backendPort),
+// watched is the first backend behind a VIP, under an id.
+func (b *bench) watched(id core.BackendID, p core.Protocol, vip, backend netip.Addr) conntrack.Watched {
+	return conntrack.Watched{
+		ID:        id,
+		Frontends: []core.Frontend{core.ExactFrontend(netip.AddrPortFrom(vip, vipPort), p)},
+		Addrs:     []netip.AddrPort{netip.AddrPortFrom(backend, backendPort)},
 	}
 }
 
@@ -148,7 +177,7 @@ var (
 	udp6 = core.BackendID{Service: "udp6", Backend: "b1"}
 )
 
-// open opens a reader in the balancer that watches every flow of the bench.
+// open opens a reader in the balancer that watches every service of the bench.
 func (b *bench) open(cfg conntrack.Config) *conntrack.Reader {
 	b.t.Helper()
 	var r *conntrack.Reader
@@ -160,9 +189,9 @@ func (b *bench) open(cfg conntrack.Config) *conntrack.Reader {
 		b.t.Fatal(err)
 	}
 	a4, a6 := b.Backends[0].Addr4, b.Backends[0].Addr6
-	r.Watch(map[conntrack.Flow]core.BackendID{
-		b.flow(core.TCP, b.VIP4, a4): tcp4, b.flow(core.TCP, b.VIP6, a6): tcp6,
-		b.flow(core.UDP, b.VIP4, a4): udp4, b.flow(core.UDP, b.VIP6, a6): udp6,
+	r.Watch([]conntrack.Watched{
+		b.watched(tcp4, core.TCP, b.VIP4, a4), b.watched(tcp6, core.TCP, b.VIP6, a6),
+		b.watched(udp4, core.UDP, b.VIP4, a4), b.watched(udp6, core.UDP, b.VIP6, a6),
 	})
 	return r
 }
@@ -197,7 +226,7 @@ func (b *bench) follow(cfg conntrack.Config) *conntrack.Reader {
 }
 
 // await waits for the counts of one backend.
-func await(t *testing.T, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
+func await(t testing.TB, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -213,7 +242,7 @@ func await(t *testing.T, r *conntrack.Reader, id core.BackendID, want core.FlowC
 }
 
 func TestConnections(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, 1)
 	r := b.follow(conntrack.Config{})
 	for _, tt := range []struct {
 		id  core.BackendID
@@ -230,8 +259,29 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// A connection from a port whose last one was reset is made on the same entry.
+func TestReopened(t *testing.T) {
+	b := newBench(t, 1)
+	r := b.follow(conntrack.Config{})
+	from := &net.TCPAddr{IP: b.Client.Addr4.AsSlice(), Port: 40_000}
+	for i := range uint64(3) {
+		var c net.Conn
+		err := b.Client.Do(func() (err error) {
+			d := net.Dialer{LocalAddr: from}
+			c, err = d.Dial("tcp4", netip.AddrPortFrom(b.VIP4, vipPort).String())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, tcp4, core.FlowCount{Open: 1, Opened: i + 1, Closed: i})
+		b.end(c, rudely)
+		await(t, r, tcp4, core.FlowCount{Opened: i + 1, Closed: i + 1})
+	}
+}
+
 func TestUDP(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, 1)
 	for _, v := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
 		if err := b.Balancer.Sysctl("net.netfilter."+v, "1"); err != nil {
 			t.Fatal(err)
@@ -255,17 +305,17 @@ func TestUDP(t *testing.T) {
 	// The kernel drops an entry that timed out when it comes by, or when asked to
 	// list it.
 	for _, id := range []core.BackendID{udp4, udp6} {
-		awaitListing(t, b, r, id, core.FlowCount{Opened: 1, Closed: 1})
+		awaitListing(t, r, id, core.FlowCount{Opened: 1, Closed: 1})
 	}
 }
 
 // awaitListing is await with a listing in between.
-func awaitListing(t *testing.T, b *bench, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
+func awaitListing(t testing.TB, r *conntrack.Reader, id core.BackendID, want core.FlowCount) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(5 * time.Second); r.Counts()[id] != want && time.Now().Before(deadline); <-tick.C {
-		if _, err := b.Balancer.Command(t.Context(), "conntrack", "-L"); err != nil {
+		if _, err := r.Entries(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,12 +324,12 @@ func awaitListing(t *testing.T, b *bench, r *conntrack.Reader, id core.BackendID
 
 func TestHammer(t *testing.T) {
 	const connections, workers = 2000, 40
-	b := newBench(t)
+	b := newBench(t, 1)
 	r := b.follow(conntrack.Config{})
 	held := b.dial("tcp", b.VIP4)
 	start := time.Now()
 	b.hammer(connections, workers)
-	t.Logf("%d connections in %v", connections, time.Since(start).Round(time.Millisecond))
+	t.Logf("%d connections in %v; %+v", connections, time.Since(start).Round(time.Millisecond), r.Stats())
 	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: connections + 1, Closed: connections})
 	if s := r.Stats(); s.Overruns != 0 {
 		t.Errorf("events were lost with the default buffer: %+v", s)
@@ -303,7 +353,7 @@ func (b *bench) hammer(n, workers int) {
 
 func TestOverrun(t *testing.T) {
 	const held = 50
-	b := newBench(t)
+	b := newBench(t, 1)
 	r := b.open(conntrack.Config{Buffer: 1}) // the kernel's least: a few events
 	for range held {
 		b.dial("tcp", b.VIP4) // nobody reads yet, so most of these are lost
@@ -329,7 +379,7 @@ func TestOverrun(t *testing.T) {
 // TestStartsLate is a daemon that was restarted under traffic: the kernel made
 // the entries while nobody listened, and their end comes without an event.
 func TestStartsLate(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, 1)
 	first, second := b.dial("tcp", b.VIP4), b.dial("tcp", b.VIP4)
 	r := b.follow(conntrack.Config{Resync: 200 * time.Millisecond})
 	await(t, r, tcp4, core.FlowCount{Open: 2})
@@ -339,12 +389,12 @@ func TestStartsLate(t *testing.T) {
 }
 
 func TestWatchAnew(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, 1)
 	r := b.follow(conntrack.Config{})
 	b.dial("tcp", b.VIP4)
 	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: 1})
 	id := core.BackendID{Service: "renamed", Backend: "b1"}
-	r.Watch(map[conntrack.Flow]core.BackendID{b.flow(core.TCP, b.VIP4, b.Backends[0].Addr4): id})
+	r.Watch([]conntrack.Watched{b.watched(id, core.TCP, b.VIP4, b.Backends[0].Addr4)})
 	await(t, r, id, core.FlowCount{Open: 1})
 	if counts := r.Counts(); len(counts) != 1 {
 		t.Errorf("counts %+v, want those of %s only", counts, id)

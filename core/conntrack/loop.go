@@ -6,43 +6,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-const (
-	firstResync = 10 * time.Second // after the first; doubles up to Config.Resync
-	// A resync takes about 3 s per million entries. When events keep getting
-	// lost, resyncs may use at most a tenth of the time.
-	minResync   = time.Second
-	resyncShare = 10
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // Run reads until ctx is done and then returns nil. It returns an error only if
 // the events cannot be read at all.
 func (r *Reader) Run(ctx context.Context) error {
 	defer func() { _ = r.Close() }()
+	raw, err := r.events.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("read conntrack events: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.wakeLocked()
 	})
 	defer stop()
-	raw, err := r.events.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("read conntrack events: %w", err)
-	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { r.runCleaner(ctx) })
 	l := &loop{
 		Reader: r, raw: raw, batch: newBatch(), part: make([]byte, dumpSize),
-		gap: min(firstResync, r.resync),
+		gap: min(firstResync, r.resync), removals: remover{fd: r.release},
 	}
 	return l.run(ctx)
 }
 
-// A loop is the state of one Run.
+// A loop is the state of one Run. It alone changes the table.
 type loop struct {
 	*Reader
 	raw   syscall.RawConn
@@ -53,15 +54,28 @@ type loop struct {
 	gap      time.Duration // from the end of the next resync to the one after it
 	began    time.Time     // when the resync in progress began; zero if there is none
 	ended    time.Time     // when the last resync ended
+	took     time.Duration // of the last resync
 	again    bool          // the resync in progress will not be enough
 	deadline time.Time     // that the events socket has
+
+	gauge    gauge
+	fates    []fate  // of each backend of the table's index; nil if none has one
+	removals remover // what of them is to be removed
 }
 
 func (l *loop) resyncing() bool { return !l.began.IsZero() }
 
 func (l *loop) run(ctx context.Context) error {
 	for {
-		if l.prepare(ctx) {
+		l.takeOver()
+		now := time.Now()
+		if l.gauge.look(now, l.stats.Events) {
+			l.setSift()
+		}
+		if !l.resyncing() && !now.Before(l.due) {
+			l.begin()
+		}
+		if l.setDeadline(ctx) {
 			return nil
 		}
 		if err := l.readEvents(); err != nil {
@@ -73,30 +87,52 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// prepare takes over what changed and sets how long the wait may be. It reports
-// whether Run is to end.
-func (l *loop) prepare(ctx context.Context) (end bool) {
+// takeOver takes what the Reader was told. It runs after each reading as well, so
+// that a message is judged by what was told before it was read.
+func (l *loop) takeOver() {
+	l.mu.Lock()
+	x, changed, sweep := l.watched, l.changed, l.sweep
+	var fates map[core.BackendID]fate
+	if changed {
+		fates = maps.Clone(l.Reader.fates)
+	}
+	l.watched, l.changed, l.sweep = nil, false, false
+	l.mu.Unlock()
+	if x != nil {
+		l.tableMu.Lock()
+		if l.table.watch(x) {
+			l.due, l.again = time.Now(), true
+		}
+		l.tableMu.Unlock()
+	}
+	if changed {
+		l.setFates(fates)
+	}
+	if sweep {
+		l.sweepSoon()
+	}
+}
+
+// setDeadline sets how long the wait for events may be, and reports whether Run
+// is to end.
+func (l *loop) setDeadline(ctx context.Context) (end bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() != nil {
 		return true
 	}
-	if l.watched != nil {
-		if l.table.watch(l.watched) {
-			l.due, l.again = time.Now(), true
-		}
-		l.forgetIdleLocked()
-		l.watched = nil
-	}
-	if l.sweep {
-		l.sweepLocked()
-	}
-	if !l.resyncing() && !time.Now().Before(l.due) {
-		l.beginLocked()
+	if l.watched != nil || l.changed || l.sweep {
+		return false // the deadline is past, and stays so
 	}
 	deadline := l.due
-	if l.resyncing() {
+	switch {
+	case l.resyncing():
 		deadline = time.Time{} // none: the dump comes next anyway
+	case l.gauge.sift.shift > 0:
+		// Silence is a rate, too.
+		if next := l.gauge.since.Add(rateWindow); next.Before(deadline) {
+			deadline = next
+		}
 	}
 	if l.woken || deadline != l.deadline {
 		_ = l.events.SetReadDeadline(deadline)
@@ -127,13 +163,15 @@ func (l *loop) readEvents() error {
 	case failure != nil:
 		return fmt.Errorf("read conntrack events: %w", failure)
 	}
-	l.mu.Lock()
+	l.takeOver()
+	l.tableMu.Lock()
 	broken := false
 	for i := range n {
 		data, cut := l.batch.datagram(i)
 		broken = broken || cut || !l.takeLocked(data)
 	}
-	l.mu.Unlock()
+	l.tableMu.Unlock()
+	l.remove()
 	if broken {
 		l.overrun("a message could not be read")
 	}
@@ -148,109 +186,34 @@ func (l *loop) takeLocked(data []byte) bool {
 			return false
 		}
 		l.stats.Events++
-		l.table.add(&m)
-		l.releaseLocked(&m)
+		l.takeMessageLocked(&m)
 		data = rest
 	}
 	return true
 }
 
-// overrun asks for a resync because events were lost.
-func (l *loop) overrun(why string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stats.Overruns++
-	l.gap = min(firstResync, l.resync)
-	if l.resyncing() {
-		l.again = true
+func (l *loop) takeMessageLocked(m *message) {
+	rule := l.table.add(m)
+	if l.fates != nil {
+		l.judgeLocked(rule, m)
+	}
+}
+
+// setSift follows fewer or more connections, as the gauge says.
+func (l *loop) setSift() {
+	s := l.gauge.sift
+	var failure error
+	if err := l.raw.Control(func(fd uintptr) { failure = s.attach(int(fd)) }); err != nil || failure != nil {
+		l.log.Warn("conntrack events cannot be sampled", "err", errors.Join(err, failure))
+		l.gauge.sift = l.table.sift
 		return
 	}
-	if soon := l.soon(); l.due.After(soon) {
-		l.due = soon
-		l.log.Warn("conntrack events were lost", "why", why, "overruns_total", l.stats.Overruns, "resync_in", time.Until(soon))
+	l.tableMu.Lock()
+	finer := s.shift < l.table.sift.shift
+	l.table.setSift(s)
+	l.tableMu.Unlock()
+	l.log.Warn("the rate of connections has changed", "followed_one_in", s.weight())
+	if finer {
+		l.due, l.again = time.Now(), true
 	}
-}
-
-// soon is the earliest time for a resync that lost events ask for.
-func (l *loop) soon() time.Time {
-	return time.Now().Add(max(minResync, resyncShare*l.stats.LastResync))
-}
-
-func (l *loop) beginLocked() {
-	if err := requestDump(l.dump); err != nil {
-		l.log.Warn("the conntrack table cannot be read", "err", err)
-		l.due = time.Now().Add(minResync)
-		return
-	}
-	l.began, l.again = time.Now(), false
-	l.table.beginSync()
-}
-
-// giveUpLocked ends the resync in progress and throws away what the kernel
-// still had to say of it.
-func (l *loop) giveUpLocked() {
-	l.began = time.Time{}
-	l.table.abortSync()
-	l.due = time.Now().Add(minResync)
-	for {
-		n, err := receiveDump(l.dump, l.part)
-		if err != nil || isLast(l.part[:n]) {
-			return
-		}
-	}
-}
-
-// isLast reports whether a part of a dump holds its end.
-func isLast(part []byte) bool {
-	for len(part) > 0 {
-		m, rest, ok := next(part)
-		if !ok || m.kind == done || m.kind == failed {
-			return true
-		}
-		part = rest
-	}
-	return false
-}
-
-// readDump takes one part of the dump in progress. Between two parts the events
-// are read, so that their buffer does not fill.
-func (l *loop) readDump() {
-	n, err := receiveDump(l.dump, l.part)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for part := l.part[:n]; err == nil && len(part) > 0; {
-		m, rest, ok := next(part)
-		switch {
-		case !ok:
-			err = errors.New("read the conntrack table: broken message")
-		case m.kind == failed:
-			err = fmt.Errorf("read the conntrack table: %w", unix.Errno(-m.errno))
-		case m.kind == done:
-			l.finishLocked()
-			return
-		default:
-			l.table.add(&m)
-			l.releaseLocked(&m)
-		}
-		part = rest
-	}
-	if err != nil {
-		l.log.Warn("the conntrack table cannot be read", "err", err)
-		l.giveUpLocked()
-	}
-}
-
-func (l *loop) finishLocked() {
-	l.table.endSync()
-	l.stats.Resyncs++
-	l.stats.LastResync = time.Since(l.began)
-	l.began, l.ended = time.Time{}, time.Now()
-	if l.stats.Resyncs == 1 {
-		close(l.ready)
-	}
-	if l.due = time.Now().Add(l.gap); l.again {
-		l.due = l.soon()
-	}
-	l.gap = min(2*l.gap, l.resync)
-	l.log.Debug("conntrack table read", "entries", len(l.table.open), "took", l.stats.LastResync)
 }

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -30,14 +29,16 @@ type Config struct {
 	Buffer int           // bytes for events not yet read; zero means DefaultBuffer
 }
 
-// A Reader follows the connection tracking table of one network namespace.
-// Watch, Counts, Stats and Ready may be called from any goroutine, before Run
-// as well. Run may be called once.
+// A Reader follows the connection tracking table of one network namespace. All
+// methods but Run may be called from any goroutine, before Run as well; none but
+// List waits for the kernel. Run may be called once.
 type Reader struct {
 	log    *slog.Logger
 	resync time.Duration
 	ready  chan struct{} // closed after the first resync
+	clean  chan struct{} // holds 1: a second call for the cleaner is none
 
+	ns     *namespace
 	events *os.File
 	dump   int // file descriptor
 	// release is the descriptor that removes connections: their answers must not
@@ -47,78 +48,116 @@ type Reader struct {
 	closing sync.Once
 	closed  error // of the first Close; read after closing is done
 
+	// mu is held for moments only, so that whoever tells the Reader something does
+	// not wait for it to read a table.
 	mu      sync.Mutex
-	table   *table                      // guarded by mu
-	stats   Stats                       // guarded by mu
-	watched map[Flow]core.BackendID     // guarded by mu; nil when table has it already
-	woken   bool                        // guarded by mu; the deadline of events is past
-	idle    map[core.BackendID]struct{} // guarded by mu; see SetIdle
-	sweep   bool                        // guarded by mu; there are new ones in idle
+	watched *index                   // guarded by mu; nil when table has it already
+	latest  *index                   // guarded by mu; of the last Watch
+	woken   bool                     // guarded by mu; the deadline of events is past
+	fates   map[core.BackendID]fate  // guarded by mu
+	changed bool                     // guarded by mu; fates has changed
+	sweep   bool                     // guarded by mu; there are new ones that are idle
+	jobs    map[core.BackendID]scope // guarded by mu; for the cleaner
+	inHand  map[core.BackendID]scope // guarded by mu; what the cleaner is at
+
+	tableMu sync.Mutex
+	table   *table // guarded by tableMu
+	stats   Stats  // guarded by tableMu
 }
 
 // Stats are about the Reader itself, counted since it started.
 type Stats struct {
-	Events     uint64        // messages read
-	Overruns   uint64        // times the kernel had to drop events
-	Resyncs    uint64        // readings of the whole table
-	Released   uint64        // connections removed from the kernel: see SetIdle
-	LastResync time.Duration // how long the last one took
-	Entries    int           // open watched connections in memory
+	Events       uint64        // messages read
+	Overruns     uint64        // times the kernel had to drop events
+	Resyncs      uint64        // readings of the whole table
+	Released     uint64        // connections removed one by one: see SetIdle
+	Removed      uint64        // connections removed one by one: see SetDown and Cut
+	Cleanings    uint64        // passes through the kernel's table for SetDown and Cut
+	LastResync   time.Duration // how long the last one took
+	LastCleaning time.Duration // how long the last one took
+	Entries      int           // open watched connections in memory
+	OneIn        uint64        // one connection in so many is followed, and counts for all of them
 }
 
 // New opens the sockets in the network namespace of the calling thread; events
 // collect from now on. Run reads them and closes the sockets; without Run, call
 // Close.
 func New(cfg Config) (*Reader, error) {
+	x := newIndex(nil)
 	r := &Reader{
 		log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)), resync: cmp.Or(cfg.Resync, DefaultResync),
-		ready: make(chan struct{}), table: newTable(), idle: map[core.BackendID]struct{}{},
+		ready: make(chan struct{}), clean: make(chan struct{}, 1),
+		table: newTable(x), latest: x, fates: map[core.BackendID]fate{}, jobs: map[core.BackendID]scope{},
 	}
 	var err error
-	if r.events, err = openEvents(cmp.Or(cfg.Buffer, DefaultBuffer)); err != nil {
+	if r.ns, err = hereNamespace(); err != nil {
 		return nil, err
 	}
+	if r.events, err = openEvents(cmp.Or(cfg.Buffer, DefaultBuffer)); err != nil {
+		return nil, errors.Join(err, r.ns.file.Close())
+	}
 	if r.dump, err = open(0); err != nil {
-		return nil, errors.Join(err, r.events.Close())
+		return nil, errors.Join(err, r.events.Close(), r.ns.file.Close())
 	}
 	if r.release, err = open(0); err != nil {
-		return nil, errors.Join(err, r.events.Close(), unix.Close(r.dump))
+		return nil, errors.Join(err, r.events.Close(), unix.Close(r.dump), r.ns.file.Close())
 	}
 	return r, nil
 }
 
 // Close closes the sockets. Run does it when it ends; calling it again is safe.
 func (r *Reader) Close() error {
-	r.closing.Do(func() { r.closed = errors.Join(r.events.Close(), unix.Close(r.dump), unix.Close(r.release)) })
+	r.closing.Do(func() {
+		r.closed = errors.Join(r.events.Close(), unix.Close(r.dump), unix.Close(r.release), r.ns.file.Close())
+	})
 	return r.closed
 }
 
-// Watch replaces the flows that are counted, at most 16 million. Counts speaks
-// of a new backend as soon as the table has been read for it.
-func (r *Reader) Watch(flows map[Flow]core.BackendID) {
-	flows = maps.Clone(flows)
-	if flows == nil {
-		flows = map[Flow]core.BackendID{}
-	}
+// Watch replaces the backends that are counted, each named once. Counts speaks
+// of a new one as soon as the table has been read for it. There is room for 16
+// million pairs of a frontend and an address; what is above that is not counted.
+func (r *Reader) Watch(watched []Watched) {
+	x := newIndex(watched)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watched = flows
+	r.watched, r.latest = x, x
+	for id := range r.fates {
+		if _, stays := x.spans[id]; !stays {
+			delete(r.fates, id)
+		}
+	}
+	r.changed = true
 	r.wakeLocked()
 }
 
-// Counts says how many connections each watched backend has, several flows of a
-// backend added up. A backend that is missing was not counted yet.
-func (r *Reader) Counts() map[core.BackendID]core.FlowCount {
+func (r *Reader) latestIndex() *index {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.table.counts()
+	return r.latest
+}
+
+// Counts says how many connections each watched backend has, over all its
+// frontends and addresses. A backend that is missing was not counted yet.
+func (r *Reader) Counts() map[core.BackendID]core.FlowCount {
+	r.tableMu.Lock()
+	x, sums := r.table.index, r.table.totals()
+	r.tableMu.Unlock()
+	return x.byID(sums)
+}
+
+// CountsOf says how many connections of each protocol a backend has; nil if it
+// was not counted yet.
+func (r *Reader) CountsOf(id core.BackendID) map[core.Protocol]core.FlowCount {
+	r.tableMu.Lock()
+	defer r.tableMu.Unlock()
+	return r.table.byProtocol(id)
 }
 
 // Stats returns the numbers of the Reader itself.
 func (r *Reader) Stats() Stats {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stats.Entries = len(r.table.open)
+	r.tableMu.Lock()
+	defer r.tableMu.Unlock()
+	r.stats.Entries, r.stats.OneIn = len(r.table.open), r.table.sift.weight()
 	return r.stats
 }
 

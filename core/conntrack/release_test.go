@@ -5,7 +5,6 @@ package conntrack_test
 import (
 	"fmt"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // idle, whether the reset came before or after that; what is open, and what
 // ended in the usual way, stays.
 func TestIdleBackendReleasesItsResetConnections(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, 1)
 	r := b.follow(conntrack.Config{})
 	open := []net.Conn{b.dial("tcp", b.VIP4), b.dial("tcp", b.VIP6)}
 	b.end(b.dial("tcp", b.VIP4), politely)
@@ -25,48 +24,40 @@ func TestIdleBackendReleasesItsResetConnections(t *testing.T) {
 	b.end(b.dial("tcp", b.VIP6), rudely)
 	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: 3, Closed: 2})
 	await(t, r, tcp6, core.FlowCount{Open: 1, Opened: 2, Closed: 1})
-	b.untilEntries(map[string]int{"CLOSE": 2, "ESTABLISHED": 2, "TIME_WAIT": 1})
+	b.untilEntries(r, map[string]int{"CLOSE": 2, "ESTABLISHED": 2, "TIME_WAIT": 1})
 
 	r.SetIdle(tcp6, true)
-	b.untilEntries(map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
+	b.untilEntries(r, map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
 	r.SetIdle(tcp4, true)
-	b.untilEntries(map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
+	b.untilEntries(r, map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
 
 	for i := range 10 {
 		b.end(b.dial("tcp", b.VIP4), rudely)
 		await(t, r, tcp4, core.FlowCount{Open: 1, Opened: uint64(4 + i), Closed: uint64(3 + i)})
 	}
-	b.untilEntries(map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
+	b.untilEntries(r, map[string]int{"ESTABLISHED": 2, "TIME_WAIT": 1})
 	if n := r.Stats().Released; n != 12 {
 		t.Errorf("%d connections released, want 12", n)
 	}
 
 	r.SetIdle(tcp4, false)
 	b.end(b.dial("tcp", b.VIP4), rudely)
-	b.untilEntries(map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
+	b.untilEntries(r, map[string]int{"CLOSE": 1, "ESTABLISHED": 2, "TIME_WAIT": 1})
 	for _, c := range open {
 		b.end(c, politely) // they still work
 	}
-	b.untilEntries(map[string]int{"CLOSE": 1, "TIME_WAIT": 3})
+	b.untilEntries(r, map[string]int{"CLOSE": 1, "TIME_WAIT": 3})
 }
 
 // untilEntries waits until the kernel's table has these many TCP entries of
 // each state.
-func (b *bench) untilEntries(want map[string]int) {
+func (b *bench) untilEntries(r *conntrack.Reader, want map[string]int) {
 	b.t.Helper()
 	var got map[string]int
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		got = map[string]int{}
-		for _, family := range []string{"ipv4", "ipv6"} {
-			out, err := b.Balancer.Command(b.t.Context(), "conntrack", "-L", "-f", family, "-p", "tcp")
-			if err != nil {
-				b.t.Fatalf("conntrack -L: %v: %s", err, out)
-			}
-			for line := range strings.Lines(string(out)) {
-				if f := strings.Fields(line); len(f) > 3 && f[0] == "tcp" {
-					got[f[3]]++
-				}
-			}
+		var err error
+		if got, err = r.TCPStates(b.t.Context()); err != nil {
+			b.t.Fatal(err)
 		}
 		if fmt.Sprint(got) == fmt.Sprint(want) {
 			return

@@ -3,7 +3,6 @@
 package conntrack
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -19,8 +18,6 @@ const (
 	eventSize  = 4096 // an event is a few hundred bytes
 	eventBatch = 32   // per system call
 	dumpSize   = 32 << 10
-
-	statusDstNAT = 1 << 5 // IPS_DST_NAT
 )
 
 // openEvents opens the socket of the events. Its buffer is as large as asked
@@ -35,6 +32,10 @@ func openEvents(buffer int) (*os.File, error) {
 			_ = unix.Close(fd)
 			return nil, fmt.Errorf("set the buffer of the conntrack events: %w", err)
 		}
+	}
+	if err := (sift{}).attach(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "conntrack events"), nil
 }
@@ -99,27 +100,6 @@ func (b *batch) receive(fd uintptr) (int, error) {
 func (b *batch) datagram(i int) (data []byte, cut bool) {
 	h := &b.headers[i]
 	return b.buf[i][:h.n], h.Flags&unix.MSG_TRUNC != 0
-}
-
-// requestDump asks for every connection whose destination was rewritten. A
-// kernel before 5.17 ignores the filter and sends all of them.
-func requestDump(fd int) error {
-	req := make([]byte, nlmsghdrLen+nfgenmsgLen, 64)
-	req = appendUint32Attr(req, ctaStatus, statusDstNAT)
-	req = appendUint32Attr(req, ctaStatMask, statusDstNAT)
-	binary.NativeEndian.PutUint32(req, uint32(len(req)))
-	binary.NativeEndian.PutUint16(req[4:], subsysCT<<8|msgCTGet)
-	binary.NativeEndian.PutUint16(req[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask for the conntrack table: %w", err)
-	}
-	return nil
-}
-
-func appendUint32Attr(b []byte, typ uint16, v uint32) []byte {
-	b = binary.NativeEndian.AppendUint16(b, nlattrLen+4)
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	return binary.BigEndian.AppendUint32(b, v)
 }
 
 // receiveDump reads one part of a dump. The kernel fills it during the call, so

@@ -7,8 +7,8 @@ import "github.com/steelyard-lb/steelyard/core"
 // A table holds what the Reader knows. It is a plain state machine: it reads no
 // socket and no clock, and one goroutine at a time may use it.
 type table struct {
-	flows map[flowKey]uint32 // watched flows; the number is an index into slots
-	slots []slot
+	index *index
+	slots []slot // one for each rule of index
 	open  map[connID]entry
 
 	// A resync walks the kernel's table while events go on. epoch tells the
@@ -17,11 +17,15 @@ type table struct {
 	epoch   uint8
 	syncing bool
 	ended   map[connID]struct{}
+
+	sift sift
+	// finer says that the sift takes more than before: what the next resync finds
+	// has been counted as opened already, with the weight of others.
+	finer, regaining bool
 }
 
-// A slot counts the connections of one watched flow.
+// A slot counts the connections of one rule.
 type slot struct {
-	id    core.BackendID
 	count core.FlowCount
 	stage stage
 }
@@ -36,81 +40,118 @@ const (
 	known
 )
 
-// An entry is an open connection: the index of its slot, and the epoch in which
-// it was last seen.
+// An entry is an open connection: the index of its slot, the sift that it was
+// counted under, and the epoch in which it was last seen. Epochs come round after
+// 16, of which two are in use.
 type entry uint32
 
-func newEntry(slot uint32, epoch uint8) entry { return entry(slot<<8 | uint32(epoch)) }
-func (e entry) slot() uint32                  { return uint32(e) >> 8 }
-func (e entry) epoch() uint8                  { return uint8(e) }
+func newEntry(slot uint32, s sift, epoch uint8) entry {
+	return entry(slot<<8 | uint32(s.shift)<<4 | uint32(epoch&15))
+}
+func (e entry) slot() uint32   { return uint32(e) >> 8 }
+func (e entry) weight() uint64 { return 1 << (e >> 4 & 15) }
+func (e entry) epoch() uint8   { return uint8(e) & 15 }
 
-func newTable() *table {
+// to is the entry with another slot.
+func (e entry) to(slot uint32) entry { return entry(slot<<8) | e&0xff }
+
+// maxRules is how many numbers of rules fit into an entry.
+const maxRules = 1 << 24
+
+// none is the number of no rule.
+const none = ^uint32(0)
+
+func newTable(x *index) *table {
 	return &table{
-		flows: map[flowKey]uint32{},
+		index: x,
+		slots: make([]slot, len(x.rules)),
 		open:  map[connID]entry{},
 		ended: map[connID]struct{}{},
 	}
 }
 
-// watch replaces the watched flows and reports whether there is a new one, so
-// that a resync is needed. Flows that stay keep their counts.
-func (t *table) watch(flows map[Flow]core.BackendID) (added bool) {
-	before, old := t.flows, t.slots
-	t.flows = make(map[flowKey]uint32, len(flows))
-	t.slots = make([]slot, 0, len(flows))
-	moved := make([]uint32, len(old)) // new index + 1
-	for f, id := range flows {
-		k := f.key()
-		s := slot{id: id}
-		if i, ok := before[k]; ok && old[i].id == id {
-			s = old[i]
-			moved[i] = uint32(len(t.slots)) + 1
-		} else {
-			added = true
+// watch replaces the index and reports whether it has a new rule, so that a
+// resync is needed. Rules that stay keep their counts.
+func (t *table) watch(x *index) (added bool) {
+	moved := make([]uint32, len(t.slots)) // new number + 1
+	slots := make([]slot, len(x.rules))
+	kept := 0
+	for i := range t.slots {
+		if j, ok := t.index.same(uint32(i), x); ok {
+			slots[j], moved[i] = t.slots[i], j+1
+			kept++
 		}
-		t.flows[k] = uint32(len(t.slots))
-		t.slots = append(t.slots, s)
 	}
+	t.index, t.slots = x, slots
 	for id, e := range t.open {
 		if to := moved[e.slot()]; to != 0 {
-			t.open[id] = newEntry(to-1, e.epoch())
+			t.open[id] = e.to(to - 1)
 		} else {
 			delete(t.open, id)
 		}
 	}
-	return added
+	return kept < len(slots)
 }
 
-// add takes one event or one entry of a dump.
-func (t *table) add(m *message) {
+// setSift changes which connections are followed. Those that are no longer are
+// forgotten, and the others count for them.
+func (t *table) setSift(s sift) {
+	if s.shift < t.sift.shift {
+		t.finer = true
+	}
+	t.sift = s
+	for id, e := range t.open {
+		if e.weight() >= s.weight() {
+			continue // until a resync finds the others
+		}
+		open := &t.slots[e.slot()].count.Open
+		*open -= e.weight()
+		if !s.takes(uint32(id >> 32)) {
+			delete(t.open, id)
+			continue
+		}
+		*open += s.weight()
+		t.open[id] = newEntry(e.slot(), s, e.epoch())
+	}
+}
+
+// add takes one event or one entry of a dump. It returns the rule of a
+// connection that begins or is listed, or none.
+func (t *table) add(m *message) uint32 {
 	switch m.kind {
 	case created:
-		t.opened(m)
+		return t.opened(m)
 	case updated:
-		if m.over() {
+		switch {
+		case m.over():
 			t.closed(m)
+		case m.reopened():
+			return t.opened(m)
 		}
 	case destroyed:
 		t.closed(m)
 	case listed:
-		if t.syncing && !m.over() {
-			t.listed(m)
-		}
+		return t.listed(m)
 	}
+	return none
 }
 
-func (t *table) opened(m *message) {
-	i, ok := t.slotOf(m)
+func (t *table) opened(m *message) uint32 {
+	i, ok := t.index.find(m)
 	if !ok {
-		return
+		return none
 	}
 	id := m.conn()
-	if _, twice := t.open[id]; twice {
-		return
+	if t.syncing {
+		delete(t.ended, id) // of the one before, on the same entry
 	}
-	t.open[id] = newEntry(i, t.epoch)
-	t.slots[i].count.Opened++
-	t.slots[i].count.Open++
+	if _, twice := t.open[id]; twice || !t.sift.takes(m.id) {
+		return i
+	}
+	t.open[id] = newEntry(i, t.sift, t.epoch)
+	t.slots[i].count.Opened += t.sift.weight()
+	t.slots[i].count.Open += t.sift.weight()
+	return i
 }
 
 func (t *table) closed(m *message) {
@@ -118,46 +159,45 @@ func (t *table) closed(m *message) {
 	if t.syncing {
 		t.ended[id] = struct{}{}
 	}
-	e, ok := t.open[id]
-	if !ok {
-		return // not ours, or it was over already
+	if e, ok := t.open[id]; ok { // else not ours, or it was over already
+		t.forget(id, e)
 	}
-	delete(t.open, id)
-	t.slots[e.slot()].count.Closed++
-	t.slots[e.slot()].count.Open--
 }
 
-func (t *table) listed(m *message) {
-	i, ok := t.slotOf(m)
+func (t *table) forget(id connID, e entry) {
+	delete(t.open, id)
+	t.slots[e.slot()].count.Closed += e.weight()
+	t.slots[e.slot()].count.Open -= e.weight()
+}
+
+func (t *table) listed(m *message) uint32 {
+	i, ok := t.index.find(m)
 	if !ok {
-		return
+		return none
+	}
+	if !t.syncing || m.over() || !t.sift.takes(m.id) {
+		return i
 	}
 	id := m.conn()
 	if _, over := t.ended[id]; over {
-		return // it ended after the kernel had written it down
+		return none // it ended after the kernel had written it down
 	}
-	if _, have := t.open[id]; !have {
-		t.slots[i].count.Open++
-		if t.slots[i].stage == known {
-			t.slots[i].count.Opened++ // its event was lost
-		}
+	e, have := t.open[id]
+	if have {
+		t.slots[i].count.Open -= e.weight()
+	} else if t.slots[i].stage == known && !t.regaining {
+		t.slots[i].count.Opened += t.sift.weight() // its event was lost
 	}
-	t.open[id] = newEntry(i, t.epoch)
-}
-
-func (t *table) slotOf(m *message) (uint32, bool) {
-	k, ok := m.flow()
-	if !ok {
-		return 0, false
-	}
-	i, ok := t.flows[k]
-	return i, ok
+	t.slots[i].count.Open += t.sift.weight()
+	t.open[id] = newEntry(i, t.sift, t.epoch)
+	return i
 }
 
 // beginSync starts a resync, or starts it over.
 func (t *table) beginSync() {
-	t.epoch++
+	t.epoch = (t.epoch + 1) & 15
 	t.syncing = true
+	t.regaining, t.finer = t.regaining || t.finer, false
 	for i := range t.slots {
 		t.slots[i].stage = max(t.slots[i].stage, syncing)
 	}
@@ -167,13 +207,11 @@ func (t *table) beginSync() {
 // endSync takes out what the walk has not seen: its end was lost.
 func (t *table) endSync() {
 	for id, e := range t.open {
-		if e.epoch() == t.epoch {
-			continue
+		if e.epoch() != t.epoch {
+			t.forget(id, e)
 		}
-		delete(t.open, id)
-		t.slots[e.slot()].count.Closed++
-		t.slots[e.slot()].count.Open--
 	}
+	t.regaining = false
 	for i := range t.slots {
 		if t.slots[i].stage == syncing {
 			t.slots[i].stage = known
@@ -194,23 +232,63 @@ func (t *table) abortSync() {
 	clear(t.ended)
 }
 
-// counts adds up the flows of each backend. A backend with a flow that was
-// never counted is left out: nobody knows.
-func (t *table) counts() map[core.BackendID]core.FlowCount {
-	sums := make(map[core.BackendID]core.FlowCount, len(t.slots))
-	for _, s := range t.slots {
-		if s.stage == known {
-			c := sums[s.id]
-			c.Open += s.count.Open
-			c.Opened += s.count.Opened
-			c.Closed += s.count.Closed
-			sums[s.id] = c
-		}
-	}
-	for _, s := range t.slots {
-		if s.stage != known {
-			delete(sums, s.id)
-		}
+// A total is what a backend's slots add up to.
+type total struct {
+	core.FlowCount
+	unknown bool // one of them was never counted: nobody knows
+}
+
+// totals adds up the slots of each backend of the index.
+func (t *table) totals() []total {
+	sums := make([]total, len(t.index.backends))
+	for i := range t.slots {
+		s := &sums[t.index.backend[i]]
+		s.unknown = s.unknown || t.slots[i].stage != known
+		s.Open += t.slots[i].count.Open
+		s.Opened += t.slots[i].count.Opened
+		s.Closed += t.slots[i].count.Closed
 	}
 	return sums
+}
+
+// byID names the totals, without those that nobody knows.
+func (x *index) byID(sums []total) map[core.BackendID]core.FlowCount {
+	counts := make(map[core.BackendID]core.FlowCount, len(sums))
+	for i, s := range sums {
+		if !s.unknown {
+			counts[x.backends[i]] = s.FlowCount
+		}
+	}
+	return counts
+}
+
+// byProtocol is what a backend's slots add up to, protocol by protocol; nil if
+// nobody knows.
+func (t *table) byProtocol(id core.BackendID) map[core.Protocol]core.FlowCount {
+	span, ok := t.index.spans[id]
+	if !ok {
+		return nil
+	}
+	sums := map[core.Protocol]core.FlowCount{}
+	for i := span.first; i < span.end; i++ {
+		if t.slots[i].stage != known {
+			return nil
+		}
+		p := protocolOf(t.index.rules[i].protocol)
+		c := sums[p]
+		c.Open += t.slots[i].count.Open
+		c.Opened += t.slots[i].count.Opened
+		c.Closed += t.slots[i].count.Closed
+		sums[p] = c
+	}
+	return sums
+}
+
+func protocolOf(number uint8) core.Protocol {
+	for _, p := range []core.Protocol{core.UDP, core.SCTP} {
+		if p.Number() == number {
+			return p
+		}
+	}
+	return core.TCP
 }

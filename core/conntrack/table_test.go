@@ -30,7 +30,7 @@ var (
 	}
 )
 
-const established = 3 // TCP_CONNTRACK_ESTABLISHED
+const established = tcpEstablished
 
 func feed(t interface{ Fatalf(string, ...any) }, tab *table, raw []byte) {
 	m, rest, ok := next(raw)
@@ -42,8 +42,7 @@ func feed(t interface{ Fatalf(string, ...any) }, tab *table, raw []byte) {
 
 // synced is a table that watches c1 as web1 and c6 as web2, and knows both.
 func synced() *table {
-	tab := newTable()
-	tab.watch(map[Flow]core.BackendID{c1.flow(): web1, c6.flow(): web2})
+	tab := newTable(newIndex([]Watched{c1.watched(web1), c6.watched(web2)}))
 	tab.beginSync()
 	tab.endSync()
 	return tab
@@ -80,7 +79,7 @@ func TestLifeOfAConnection(t *testing.T) {
 			for _, raw := range tt.events {
 				feed(t, tab, raw)
 			}
-			if diff := cmp.Diff(tt.want, tab.counts()[web1]); diff != "" {
+			if diff := cmp.Diff(tt.want, counts(tab)[web1]); diff != "" {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
 		})
@@ -91,11 +90,11 @@ func TestUDPAndIPv6(t *testing.T) {
 	tab := synced()
 	feed(t, tab, c6.created())
 	feed(t, tab, c6.updated(0))
-	if got, want := tab.counts()[web2], (core.FlowCount{Open: 1, Opened: 1}); got != want {
+	if got, want := counts(tab)[web2], (core.FlowCount{Open: 1, Opened: 1}); got != want {
 		t.Errorf("open: got %+v, want %+v", got, want)
 	}
 	feed(t, tab, c6.destroyed(0))
-	if got, want := tab.counts()[web2], (core.FlowCount{Opened: 1, Closed: 1}); got != want {
+	if got, want := counts(tab)[web2], (core.FlowCount{Opened: 1, Closed: 1}); got != want {
 		t.Errorf("destroyed: got %+v, want %+v", got, want)
 	}
 }
@@ -103,8 +102,7 @@ func TestUDPAndIPv6(t *testing.T) {
 func TestResync(t *testing.T) {
 	c2, c3, c4 := c1, c1, c1
 	c2.id, c3.id, c4.id = 2, 3, 4
-	tab := newTable()
-	tab.watch(map[Flow]core.BackendID{c1.flow(): web1})
+	tab := newTable(newIndex([]Watched{c1.watched(web1)}))
 
 	// The first resync finds c1 and c2. c2 ends before the walk comes to it,
 	// c3 opens behind the walk's back.
@@ -113,11 +111,11 @@ func TestResync(t *testing.T) {
 	feed(t, tab, c2.updated(tcpTimeWait))
 	feed(t, tab, c2.listed(established))
 	feed(t, tab, c3.created())
-	if _, known := tab.counts()[web1]; known {
+	if _, known := counts(tab)[web1]; known {
 		t.Error("a backend is known before its first resync is over")
 	}
 	tab.endSync()
-	if got, want := tab.counts()[web1], (core.FlowCount{Open: 2, Opened: 1}); got != want {
+	if got, want := counts(tab)[web1], (core.FlowCount{Open: 2, Opened: 1}); got != want {
 		t.Errorf("after the first resync: got %+v, want %+v", got, want)
 	}
 
@@ -129,7 +127,7 @@ func TestResync(t *testing.T) {
 	feed(t, tab, c3.listed(established))
 	feed(t, tab, c4.listed(established))
 	tab.endSync()
-	if got, want := tab.counts()[web1], (core.FlowCount{Open: 2, Opened: 2, Closed: 1}); got != want {
+	if got, want := counts(tab)[web1], (core.FlowCount{Open: 2, Opened: 2, Closed: 1}); got != want {
 		t.Errorf("after the second resync: got %+v, want %+v", got, want)
 	}
 }
@@ -138,8 +136,8 @@ func TestWatchAgain(t *testing.T) {
 	tab := synced()
 	feed(t, tab, c1.created())
 	feed(t, tab, c6.created())
-	if tab.watch(map[Flow]core.BackendID{c6.flow(): web2}) {
-		t.Error("taking a flow away asks for a resync")
+	if tab.watch(newIndex([]Watched{c6.watched(web2)})) {
+		t.Error("taking a backend away asks for a resync")
 	}
 	if len(tab.open) != 1 {
 		t.Errorf("%d connections in memory, want that of web2 only", len(tab.open))
@@ -147,11 +145,11 @@ func TestWatchAgain(t *testing.T) {
 	feed(t, tab, c1.updated(tcpTimeWait))
 	feed(t, tab, c6.destroyed(0))
 	want := map[core.BackendID]core.FlowCount{web2: {Opened: 1, Closed: 1}}
-	if diff := cmp.Diff(want, tab.counts()); diff != "" {
+	if diff := cmp.Diff(want, counts(tab)); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
-	if !tab.watch(map[Flow]core.BackendID{c6.flow(): web2, c1.flow(): web1}) {
-		t.Error("a new flow asks for no resync")
+	if !tab.watch(newIndex([]Watched{c6.watched(web2), c1.watched(web1)})) {
+		t.Error("a new backend asks for no resync")
 	}
 }
 
@@ -159,8 +157,7 @@ func TestWatchAgain(t *testing.T) {
 // compares with plain counting. Nothing is lost, so all three must be exact.
 func TestAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		tab := newTable()
-		tab.watch(map[Flow]core.BackendID{c1.flow(): web1})
+		tab := newTable(newIndex([]Watched{c1.watched(web1)}))
 		tab.beginSync()
 		tab.endSync()
 		var want core.FlowCount
@@ -198,7 +195,7 @@ func TestAgainstModel(t *testing.T) {
 				}
 				tab.endSync()
 			}
-			if got := tab.counts()[web1]; got != want {
+			if got := counts(tab)[web1]; got != want {
 				rt.Fatalf("got %+v, want %+v", got, want)
 			}
 		}

@@ -53,10 +53,11 @@ type kernelState struct {
 	took       []float64 // seconds of the last 1000 commits
 }
 
-// A job is a commit in flight: the services, and how many of their waiting
-// decisions it covers.
+// A job is a commit in flight: the services, what the kernel is to carry of
+// them, and how many of their waiting decisions it covers.
 type job struct {
 	services []*service
+	plans    []core.ServicePlan
 	covered  []int
 	reload   *reload
 }
@@ -120,8 +121,11 @@ func (e *Engine) nextJob() job {
 func newJob(services []*service) job {
 	j := job{services: services}
 	for _, s := range services {
+		p := s.plan()
+		j.plans = append(j.plans, p)
 		j.covered = append(j.covered, len(s.waiting))
-		s.sent = slices.Clone(s.slots)
+		s.flying = len(s.waiting)
+		s.sent, s.sentPlan = slices.Clone(s.slots), p.Backends
 		s.urgent = false
 	}
 	return j
@@ -137,12 +141,8 @@ func (e *Engine) wholeJob(services map[string]*service) job {
 }
 
 func (e *Engine) launchReweight(ctx context.Context, j job) {
-	plans := make([]core.ServicePlan, len(j.services))
-	for i, s := range j.services {
-		plans[i] = s.plan()
-	}
 	e.run(ctx, func() commitResult {
-		c, err := e.cfg.Applier.Reweight(ctx, plans)
+		c, err := e.cfg.Applier.Reweight(ctx, j.plans)
 		return commitResult{job: j, c: c, err: err}
 	})
 }
@@ -152,7 +152,11 @@ func (e *Engine) launchReweight(ctx context.Context, j job) {
 func (e *Engine) launchSync(ctx context.Context, services map[string]*service, r *reload) {
 	j := e.wholeJob(services)
 	j.reload = r
-	plan := planOf(services)
+	setup := e.setup
+	if r != nil && !r.undo {
+		setup = r.setup
+	}
+	plan := core.Plan{Services: j.plans, LocalClients: setup.LocalClients}
 	e.run(ctx, func() commitResult {
 		var o syncOutcome
 		o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, plan)

@@ -3,10 +3,7 @@
 package engine
 
 import (
-	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -26,21 +23,23 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	d := core.Decision{
 		Seq: e.seq, Service: s.spec.Name, Node: e.cfg.Node, At: now.UTC(), Trigger: c.trigger,
 		Policy: s.spec.Policy, PolicyVersion: s.version, PolicyError: s.policyErr, PolicySeconds: s.policyTook.Seconds(),
+		SnapshotSeq: s.snapshotSeq,
 	}
-	shaped := core.Shape(s.spec.Shaping, s.shapeInput(now), pace)
+	s.findHops(e.cfg.Neighbours)
+	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, s.shapeInput(now), pace)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {
 		shares[i] = shaped[i].Share
 	}
 	slots := core.Quantize(shares)
+	s.slots = slots
 	d.Backends = s.backendDecisions(now, shaped, slots)
 	s.moving = false
 	for i, b := range s.backends {
 		b.share = shares[i]
 		s.moving = s.moving || slices.ContainsFunc(shaped[i].Steps, func(st core.Step) bool { return st.Name == "step" })
 	}
-	changed := !slices.Equal(slots, s.sent)
-	s.slots = slots
+	changed := s.sent == nil || !slices.Equal(s.plan().Backends, s.sentPlan)
 	d.TotalSeconds = now.Sub(c.at).Seconds()
 	switch {
 	case s.kernelErr != "":
@@ -49,11 +48,27 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	case changed:
 		d.Outcome = core.Pending
 		s.decision = d
+		e.crowdOut(s, now)
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
 		d.Outcome, d.Commit = core.Unchanged, s.commit
 		e.recordNowAndThen(s, d, now)
 	}
+}
+
+// maxWaiting bounds the decisions of a service that no commit has been started
+// for, as while the kernel does not answer.
+const maxWaiting = 64
+
+// crowdOut makes room for one more waiting decision.
+func (e *Engine) crowdOut(s *service, now time.Time) {
+	if len(s.waiting)-s.flying < maxWaiting {
+		return
+	}
+	d := s.waiting[s.flying].d
+	d.Outcome = core.Superseded
+	s.waiting = slices.Delete(s.waiting, s.flying, s.flying+1)
+	e.record(s, d, now)
 }
 
 // pace is how the next opinions of the policy may move the shares.
@@ -71,108 +86,22 @@ func (s *service) shapeInput(now time.Time) []core.ShapeBackend {
 	in := make([]core.ShapeBackend, len(s.backends))
 	for i, b := range s.backends {
 		in[i] = core.ShapeBackend{
-			Weight: b.spec.Weight, Health: b.health, Opinion: b.opinion,
+			Weight: b.weight(), Health: b.health, Opinion: b.opinion,
 			HeldFor: now.Sub(b.opinionFrom), Prev: b.share, UpFor: -1,
+			Priority: b.spec.Priority, Sorry: b.spec.Sorry, Drained: b.drained(),
+			Full: b.full, Open: uint64(b.open.value), MaxConnections: b.spec.MaxConnections,
+		}
+		if in[i].Drained {
+			in[i].DrainedNote = b.override.Who()
+		}
+		if s.lost(b) != "" {
+			in[i].Weight = 0 // no packet can be sent there
 		}
 		if !b.cameUp.IsZero() {
 			in[i].UpFor = now.Sub(b.cameUp)
 		}
 	}
 	return in
-}
-
-func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []uint32) []core.BackendDecision {
-	var sum float64
-	for _, b := range s.backends {
-		if b.opinion != core.Hold {
-			sum += b.opinion
-		}
-	}
-	out := make([]core.BackendDecision, len(s.backends))
-	for i, b := range s.backends {
-		d := core.BackendDecision{
-			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight,
-			Inputs: b.inputs(now, s.spec.Shaping.StaleAfter),
-			Steps:  s.explainHold(b, shaped[i].Steps, now), Share: shaped[i].Share, Slots: slots[i],
-		}
-		if b.opinion != core.Hold && sum > 0 {
-			p := b.opinion / sum
-			d.Policy = &p
-		}
-		if b.health != core.Up && shaped[i].Share == 0 {
-			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: b.note})
-		}
-		d.Why = core.Why(s.spec.Policy, d)
-		out[i] = d
-	}
-	return out
-}
-
-// measures are the metrics that a probe of a type is there for.
-var measures = map[string]string{core.ProbeSNMPCPU: core.MetricCPU, core.ProbeResponseTime: core.MetricResponse}
-
-// explainHold names the probe behind a missing opinion, where the policy is well
-// and a metric probe of the backend fails: "no cpu: SNMPTOUT, share held".
-func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []core.Step {
-	if s.policyErr != "" {
-		return steps
-	}
-	for i := range steps {
-		if steps[i].Name != "freshness" {
-			continue
-		}
-		if what := b.missing(now, s.spec.Shaping.StaleAfter); what != "" {
-			_, outcome, _ := strings.Cut(steps[i].Note, ": ")
-			steps[i].Note = what + ", " + outcome
-		}
-	}
-	return steps
-}
-
-// missing is the metric that is not known because its probe fails, with the
-// code; empty if there is none.
-func (b *backend) missing(now time.Time, stale time.Duration) string {
-	for _, name := range slices.Sorted(maps.Keys(b.probes)) {
-		p := b.probes[name]
-		metric := measures[p.spec.Type]
-		if p.spec.Role != core.MetricRole || p.last.TakenAt.IsZero() || p.last.OK || metric == "" {
-			continue
-		}
-		r := b.cpu
-		if metric == core.MetricResponse {
-			r = b.response
-		}
-		if !r.seen(now, stale).Known {
-			return fmt.Sprintf("no %s: %s", metric, p.last.Code)
-		}
-	}
-	return ""
-}
-
-func (b *backend) inputs(now time.Time, stale time.Duration) []core.Input {
-	all := []struct {
-		metric, unit string
-		r            reading
-	}{
-		{core.MetricCPU, "ratio", b.cpu},
-		{core.MetricCores, "count", b.cores},
-		{core.MetricResponse, "seconds", b.response},
-		{core.MetricConnections, "count", b.open},
-		{core.MetricNew, "per_second", b.fresh},
-		{core.MetricDone, "per_second", b.done},
-	}
-	out := make([]core.Input, 0, len(all))
-	for _, a := range all {
-		if a.r.at.IsZero() {
-			continue // nobody asks for it
-		}
-		r := a.r.seen(now, stale)
-		out = append(out, core.Input{
-			Metric: a.metric, Unit: a.unit, Value: r.Value, Known: r.Known,
-			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
-		})
-	}
-	return out
 }
 
 // recordNowAndThen is record for a decision that changed nothing, or that the
@@ -220,12 +149,26 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 			d.TotalSeconds = c.At.Sub(p.since).Seconds()
 		}
 		e.record(s, d, now)
+		if i == covered-1 {
+			s.answer(d)
+		}
 	}
-	s.waiting = slices.Clone(s.waiting[covered:])
+	s.waiting, s.flying = slices.Clone(s.waiting[covered:]), 0
 	if err == nil {
 		s.inForce = s.sent // of this commit: there is one in flight at a time
-		e.tellIdle(s)
+		e.tellFlows(s)
 	}
+}
+
+// answer tells those who wait for a decision, or for one before it.
+func (s *service) answer(d core.Decision) {
+	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool {
+		if w.seq > d.Seq {
+			return false
+		}
+		w.answer <- d
+		return true
+	})
 }
 
 // makeUp records that a full sync has brought in what a commit before could not.
@@ -242,14 +185,4 @@ func (e *Engine) makeUp(s *service, covered int, now time.Time) {
 	d.Outcome, d.Error, d.Commit = core.Applied, "", s.commit
 	d.CommitSeconds = s.commit.Took.Seconds()
 	e.record(s, d, now)
-}
-
-// tellIdle passes on which backends a commit has given no slots.
-func (e *Engine) tellIdle(s *service) {
-	for i, b := range s.backends {
-		if idle := s.sent[i] == 0; e.cfg.Flows != nil && (!b.told || idle != b.idle) {
-			b.idle, b.told = idle, true
-			e.cfg.Flows.SetIdle(b.id, idle)
-		}
-	}
 }

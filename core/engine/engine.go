@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -39,7 +40,29 @@ type Flows interface {
 	SetIdle(backend core.BackendID, idle bool)
 }
 
-// A Publisher tells the world. It must not block for long.
+// A Reaper is a Flows that ends what a dead backend leaves behind. Neither method
+// waits for the kernel.
+type Reaper interface {
+	// SetDown says that a backend is down and out of the kernel's rules: nothing
+	// answers its connections any more. Its UDP flows are forgotten, and with
+	// core.Reset those of other protocols too, until SetUp.
+	SetDown(core.BackendID, core.OnDown)
+	SetUp(core.BackendID)
+}
+
+// Neighbours knows the link addresses of what is on the same network.
+type Neighbours interface {
+	// Watch replaces the addresses that Hop and Changed speak of.
+	Watch([]netip.Addr)
+	Hop(netip.Addr) (core.Hop, bool)
+	// Why says why there is no Hop; it may be empty.
+	Why(netip.Addr) string
+	// Changed yields when the answer of Hop may have changed for some address.
+	Changed() <-chan struct{}
+}
+
+// A Publisher tells the world. It must not block for long, and may be called
+// from several goroutines.
 type Publisher interface {
 	Health(core.HealthChange)
 	Decision(core.Decision)
@@ -52,7 +75,13 @@ type Config struct {
 	Node      string
 	Scheduler Scheduler
 	Applier   Applier
-	Flows     Flows // nil: connections are unknown
+	Flows     Flows // nil: connections are unknown; it may be a Reaper
+	// Neighbours finds backends of dsr; nil: none is ever found.
+	Neighbours Neighbours
+	// Overrides are those of an earlier life, and Keeper, unless it is nil, keeps
+	// those of this one.
+	Overrides map[core.BackendID]core.Override
+	Keeper    Keeper
 	Publisher Publisher
 	Log       *slog.Logger
 }
@@ -61,6 +90,8 @@ type Config struct {
 type Setup struct {
 	Services []core.Service
 	Probes   map[string]core.ProbeSpec
+	// LocalClients balances the connections that this node itself makes, too.
+	LocalClients bool
 }
 
 const (
@@ -106,6 +137,10 @@ type Engine struct {
 	ring      ring
 	startedAt time.Time
 
+	kept            map[core.BackendID]*core.Override // of an earlier life, until the start is done
+	overrideDue     time.Time                         // when the next override ends; zero if none does
+	overrideVersion uint64                            // counts what was given to Keeper
+
 	unknown uint64      // samples of others about what is not configured here
 	refused uint64      // metrics that cannot be used
 	told    core.Seldom // of either
@@ -113,7 +148,12 @@ type Engine struct {
 
 // New returns an Engine that Run will start with setup.
 func New(cfg Config, setup Setup) *Engine {
+	kept := make(map[core.BackendID]*core.Override, len(cfg.Overrides))
+	for id, o := range cfg.Overrides {
+		kept[id] = &o
+	}
 	return &Engine{
+		kept:     kept,
 		cfg:      cfg,
 		log:      cfg.Log,
 		samples:  make(chan core.Sample, 16384),
@@ -157,6 +197,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.wg.Go(func() { e.meterLoop(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	var hops <-chan struct{} // nil, which never yields, without Neighbours
+	if e.cfg.Neighbours != nil {
+		hops = e.cfg.Neighbours.Changed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,7 +217,10 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.takeMeter(m)
 		case f := <-e.requests:
 			f()
+		case <-hops:
+			e.takeHops()
 		case now := <-ticker.C:
+			e.endOverrides(now)
 			e.schedule(ctx, now)
 		}
 		e.launchCommit(ctx)
@@ -208,7 +255,7 @@ func (e *Engine) start(ctx context.Context) error {
 	e.install(e.setup, services)
 	j := e.wholeJob(services)
 	var o syncOutcome
-	o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, planOf(services))
+	o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, core.Plan{Services: j.plans, LocalClients: e.setup.LocalClients})
 	err = o.err
 	e.finishSync(j, o)
 	if err != nil {

@@ -23,13 +23,15 @@ import (
 // A kernel is an Applier that keeps plans in memory, takes a while, and can be
 // told to refuse.
 type kernel struct {
-	mu     sync.Mutex
-	slots  map[string][]uint32 // guarded by mu
-	left   core.Plan           // of an earlier life
-	refuse map[string]error    // guarded by mu; per service
-	fail   error               // guarded by mu; of the next Reweight
-	syncs  int                 // guarded by mu
-	took   time.Duration
+	mu       sync.Mutex
+	slots    map[string][]uint32         // guarded by mu
+	plans    map[string]core.ServicePlan // guarded by mu; the latest that was taken
+	left     core.Plan                   // of an earlier life
+	refuse   map[string]error            // guarded by mu; per service
+	fail     error                       // guarded by mu; of the next Reweight
+	syncs    int                         // guarded by mu
+	failSync error                       // guarded by mu; of every Sync
+	took     time.Duration               // guarded by mu
 }
 
 func (k *kernel) Adopt(context.Context) (core.Plan, bool, error) {
@@ -37,24 +39,24 @@ func (k *kernel) Adopt(context.Context) (core.Plan, bool, error) {
 }
 
 func (k *kernel) Sync(_ context.Context, p core.Plan) (core.Commit, map[string]error, error) {
-	time.Sleep(k.took)
+	k.pause()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.syncs++
-	k.slots = map[string][]uint32{}
+	k.slots, k.plans = map[string][]uint32{}, map[string]core.ServicePlan{}
 	refused := map[string]error{}
 	for _, s := range p.Services {
 		if err := k.refuse[s.Name]; err != nil {
 			refused[s.Name] = err
 			continue
 		}
-		k.slots[s.Name] = slotsOf(s)
+		k.slots[s.Name], k.plans[s.Name] = slotsOf(s), s
 	}
-	return core.Commit{At: time.Now()}, refused, nil
+	return core.Commit{At: time.Now()}, refused, k.failSync
 }
 
 func (k *kernel) Reweight(_ context.Context, services []core.ServicePlan) (core.Commit, error) {
-	time.Sleep(k.took)
+	k.pause()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.fail; err != nil {
@@ -62,7 +64,7 @@ func (k *kernel) Reweight(_ context.Context, services []core.ServicePlan) (core.
 		return core.Commit{}, err
 	}
 	for _, s := range services {
-		k.slots[s.Name] = slotsOf(s)
+		k.slots[s.Name], k.plans[s.Name] = slotsOf(s), s
 	}
 	return core.Commit{At: time.Now(), Generation: 7}, nil
 }
@@ -71,10 +73,36 @@ func (k *kernel) Counters(context.Context) (map[core.CounterKey]core.Counters, e
 	return nil, nil
 }
 
+// pause takes the time that a commit takes.
+func (k *kernel) pause() {
+	k.mu.Lock()
+	d := k.took
+	k.mu.Unlock()
+	time.Sleep(d)
+}
+
+// slow makes the commits from now on take d.
+func (k *kernel) slow(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.took = d
+}
+
 func (k *kernel) get(service string) []uint32 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.slots[service]
+}
+
+// alive says of each backend in the kernel's plan whether it keeps its clients.
+func (k *kernel) alive(service string) []bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []bool
+	for _, b := range k.plans[service].Backends {
+		out = append(out, b.Alive)
+	}
+	return out
 }
 
 func slotsOf(s core.ServicePlan) []uint32 {
@@ -148,7 +176,7 @@ func setupOf(services ...core.Service) Setup {
 
 func web(name, policy string, weights ...uint32) core.Service {
 	s := core.Service{
-		Name: name, VIP: netip.MustParseAddr("192.0.2.10"), Port: 80, Protocol: core.TCP,
+		Name: name, Traffic: core.Simple(netip.MustParseAddrPort("192.0.2.10:80"), core.TCP),
 		Policy: policy, Every: time.Second, Probes: []string{"alive"},
 		Shaping: core.Shaping{Hold: 10 * time.Second, Step: 0.25},
 	}
@@ -171,9 +199,16 @@ func (e *Engine) say(service, backend string, ok bool) {
 // engineTest runs an engine in a bubble of virtual time.
 func engineTest(t *testing.T, k *kernel, p policies, setup Setup, f func(t *testing.T, e *Engine, l *log)) {
 	t.Helper()
+	engineTestWith(t, k, p, setup, Config{}, f)
+}
+
+// engineTestWith is engineTest with more of a Config.
+func engineTestWith(t *testing.T, k *kernel, p policies, setup Setup, cfg Config, f func(t *testing.T, e *Engine, l *log)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{}
-		e := New(Config{Node: "test", Scheduler: p, Applier: k, Publisher: l, Log: slog.New(slog.DiscardHandler)}, setup)
+		cfg.Node, cfg.Scheduler, cfg.Applier, cfg.Publisher, cfg.Log = "test", p, k, l, slog.New(slog.DiscardHandler)
+		e := New(cfg, setup)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()

@@ -55,8 +55,10 @@ func (e *Engine) takeMeter(m meterReading) {
 		for _, b := range s.backends {
 			b.takeMeter(m)
 			b.matchCPU(m.at)
+			e.takeFull(s, b)
 		}
 	}
+	e.decideTipped()
 	if m.counters != nil {
 		e.kernel.countersAt, e.kernel.counterErr = m.at.UTC(), ""
 	}
@@ -73,7 +75,10 @@ func (b *backend) takeMeter(m meterReading) {
 	if m.flows == nil {
 		return
 	}
-	c := m.flows[b.id]
+	c, counted := m.flows[b.id]
+	if !counted {
+		return // not yet, or connection tracking does not carry it
+	}
 	if b.history == nil || !b.history.continues(m.at, c) {
 		b.history = &history{}
 	}
@@ -90,14 +95,14 @@ func (b *backend) takeMeter(m meterReading) {
 	}
 }
 
-// matchCPU gives a new CPU sample the connections closed in the same window,
-// once they are counted to its end. Without conntrack there is nothing to wait
-// for.
+// matchCPU files a new CPU sample together with the connections closed in the
+// same window, once they are counted to its end: no policy ever sees the one
+// beside the other's predecessor.
 func (b *backend) matchCPU(counted time.Time) {
-	if !b.untimed || counted.Before(b.cpu.at) {
+	if b.nextCPU.at.IsZero() || counted.Before(b.nextCPU.at) {
 		return
 	}
-	b.untimed = false
+	b.cpu, b.nextCPU = b.nextCPU, reading{}
 	b.cpuSeq++
 	b.done = reading{}
 	if closed, _, ok := b.history.between(b.cpu.at.Add(-b.cpu.window), b.cpu.at); ok {

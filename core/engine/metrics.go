@@ -54,11 +54,15 @@ func (r reading) newer(than reading, now time.Time) bool {
 func (b *backend) takeMetric(name string, r reading, now time.Time) {
 	switch name {
 	case core.MetricCPU:
-		if r.newer(b.cpu, now) && r.at != b.cpu.at {
+		latest := b.nextCPU
+		if latest.at.IsZero() {
+			latest = b.cpu
+		}
+		if r.newer(latest, now) && r.at != latest.at {
 			// A policy sees the sample once the connections closed in its
 			// window are counted to the end: see matchCPU.
 			r.value = min(r.value, 1)
-			b.cpu, b.untimed = r, true
+			b.nextCPU = r
 		}
 	case core.MetricCores:
 		if r.newer(b.cores, now) {

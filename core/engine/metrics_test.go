@@ -57,6 +57,7 @@ func TestRefusedMetricsAreTold(t *testing.T) {
 				for range 100 {
 					e.Offer(tt.sample())
 				}
+				time.Sleep(meterEvery)
 				synctest.Wait()
 				v, err := e.View(t.Context())
 				if err != nil || v.SamplesUnknown != tt.unknown || v.MetricsRefused != tt.refused {
@@ -133,6 +134,7 @@ func TestReloadForgetsTheCPUOfAProbeThatLeft(t *testing.T) {
 			}
 		}
 		e.Offer(monitor("b1", time.Now(), core.Metric{Name: core.MetricCPU, Value: 0.4}))
+		time.Sleep(meterEvery)
 		synctest.Wait()
 		if reload(setup); cpu() == nil {
 			t.Error("a reload that leaves the probe forgot its reading")
@@ -141,6 +143,7 @@ func TestReloadForgetsTheCPUOfAProbeThatLeft(t *testing.T) {
 			t.Error("the reading outlived its probe")
 		}
 		e.Offer(monitor("b1", time.Now(), core.Metric{Name: core.MetricCPU, Value: 0.4}))
+		time.Sleep(meterEvery)
 		synctest.Wait()
 		if reload(setupOf(web("web", "weighted", 3, 1))); cpu() == nil {
 			t.Error("a reload forgot what a monitor feeds")

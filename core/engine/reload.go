@@ -64,7 +64,11 @@ func (e *Engine) finishReload(c commitResult) {
 	case r.undo:
 		e.committer.reload = nil
 		e.finishSync(c.job, o)
-		r.done <- r.cause
+		if err != nil {
+			r.done <- notUndone{fmt.Errorf("%w; the one before could not be brought back whole, which is tried again: %w", r.cause, err)}
+			return
+		}
+		r.done <- fmt.Errorf("%w; the one before is in force", r.cause)
 	case err != nil:
 		e.noteKernel(o.commit, o.err)
 		// One more sync puts the services in force back.
@@ -78,10 +82,18 @@ func (e *Engine) finishReload(c commitResult) {
 	}
 }
 
+// A notUndone is an error of a reload after which the setup before is not in
+// force as a whole.
+type notUndone struct{ error }
+
+// NotUndone implements what callers ask an error before they promise anything.
+func (notUndone) NotUndone() bool { return true }
+func (e notUndone) Unwrap() error { return e.error }
+
 // refusal is why a sync counts as failed as a whole.
 func refusal(o syncOutcome) error {
 	if o.err != nil {
-		return fmt.Errorf("commit the new configuration: %w", o.err)
+		return fmt.Errorf("the kernel did not take the configuration: %w", o.err)
 	}
 	if len(o.refused) == 0 {
 		return nil
@@ -91,5 +103,5 @@ func refusal(o syncOutcome) error {
 		names = append(names, fmt.Sprintf("service %s: %v", name, err))
 	}
 	slices.Sort(names)
-	return fmt.Errorf("the kernel refused the new configuration; the one before is in force: %s", strings.Join(names, "; "))
+	return fmt.Errorf("the kernel refused %s", strings.Join(names, "; "))
 }

@@ -25,8 +25,8 @@ func TestReloadOfAProbeKeepsHealth(t *testing.T) {
 		name  string
 		setup Setup
 	}{
-		{"another interval", Setup{[]core.Service{web("web", "weighted", 1, 1)}, map[string]core.ProbeSpec{"alive": slower}}},
-		{"one more probe", Setup{[]core.Service{more}, map[string]core.ProbeSpec{"alive": alive, "page": page}}},
+		{"another interval", Setup{Services: []core.Service{web("web", "weighted", 1, 1)}, Probes: map[string]core.ProbeSpec{"alive": slower}}},
+		{"one more probe", Setup{Services: []core.Service{more}, Probes: map[string]core.ProbeSpec{"alive": alive, "page": page}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := &kernel{}
@@ -89,7 +89,7 @@ func TestDeathDuringReload(t *testing.T) {
 		e.say("web", "b2", true)
 		time.Sleep(3 * time.Second)
 		want(t, k, "web", 32768, 32768)
-		k.took = 100 * time.Millisecond
+		k.slow(100 * time.Millisecond)
 		done := make(chan error, 1)
 		go func() { done <- e.Reload(context.Background(), setupOf(web("web", "hanging", 1, 1))) }()
 		time.Sleep(50 * time.Millisecond) // the commit of the reload is under way

@@ -10,14 +10,9 @@ import (
 )
 
 // A serviceKey is what no two services share.
-type serviceKey struct {
-	vip      netip.AddrPort
-	protocol core.Protocol
-}
+type serviceKey = core.Frontend
 
-func keyOf(s core.Service) serviceKey {
-	return serviceKey{netip.AddrPortFrom(s.VIP, s.Port), s.Protocol}
-}
+func keyOf(s core.Service) serviceKey { return s.First() }
 
 // gone are the services in force whose names a setup does not have.
 func (e *Engine) gone(setup Setup) map[serviceKey]*service {

@@ -14,6 +14,7 @@ import (
 type policyResult struct {
 	policy   string
 	services []*service
+	seqs     []uint64 // of the snapshots
 	results  []core.Result
 }
 
@@ -34,9 +35,10 @@ func (e *Engine) schedule(ctx context.Context, now time.Time) {
 }
 
 func (e *Engine) call(ctx context.Context, policy string, services []*service, now time.Time) {
-	calls := make([]core.Call, len(services))
+	calls, seqs := make([]core.Call, len(services)), make([]uint64, len(services))
 	for i, s := range services {
 		e.seq++
+		seqs[i] = e.seq
 		calls[i] = core.Call{Policy: policy, Snapshot: s.snapshot(e.seq, now)}
 		s.inFlight = true
 		s.lastCallAt = now
@@ -44,7 +46,7 @@ func (e *Engine) call(ctx context.Context, policy string, services []*service, n
 	}
 	e.busy[policy] = true
 	e.wg.Go(func() {
-		r := policyResult{policy: policy, services: services, results: e.cfg.Scheduler.Schedule(ctx, calls)}
+		r := policyResult{policy: policy, services: services, seqs: seqs, results: e.cfg.Scheduler.Schedule(ctx, calls)}
 		select {
 		case e.results <- r:
 		case <-ctx.Done():
@@ -81,7 +83,7 @@ func (s *service) snapshot(seq uint64, now time.Time) core.Snapshot {
 	stale := s.spec.Shaping.StaleAfter
 	for i, b := range s.backends {
 		snap.Backends[i] = core.BackendInput{
-			ID: b.hash, Name: b.spec.Name, Weight: b.spec.Weight, Health: b.health,
+			ID: b.hash, Name: b.spec.Name, Weight: b.weight(), Health: b.health,
 			Since: now.Sub(b.since), Share: b.share, CPUSeq: b.cpuSeq,
 			CPU: b.cpu.seen(now, stale), Cores: b.cores.seen(now, stale), Response: b.response.seen(now, stale),
 			Conns: b.open.seen(now, stale), New: b.fresh.seen(now, stale), Done: b.done.seen(now, stale),
@@ -102,7 +104,7 @@ func (e *Engine) takeResult(r policyResult) {
 		}
 		pace := s.pace()
 		if e.takeOpinions(s, r.results[i], now) {
-			s.free = false
+			s.free, s.snapshotSeq = false, r.seqs[i]
 		}
 		e.decide(s, cause{trigger: "interval", at: now}, pace)
 	}

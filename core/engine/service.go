@@ -3,9 +3,8 @@
 package engine
 
 import (
-	"fmt"
+	"cmp"
 	"maps"
-	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -27,18 +26,23 @@ type service struct {
 	failingFrom time.Time // zero while the policy is well
 	failureTold time.Time // when the failure was last logged
 
-	decision    core.Decision // the latest
-	publishedAt time.Time     // of the latest decision on the bus
-	waiting     []pending     // decided, not yet committed
-	slots       []uint32      // decided
-	sent        []uint32      // handed to the kernel last; nil when its state is not known
-	cause       cause         // of the next decision, while tips is above 0
-	tips        int           // health transitions not decided yet
-	free        bool          // the next opinions are the first under these weights
-	moving      bool          // the latest decision was cut short by the step limit
-	commit      *core.Commit  // the latest that carried this service
-	inForce     []uint32      // slots of that commit; nil before the first
-	urgent      bool          // a health transition waits for its commit
+	decision    core.Decision      // the latest
+	publishedAt time.Time          // of the latest decision on the bus
+	waiting     []pending          // decided, not yet committed; at most maxWaiting and those in flight
+	flying      int                // how many of waiting the commit in flight covers
+	waiters     []waiter           // for what becomes of a decision
+	slots       []uint32           // decided
+	sent        []uint32           // slots handed to the kernel last; nil when its state is not known
+	sentPlan    []core.BackendPlan // all that was handed over with them
+	snapshotSeq uint64             // of the snapshot that the opinions are of
+	from        *service           // that this one takes the place of; nil once it is installed
+	cause       cause              // of the next decision, while tips is above 0
+	tips        int                // health transitions not decided yet
+	free        bool               // the next opinions are the first under these weights
+	moving      bool               // the latest decision was cut short by the step limit
+	commit      *core.Commit       // the latest that carried this service
+	inForce     []uint32           // slots of that commit; nil before the first
+	urgent      bool               // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters
 }
@@ -61,11 +65,18 @@ type backend struct {
 	cameUp time.Time // zero if it never came up while we watched
 	note   string    // why it is not up
 
+	override *core.Override // nil if there is none
+	full     bool           // as many connections open as it may have
+	hop      core.Hop       // of dsr: the way to its address; zero if it is not known
+	altHop   core.Hop       // the same of its other address
+	noHop    string         // why hop is not known
+
 	opinion     float64
 	opinionFrom time.Time // of the latest opinion that was not Hold
 	share       float64   // decided
 
 	cpu      reading
+	nextCPU  reading // of a sample in whose window not all closed connections are counted yet
 	cpuSeq   uint32
 	cores    reading
 	response reading
@@ -73,10 +84,10 @@ type backend struct {
 	fresh    reading // new connections per second
 	open     reading
 	history  *history // nil until there is something to count
-	untimed  bool     // cpu is newer than the history, so done is still of the sample before
 	counters core.Counters
 	idle     bool // no slots in the kernel
 	told     bool // Flows knows whether it is idle
+	down     bool // Flows was told that it is down
 }
 
 // A probe is what one probe last said of one backend.
@@ -120,11 +131,13 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		if old == nil {
 			old = renamed[keyOf(spec)]
 		}
+		s.from = old
 		_, inKernel := held[spec.Name]
 		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
 			s.moving = old.moving
 			s.counters, s.commit, s.version, s.failingFrom, s.policyErr = old.counters, old.commit, old.version, old.failingFrom, old.policyErr
+			s.snapshotSeq = old.snapshotSeq
 			if old.spec.Policy != spec.Policy {
 				s.version, s.failingFrom, s.policyErr = "", time.Time{}, ""
 			}
@@ -140,8 +153,10 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 
 // sameWeights reports whether the operator left all alone that weighs.
 func sameWeights(a, b core.Service) bool {
-	return a.Policy == b.Policy && maps.Equal(a.Params, b.Params) && a.Shaping == b.Shaping &&
-		slices.EqualFunc(a.Backends, b.Backends, func(x, y core.Backend) bool { return x == y })
+	return a.Policy == b.Policy && maps.Equal(a.Params, b.Params) && a.Shaping == b.Shaping && a.MinUp == b.MinUp &&
+		slices.EqualFunc(a.Backends, b.Backends, func(x, y core.Backend) bool {
+			return x.Name == y.Name && x.Addr == y.Addr && x.Weight == y.Weight && x.Priority == y.Priority && x.Sorry == y.Sorry
+		})
 }
 
 func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, old *service, held core.ServicePlan) *backend {
@@ -152,7 +167,7 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 	if o := old.at(b.Addr); o != nil {
 		kept := *o
 		n = &kept
-		n.told = n.told && n.id == id
+		n.told, n.down = n.told && n.id == id, n.down && n.id == id
 		n.id, n.hash, n.spec = id, id.Hash(), b
 		// A probe that is new or has changed goes on from what is known, else a
 		// reload would take the backend out until the first sample.
@@ -167,9 +182,13 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		// It served until we stopped; it takes Fall bad samples to end that.
 		n.share, warm = share, core.Up
 	}
+	n.override = e.inherited(old, spec, b)
+	if !cmp.Or(b.Forwarding, spec.Forwarding).Tracked() {
+		n.open, n.fresh, n.done, n.history, n.full = reading{}, reading{}, reading{}, nil, false
+	}
 	before := n.probes
 	n.probes = map[string]*probe{}
-	for _, name := range spec.Probes {
+	for _, name := range probesOf(spec, b) {
 		p := &probe{spec: setup.Probes[name]}
 		p.health = core.Health{Rise: p.spec.Rise, Fall: p.spec.Fall, State: warm}
 		if o := before[name]; o != nil && reflect.DeepEqual(o.spec, p.spec) {
@@ -187,6 +206,14 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 	return n
 }
 
+// probesOf are the probes of a backend: a sorry server has none.
+func probesOf(s core.Service, b core.Backend) []string {
+	if b.Sorry {
+		return nil
+	}
+	return s.Probes
+}
+
 // hasType reports whether a service has a probe of a type.
 func hasType(setup Setup, s core.Service, probeType string) bool {
 	return slices.ContainsFunc(s.Probes, func(name string) bool { return setup.Probes[name].Type == probeType })
@@ -195,7 +222,7 @@ func hasType(setup Setup, s core.Service, probeType string) bool {
 // forgetCPU drops what a probe that has left the configuration said: nothing
 // renews it. A monitor that feeds the same metrics has them here again soon.
 func (b *backend) forgetCPU() {
-	b.cpu, b.cores, b.done, b.untimed = reading{}, reading{}, reading{}, false
+	b.cpu, b.nextCPU, b.cores, b.done = reading{}, reading{}, reading{}, reading{}
 }
 
 // heldShare is the share that the kernel gave a backend in an earlier life.
@@ -230,27 +257,6 @@ func (s *service) find(name string) *backend {
 	return s.backends[i]
 }
 
-// plan is the service as the kernel should carry it now.
-func (s *service) plan() core.ServicePlan {
-	p := core.ServicePlan{
-		Name: s.spec.Name, VIP: s.spec.VIP, Port: s.spec.Port, Protocol: s.spec.Protocol,
-		Forwarding: s.spec.Forwarding, OnEmpty: s.spec.OnEmpty,
-		Backends: make([]core.BackendPlan, len(s.backends)),
-	}
-	for i, b := range s.backends {
-		p.Backends[i] = core.BackendPlan{Name: b.spec.Name, Addr: b.spec.Addr, Slots: s.slots[i]}
-	}
-	return p
-}
-
-func planOf(services map[string]*service) core.Plan {
-	var p core.Plan
-	for _, name := range sortedNames(services) {
-		p.Services = append(p.Services, services[name].plan())
-	}
-	return p
-}
-
 func sortedNames(services map[string]*service) []string {
 	names := make([]string, 0, len(services))
 	for name := range services {
@@ -259,45 +265,3 @@ func sortedNames(services map[string]*service) []string {
 	slices.Sort(names)
 	return names
 }
-
-// install makes services the state in force.
-func (e *Engine) install(setup Setup, services map[string]*service) {
-	before := e.services
-	e.setup, e.services, e.names = setup, services, sortedNames(services)
-	for name, s := range services {
-		for _, b := range s.backends {
-			e.tellHealth(before[name], b)
-			e.catchUp(before[name], s, b)
-		}
-	}
-	e.decideTipped()
-}
-
-// tellHealth publishes what the new configuration itself made of a backend's
-// health, as when the probe that held it down is gone.
-func (e *Engine) tellHealth(before *service, b *backend) {
-	if o := before.at(b.spec.Addr); o != nil && o.health != b.health {
-		e.cfg.Publisher.Health(core.HealthChange{
-			Backend: b.id, Node: e.cfg.Node, At: b.since.UTC(), From: o.health, To: b.health,
-			Detail: "the configuration was reloaded",
-		})
-	}
-}
-
-// catchUp follows the samples that came between build and install: they tipped
-// the backend of the service before, which shares its probes with b.
-func (e *Engine) catchUp(before, s *service, b *backend) {
-	to := b.combined()
-	if to == b.health {
-		return
-	}
-	now := time.Now()
-	b.health, b.since = to, now
-	if o := before.at(b.spec.Addr); o != nil && o.health == to {
-		b.since, b.note, b.cameUp = o.since, o.note, o.cameUp
-		b.opinion, b.opinionFrom = o.opinion, o.opinionFrom
-	}
-	e.tip(s, fmt.Sprintf("%s went %s", b.spec.Name, to), b.since)
-}
-
-func addrPort(s core.Service) string { return netip.AddrPortFrom(s.VIP, s.Port).String() }

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -54,21 +55,27 @@ func (e *Engine) view() core.NodeView {
 
 func (s *service) view() core.ServiceView {
 	v := core.ServiceView{
-		Name: s.spec.Name, VIP: addrPort(s.spec), Protocol: s.spec.Protocol, Forwarding: s.spec.Forwarding,
+		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
+		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
 		RefusedTotal: s.counters.Refused, DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
+	}
+	for _, f := range s.spec.Frontends {
+		v.Frontends = append(v.Frontends, f.String())
 	}
 	var open uint64
 	var rate float64
 	var counted bool
 	for i, b := range s.backends {
 		bv := b.view()
+		bv.Forwarding = s.forwarding(b)
 		if s.inForce != nil {
 			bv.Slots = s.inForce[i]
 			bv.Share = float64(bv.Slots) / core.Slots
 		}
 		if i < len(s.decision.Backends) {
-			bv.Why = s.decision.Backends[i].Why
+			d := s.decision.Backends[i]
+			bv.Why, bv.State = d.Why, b.state(d.State == core.StateReserve)
 		}
 		v.ConnectionsTotal += bv.ConnectionsTotal
 		if bv.Connections != nil && bv.NewPerSecond != nil {
@@ -84,13 +91,17 @@ func (s *service) view() core.ServiceView {
 
 func (b *backend) view() core.BackendView {
 	v := core.BackendView{
-		Name: b.spec.Name, Address: b.spec.Addr.String(), Health: b.health, Since: b.since.UTC(),
-		Configured: b.spec.Weight, ConnectionsTotal: b.counters.Connections,
+		Name: b.spec.Name, Address: address(b.spec.Addr), Health: b.health, Since: b.since.UTC(), State: b.state(false),
+		Configured: b.spec.Weight, Override: shown(b.override), Priority: b.spec.Priority,
+		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.counters.Connections,
 		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
+	}
+	if b.spec.Alt.IsValid() {
+		v.Alt = address(b.spec.Alt)
 	}
 	if !b.open.at.IsZero() {
 		n := uint64(b.open.value)
-		v.Connections = &n
+		v.Connections, v.ConnectionsAt = &n, b.open.at.UTC()
 	}
 	if !b.cpu.at.IsZero() {
 		age := time.Since(b.cpu.at).Seconds()
@@ -104,6 +115,14 @@ func (b *backend) view() core.BackendView {
 	}
 	slices.SortFunc(v.Probes, func(a, b core.ProbeView) int { return cmpProbe(a, b) })
 	return v
+}
+
+// address leaves a port of 0 away: the client's is kept.
+func address(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }
 
 // cmpProbe puts health probes first, then goes by name.

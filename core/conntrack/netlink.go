@@ -4,8 +4,8 @@ package conntrack
 
 import "encoding/binary"
 
-// The parts of linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h that the
-// Reader meets.
+// The parts of linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h and
+// nf_conntrack_common.h that the Reader meets.
 const (
 	nlmsghdrLen  = 16
 	nfgenmsgLen  = 4
@@ -15,6 +15,7 @@ const (
 	msgCTNew     = 0      // IPCTNL_MSG_CT_NEW: also an update, and an entry of a dump
 	msgCTGet     = 1      // IPCTNL_MSG_CT_GET
 	msgCTDelete  = 2      // IPCTNL_MSG_CT_DELETE
+	msgCTStats   = 5      // IPCTNL_MSG_CT_GET_STATS
 	nlmFMulti    = 0x2
 	nlmFCreate   = 0x400
 	nlmsgError   = 2
@@ -23,7 +24,9 @@ const (
 	ctaTupleRply = 2
 	ctaStatus    = 3
 	ctaProtoinfo = 4
+	ctaTimeout   = 7
 	ctaID        = 12
+	ctaFilter    = 25
 	ctaStatMask  = 26
 
 	ctaTupleIP    = 1
@@ -37,9 +40,19 @@ const (
 	ctaDstPort    = 3
 	ctaTCP        = 1 // CTA_PROTOINFO_TCP
 	ctaTCPState   = 1
+	ctaSCTP       = 3 // CTA_PROTOINFO_SCTP
+	ctaStatsCount = 1 // CTA_STATS_GLOBAL_ENTRIES
 
-	tcpTimeWait = 7 // TCP_CONNTRACK_TIME_WAIT
-	tcpClose    = 8 // TCP_CONNTRACK_CLOSE
+	statusSeenReply = 1 << 1 // IPS_SEEN_REPLY
+	statusAssured   = 1 << 2 // IPS_ASSURED
+	statusDstNAT    = 1 << 5 // IPS_DST_NAT
+
+	tcpSynRecv     = 2 // TCP_CONNTRACK_SYN_RECV
+	tcpEstablished = 3 // TCP_CONNTRACK_ESTABLISHED
+	tcpTimeWait    = 7 // TCP_CONNTRACK_TIME_WAIT
+	tcpClose       = 8 // TCP_CONNTRACK_CLOSE
+	sctpClosed     = 1 // SCTP_CONNTRACK_CLOSED
+	sctpShutdown   = 7 // SCTP_CONNTRACK_SHUTDOWN_ACK_SENT
 )
 
 // A kind says what a message is about.
@@ -65,8 +78,11 @@ type message struct {
 	id    uint32
 	// family is AF_INET or AF_INET6.
 	family uint8
-	// state is the TCP state, 0 if the message does not tell.
-	state uint8
+	// states says whose states state is of: ctaTCP or ctaSCTP. Both are 0 if the
+	// message does not tell.
+	states, state uint8
+	status        uint32
+	timeout       uint32 // seconds
 }
 
 // next cuts the first message off buf. rest is nil after the last one. A broken
@@ -116,11 +132,13 @@ func (m *message) cut(attrs []byte) {
 		case ctaTupleRply:
 			m.reply = data
 		case ctaProtoinfo:
-			m.state = tcpState(data)
+			m.states, m.state = state(data)
 		case ctaID:
-			if len(data) == 4 {
-				m.id = binary.BigEndian.Uint32(data)
-			}
+			m.id = number(data)
+		case ctaStatus:
+			m.status = number(data)
+		case ctaTimeout:
+			m.timeout = number(data)
 		}
 		attrs = rest
 	}
@@ -145,119 +163,51 @@ func attr(b []byte) (typ uint16, data, rest []byte) {
 
 func align(n int) int { return (n + 3) &^ 3 }
 
-func tcpState(protoinfo []byte) uint8 {
+// number reads a 32-bit attribute; 0 if it is of another size.
+func number(data []byte) uint32 {
+	if len(data) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(data)
+}
+
+// state reads the state of a TCP or SCTP connection. The attribute has the same
+// number in both.
+func state(protoinfo []byte) (states, state uint8) {
 	for b := protoinfo; len(b) > 0; {
 		typ, data, rest := attr(b)
-		if typ == ctaTCP {
+		if typ == ctaTCP || typ == ctaSCTP {
 			for t := data; len(t) > 0; {
-				typ, state, more := attr(t)
-				if typ == ctaTCPState && len(state) == 1 {
-					return state[0]
+				inner, state, more := attr(t)
+				if inner == ctaTCPState && len(state) == 1 {
+					return uint8(typ), state[0]
 				}
 				t = more
 			}
 		}
 		b = rest
 	}
-	return 0
+	return 0, 0
 }
 
-// over reports whether the message says that its TCP connection has ended.
-func (m *message) over() bool { return m.state == tcpTimeWait || m.state == tcpClose }
-
-// A tuple is one direction of a connection.
-type tuple struct {
-	src, dst         [16]byte
-	srcPort, dstPort uint16
-	protocol         uint8
-}
-
-// readTuple reports false if an address or a port is missing, as for protocols
-// without ports.
-func readTuple(b []byte) (t tuple, ok bool) {
-	var seen uint8
-	for len(b) > 0 {
-		typ, data, rest := attr(b)
-		switch typ {
-		case ctaTupleIP:
-			for len(data) > 0 {
-				typ, addr, more := attr(data)
-				seen |= t.setAddr(typ, addr)
-				data = more
-			}
-		case ctaTupleProto:
-			for len(data) > 0 {
-				typ, v, more := attr(data)
-				seen |= t.setProto(typ, v)
-				data = more
-			}
-		}
-		b = rest
+// over reports whether the message says that its connection has ended. What is
+// left in the table is there to catch stragglers.
+func (m *message) over() bool {
+	switch m.states {
+	case ctaTCP:
+		return m.state == tcpTimeWait || m.state == tcpClose
+	case ctaSCTP:
+		return m.state == sctpShutdown || m.state == sctpClosed
 	}
-	return t, seen == sawAll
+	return false
 }
 
-const (
-	sawSrc = 1 << iota
-	sawDst
-	sawSrcPort
-	sawDstPort
-	sawProtocol
-	sawAll = sawSrc | sawDst | sawSrcPort | sawDstPort | sawProtocol
-)
+// wasReset reports whether the message says that its TCP connection was reset.
+func (m *message) wasReset() bool { return m.states == ctaTCP && m.state == tcpClose }
 
-func (t *tuple) setAddr(typ uint16, addr []byte) uint8 {
-	to, saw := &t.src, uint8(sawSrc)
-	if typ == ctaIPv4Dst || typ == ctaIPv6Dst {
-		to, saw = &t.dst, sawDst
-	}
-	switch {
-	case (typ == ctaIPv4Src || typ == ctaIPv4Dst) && len(addr) == 4:
-		to[10], to[11] = 0xff, 0xff // IPv4-mapped
-		copy(to[12:], addr)
-	case (typ == ctaIPv6Src || typ == ctaIPv6Dst) && len(addr) == 16:
-		copy(to[:], addr)
-	default:
-		return 0
-	}
-	return saw
-}
-
-func (t *tuple) setProto(typ uint16, v []byte) uint8 {
-	switch {
-	case typ == ctaProtoNum && len(v) == 1:
-		t.protocol = v[0]
-		return sawProtocol
-	case typ == ctaSrcPort && len(v) == 2:
-		t.srcPort = binary.BigEndian.Uint16(v)
-		return sawSrcPort
-	case typ == ctaDstPort && len(v) == 2:
-		t.dstPort = binary.BigEndian.Uint16(v)
-		return sawDstPort
-	}
-	return 0
-}
-
-// flow is the flow that the connection belongs to.
-func (m *message) flow() (flowKey, bool) {
-	orig, ok1 := readTuple(m.orig)
-	reply, ok2 := readTuple(m.reply)
-	return flowKey{
-		vip: orig.dst, backend: reply.src,
-		vipPort: orig.dstPort, backendPort: reply.srcPort,
-		protocol: orig.protocol,
-	}, ok1 && ok2 && orig.protocol == reply.protocol
-}
-
-// A connID names a connection for as long as it is in the table. The kernel's
-// id is a hash of 32 bits, so that among a million connections a hundred would
-// share theirs; a hash of the original direction goes beside it.
-type connID uint64
-
-func (m *message) conn() connID {
-	h := uint64(14695981039346656037) // FNV-1a, by words
-	for b := m.orig; len(b) >= 4; b = b[4:] {
-		h = (h ^ uint64(binary.NativeEndian.Uint32(b))) * 1099511628211
-	}
-	return connID(m.id)<<32 | connID(h>>32)
+// reopened reports whether the message says that a connection has begun on an
+// entry that was over: the server had reset the one before, and its client comes
+// back from the same port. The kernel makes no new entry then.
+func (m *message) reopened() bool {
+	return m.states == ctaTCP && m.state == tcpSynRecv && m.status&statusAssured != 0
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/conntrack"
+	"github.com/steelyard-lb/steelyard/probes"
+)
+
+// watch points the probes and the connection counts at a configuration.
+func (d *daemon) watch(cfg *config.Config) {
+	d.flows.Watch(watched(cfg.Services))
+	d.runner.SetTargets(targets(cfg))
+}
+
+// targets are the backends to be probed: all but sorry servers.
+func targets(cfg *config.Config) []probes.Target {
+	var out []probes.Target
+	for _, s := range cfg.Services {
+		for _, b := range s.Backends {
+			if b.Sorry {
+				continue
+			}
+			addr := b.Addr
+			if addr.Port() == 0 { // each client's own; a probe needs one
+				addr = netip.AddrPortFrom(addr.Addr(), s.First().Ports.First)
+			}
+			for _, name := range s.Probes {
+				out = append(out, probes.Target{ID: core.BackendID{Service: s.Name, Backend: b.Name}, Addr: addr, Spec: cfg.Probes[name]})
+			}
+		}
+	}
+	return out
+}
+
+// watched are the backends whose connections the kernel tracks.
+func watched(services []core.Service) []conntrack.Watched {
+	var out []conntrack.Watched
+	for _, s := range services {
+		for _, b := range s.Backends {
+			forwarding := cmp.Or(b.Forwarding, s.Forwarding)
+			if !forwarding.Tracked() {
+				continue
+			}
+			w := conntrack.Watched{
+				ID: core.BackendID{Service: s.Name, Backend: b.Name}, Frontends: s.Frontends,
+				Addrs: []netip.AddrPort{b.Addr}, Local: forwarding == core.Local,
+			}
+			if b.Alt.IsValid() {
+				w.Addrs = append(w.Addrs, b.Alt)
+			}
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Override changes a backend by command.
+func (d *daemon) Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error) {
+	return d.engine.Override(ctx, id, r)
+}
+
+// Cut ends the open connections of a backend and returns how many there were at
+// the latest count.
+func (d *daemon) Cut(ctx context.Context, id core.BackendID) (int, error) {
+	v, err := d.engine.View(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	if one, ok := pick(v, id.Service); ok {
+		backends := one.Services[0].Backends
+		i := slices.IndexFunc(backends, func(b core.BackendView) bool { return b.Name == id.Backend })
+		if i >= 0 && backends[i].Connections != nil {
+			n = int(*backends[i].Connections)
+		}
+	}
+	d.flows.Cut(id)
+	publisher{d.bus, d.log}.Event(core.Event{
+		At: time.Now().UTC(), Node: v.Node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
+		Message: fmt.Sprintf("%s cut by command", plural(n, "open connection")),
+	})
+	return n, nil
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// install makes services the state in force.
+func (e *Engine) install(setup Setup, services map[string]*service) {
+	before := e.services
+	e.setup, e.services, e.names = setup, services, sortedNames(services)
+	e.watchHops()
+	for _, name := range e.names {
+		s := services[name]
+		for _, b := range s.backends {
+			e.tellHealth(s.from, b)
+			e.catchUp(s.from, s, b)
+		}
+	}
+	e.decideTipped()
+	e.dropOverrides(before)
+	handOver(before, services)
+}
+
+// handOver passes on who waits for what becomes of a decision.
+func handOver(before, services map[string]*service) {
+	for _, s := range services {
+		if s.from == nil {
+			continue
+		}
+		for _, w := range s.from.waiters {
+			s.waiters = append(s.waiters, waiter{s.decision.Seq, w.answer})
+		}
+		s.from.waiters, s.from = nil, nil
+	}
+	for _, s := range before {
+		for _, w := range s.waiters { // of a service that is gone
+			w.answer <- core.Decision{Outcome: core.Superseded}
+		}
+	}
+}
+
+// watchHops says which backends need a link address.
+func (e *Engine) watchHops() {
+	if e.cfg.Neighbours == nil {
+		return
+	}
+	var addrs []netip.Addr
+	for _, name := range e.names {
+		s := e.services[name]
+		for _, b := range s.backends {
+			if s.forwarding(b) != core.DSR {
+				continue
+			}
+			for _, a := range b.addrs() {
+				if a.addr.IsValid() {
+					addrs = append(addrs, a.addr.Addr())
+				}
+			}
+		}
+	}
+	e.cfg.Neighbours.Watch(addrs)
+}
+
+// tellHealth publishes what the new configuration itself made of a backend's
+// health, as when the probe that held it down is gone.
+func (e *Engine) tellHealth(before *service, b *backend) {
+	if o := before.at(b.spec.Addr); o != nil && o.health != b.health {
+		e.cfg.Publisher.Health(core.HealthChange{
+			Backend: b.id, Node: e.cfg.Node, At: b.since.UTC(), From: o.health, To: b.health,
+			Detail: "the configuration was reloaded",
+		})
+	}
+}
+
+// catchUp follows what came between build and install: samples that tipped the
+// backend of the service before, which shares its probes with b, and commands.
+func (e *Engine) catchUp(before, s *service, b *backend) {
+	now := time.Now()
+	if o := e.inherited(before, s.spec, b.spec); before != nil && o != b.override {
+		b.override = o
+		e.tip(s, "the command for "+b.spec.Name, now)
+	}
+	to := b.combined()
+	if to == b.health {
+		return
+	}
+	b.health, b.since = to, now
+	if o := before.at(b.spec.Addr); o != nil && o.health == to {
+		b.since, b.note, b.cameUp = o.since, o.note, o.cameUp
+		b.opinion, b.opinionFrom = o.opinion, o.opinionFrom
+	}
+	e.tip(s, fmt.Sprintf("%s went %s", b.spec.Name, to), b.since)
+}

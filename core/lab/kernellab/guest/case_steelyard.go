@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nft"
+)
+
+// steelyardCases are our rulesets, written by the applier that the daemon uses.
+// A variant is the plain service of core.Simple with something more: add a
+// feature's cost to the table by adding a line here.
+func steelyardCases() []*benchCase {
+	var list []*benchCase
+	for _, v := range []struct {
+		benchCase
+		change func(*core.Traffic)
+	}{
+		{benchCase{name: "steelyard", traffic: newAndEst, most: maxServices}, nil},
+	} {
+		c := v.benchCase
+		c.setUp = func(w *world, n int) (func() error, error) { return w.steelyard(servicesPlan(n, v.change)) }
+		list = append(list, &c)
+	}
+	return list
+}
+
+// steelyard makes the kernel carry a plan.
+func (w *world) steelyard(plan core.Plan) (func() error, error) {
+	var a *nft.Applier
+	err := w.in(w.balancer, func() (err error) {
+		a, err = nft.Open(nft.Config{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, refused, err := a.Sync(context.Background(), plan)
+	for name, cause := range refused {
+		err = errors.Join(err, fmt.Errorf("service %s: %v", name, cause))
+		break // the others will be no better
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	// Kept open until the case is over: the table belongs to the connection.
+	return a.Close, nil
+}
+
+// backendPlans are 16 backends of equal weight.
+func backendPlans() []core.BackendPlan {
+	var list []core.BackendPlan
+	for j := range backends {
+		list = append(list, core.BackendPlan{
+			Name: fmt.Sprintf("b%02d", j), Addr: netip.AddrPortFrom(backendAddr(j), backPort), Slots: core.Slots / backends,
+		})
+	}
+	return list
+}
