@@ -38,3 +38,14 @@ type Event struct {
 	Backend  string // empty if it concerns the service
 	Message  string
 }
+
+// A Drift is a change of our table that we did not make.
+type Drift struct {
+	At      time.Time `json:"at"`
+	Node    string    `json:"node"`
+	PID     uint32    `json:"pid"`     // of the latest writer to the ruleset; 0 if the kernel does not say
+	Process string    `json:"process"` // its name
+	// What is different, by object: "the table is gone", "service web: weights".
+	// At most 20 of them.
+	What []string `json:"what"`
+}

@@ -3,6 +3,9 @@
 package core
 
 import (
+	"encoding/json"
+	"fmt"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -29,7 +32,7 @@ type ServicePlan struct {
 // left; they are laid out from 0 upward in the order of the backends.
 type BackendPlan struct {
 	Name  string         `json:"name,omitzero"`
-	Addr  netip.AddrPort `json:"addr,omitzero"` // port 0 keeps the port that the client asked for
+	Addr  netip.AddrPort `json:"address,omitzero"` // port 0 keeps the port that the client asked for
 	Slots uint32         `json:"slots,omitzero"`
 	// Alive keeps the clients that persistence and pins have bound to it: it is
 	// up, or drained. A backend with slots is alive.
@@ -47,6 +50,33 @@ type Hop struct {
 	MAC    [6]byte // of the backend
 	Own    [6]byte // of the interface
 	Device string  // the interface that the frame leaves by
+}
+
+// A hopText is a Hop in JSON.
+type hopText struct {
+	MAC    string `json:"mac"` // as in 02:00:00:00:00:01
+	Own    string `json:"own"`
+	Device string `json:"device"`
+}
+
+// MarshalJSON writes the addresses as people do.
+func (h Hop) MarshalJSON() ([]byte, error) {
+	return json.Marshal(hopText{net.HardwareAddr(h.MAC[:]).String(), net.HardwareAddr(h.Own[:]).String(), h.Device})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (h *Hop) UnmarshalJSON(data []byte) error {
+	var t hopText
+	if err := json.Unmarshal(data, &t); err != nil {
+		return err
+	}
+	mac, err := net.ParseMAC(t.MAC)
+	own, err2 := net.ParseMAC(t.Own)
+	if err != nil || err2 != nil || len(mac) != 6 || len(own) != 6 {
+		return fmt.Errorf("link address: %q and %q, want 6 bytes each", t.MAC, t.Own)
+	}
+	*h = Hop{MAC: [6]byte(mac), Own: [6]byte(own), Device: t.Device}
+	return nil
 }
 
 // A Commit is one transaction that the kernel took and that was read back.
@@ -68,6 +98,13 @@ type Counters struct {
 	Connections uint64 // first packets that were sent to the backend
 	Refused     uint64 // first packets that found no backend; of services only
 	Turned      Turned // of services only
+
+	// Packets and bytes to the backends and back, of IP packets as the kernel
+	// handles them: what it has merged into one counts as one. They are 0 unless
+	// BytesCounted, which says that the service counts them.
+	PacketsIn, BytesIn   uint64
+	PacketsOut, BytesOut uint64
+	BytesCounted         bool
 }
 
 // A FlowCount is what conntrack says about one backend.
@@ -75,14 +112,4 @@ type FlowCount struct {
 	Open   uint64 // connections open now
 	Opened uint64 // since the reader started
 	Closed uint64 // since the reader started
-}
-
-// A Session is a client that persistence has bound to a backend.
-type Session struct {
-	Service string        `json:"service"`
-	Client  netip.Prefix  `json:"client"`
-	Backend string        `json:"backend"` // empty if it is none of the configuration
-	Address string        `json:"address"` // of the backend
-	Expires time.Duration `json:"-"`       // from now, if the client does not come again
-	Pinned  bool          `json:"pinned"`  // by the configuration or a command; never expires
 }

@@ -101,11 +101,11 @@ type Backend struct {
 	// Addr is where it is, and what probes ask. Port 0 keeps the port that the
 	// client asked for. With forwarding local it is a port of 127.0.0.1,
 	// for the probes; the data plane uses the port alone, for both families.
-	Addr netip.AddrPort `json:"addr,omitzero"`
+	Addr netip.AddrPort `json:"address,omitzero"`
 	// Alt is its address of the other family, of a service with frontends of
 	// both; invalid if it has none.
-	Alt    netip.AddrPort `json:"alt,omitzero"`
-	Weight uint32         `json:"weight,omitzero"` // configured weight, 0 to MaxWeight; 0 takes no new connections
+	Alt    netip.AddrPort `json:"alternative_address,omitzero"`
+	Weight uint32         `json:"weight"` // configured weight, 0 to MaxWeight; 0 takes no new connections
 
 	// Priority is its group: 0 serves first, 1 when too few of 0 are up, and so on.
 	Priority uint8 `json:"priority,omitzero"`

@@ -15,8 +15,8 @@ type Traffic struct {
 	Frontends []Frontend `json:"frontends,omitempty"` // what clients connect to; at least one, and none overlaps another
 
 	Distribution Distribution `json:"distribution,omitzero"`
-	HashKey      HashKey      `json:"hash_key,omitzero"` // of the distribution hash, and of forwarding without connection tracking
-	Seed         uint32       `json:"seed,omitzero"`     // of the distribution hash; the same on nodes that have to agree
+	HashKey      HashKey      `json:"hash,omitzero"` // of the distribution hash, and of forwarding without connection tracking
+	Seed         uint32       `json:"seed,omitzero"` // of the distribution hash; the same on nodes that have to agree
 
 	Forwarding Forwarding `json:"forwarding,omitzero"` // of the backends that do not say otherwise
 	// Source is the address per family that snat puts in place of the client's,
@@ -41,7 +41,7 @@ type Traffic struct {
 	Pins        []Pin       `json:"pins,omitempty"` // clients that always get the same backend, the longest prefix first
 
 	Allow   []netip.Prefix `json:"allow,omitempty"` // who may connect; an empty Allow admits all. Sorted, none overlaps another
-	Deny    []netip.Prefix `json:"deny,omitempty"`  // who may connect; an empty Allow admits all. Sorted, none overlaps another
+	Deny    []netip.Prefix `json:"deny,omitempty"`  // who may not
 	Limits  Limits         `json:"limits,omitzero"`
 	Log     LogRule        `json:"log,omitzero"` // of what filters and limits turn away
 	QoS     QoS            `json:"qos,omitzero"`

@@ -59,6 +59,9 @@ type KernelView struct {
 	Generation uint32 `json:"generation"`
 	Commits    uint64 `json:"commits"`
 	LastError  string `json:"last_error,omitempty"`
+	// Drifts counts changes of the table by others, which were repaired; it stays
+	// 0 where nobody else can change the table.
+	Drifts uint64 `json:"drifts_total"`
 	// CountersAt is when the counters were last read: connections_total and
 	// refused_total hold what the kernel had counted by then. Zero before that.
 	CountersAt time.Time `json:"counters_at,omitzero"`

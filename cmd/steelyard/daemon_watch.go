@@ -13,8 +13,12 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/conntrack"
+	"github.com/steelyard-lb/steelyard/core/engine"
 	"github.com/steelyard-lb/steelyard/probes"
 )
+
+// The engine asks for it at run time only.
+var _ engine.Reaper = (*conntrack.Reader)(nil)
 
 // watch points the probes and the connection counts at a configuration.
 func (d *daemon) watch(cfg *config.Config) {

@@ -209,16 +209,12 @@ func TestFaultsAreTold(t *testing.T) {
 	told := make(chan string, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	following := make(chan struct{})
 	go func() {
-		close(following)
 		_ = r.client.Monitor(ctx, "event.error.reload", func(l admin.Line) error {
 			told <- string(l.Data)
 			return errEnough
 		})
-		close(told)
 	}()
-	<-following
 	r.write("services: {web: {prot: 80}}\n")
 	var text string
 	r.until("the event of a refused reload", func() error { // until the monitor follows

@@ -32,6 +32,12 @@ type committer struct {
 	retryAt  time.Time
 	syncedAt time.Time // when the last full sync ended
 	reload   *reload   // waiting for its sync, or in it
+
+	changes     uint64 // of what only a full sync can bring in
+	syncWaiters []syncWaiter
+	chores      []chore            // commands that wait for their turn
+	tendAt      time.Time          // when the Applier is next given its turn to tend; zero: after the next commit
+	cut         context.CancelFunc // ends the tending in flight early; nil while there is none
 }
 
 // hurry brings the next full sync forward, for a health transition of a service
@@ -60,14 +66,17 @@ type job struct {
 	plans    []core.ServicePlan
 	covered  []int
 	reload   *reload
+	changes  uint64 // of the committer, as of its start
 }
 
 // A commitResult is what became of a job.
 type commitResult struct {
-	job  job
-	sync *syncOutcome // nil for a reweight
-	c    core.Commit
-	err  error
+	job   job
+	sync  *syncOutcome  // nil for a reweight
+	drift *driftOutcome // of a look that changed nothing
+	chore func()        // files what was no commit; nil for a commit
+	c     core.Commit
+	err   error
 }
 
 type syncOutcome struct {
@@ -80,6 +89,7 @@ type syncOutcome struct {
 // here.
 func (e *Engine) launchCommit(ctx context.Context) {
 	if e.committer.busy {
+		e.hurryTend()
 		return
 	}
 	switch {
@@ -87,6 +97,8 @@ func (e *Engine) launchCommit(ctx context.Context) {
 		e.launchSync(ctx, e.committer.reload.services, e.committer.reload)
 	case e.committer.needSync && !time.Now().Before(e.committer.retryAt):
 		e.launchSync(ctx, e.services, nil)
+	case e.launchChore(ctx):
+	case e.launchDrift(ctx):
 	default:
 		if j := e.nextJob(); len(j.services) > 0 {
 			e.launchReweight(ctx, j)
@@ -151,7 +163,7 @@ func (e *Engine) launchReweight(ctx context.Context, j job) {
 // unless a reload brings new ones.
 func (e *Engine) launchSync(ctx context.Context, services map[string]*service, r *reload) {
 	j := e.wholeJob(services)
-	j.reload = r
+	j.reload, j.changes = r, e.committer.changes
 	setup := e.setup
 	if r != nil && !r.undo {
 		setup = r.setup
@@ -177,7 +189,16 @@ func (e *Engine) run(ctx context.Context, f func() commitResult) {
 
 // takeCommit files what became of a commit.
 func (e *Engine) takeCommit(r commitResult) {
-	e.committer.busy = false
+	e.committer.busy, e.committer.cut = false, nil
+	if r.chore != nil {
+		r.chore()
+		return
+	}
+	if r.drift != nil {
+		e.takeDrift(*r.drift, r.err)
+		return
+	}
+	e.committer.tendLater()
 	if r.job.reload != nil {
 		e.finishReload(r)
 		return
@@ -237,6 +258,13 @@ func (e *Engine) finishSync(j job, o syncOutcome) {
 	if o.err == nil {
 		e.committer.retryAt = time.Now().Add(refusedEvery)
 	}
+	if o.err == nil {
+		e.repaired(o.commit)
+	}
+	if o.err == nil && e.committer.changes != j.changes { // since it was begun
+		e.committer.needSync, e.committer.retryAt = true, time.Now()
+	}
+	e.committer.tellWaiters(j.changes, o)
 	var names []string
 	for i, s := range j.services {
 		err := o.err

@@ -14,6 +14,9 @@
 //     wins; services with a health transition go first, and a routine commit
 //     is kept small, so that it is never long in the way of an urgent one.
 //   - A decision is reported as applied only after its commit was read back.
+//   - A command of an operator (drain, weight, ready) is decided like a health
+//     transition, and is answered when the kernel has followed and a Keeper has it.
+//   - Decisions that wait for a kernel that does not answer are bounded.
 //   - When Run returns, every goroutine it started has ended. The kernel keeps
 //     what was committed last.
 //

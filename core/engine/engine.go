@@ -23,6 +23,11 @@ type Scheduler interface {
 // An Applier makes the kernel carry plans. Only one method other than Counters
 // runs at a time.
 //
+// Tend does what has to be done again and again between two changes; it ends soon
+// once ctx is done, which is no error, and says when to call it next: 0 means
+// not before the next change. Forget deletes entries of the maps of persistence
+// and returns how many.
+//
 // The error of Reweight may have a method Refused() map[string]error: then the
 // services in that map were refused, and the others are in force.
 type Applier interface {
@@ -30,6 +35,8 @@ type Applier interface {
 	Sync(ctx context.Context, plan core.Plan) (core.Commit, map[string]error, error)
 	Reweight(ctx context.Context, services []core.ServicePlan) (core.Commit, error)
 	Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error)
+	Tend(ctx context.Context) (again time.Duration, err error)
+	Forget(ctx context.Context, service string, f core.SessionFilter) (int, error)
 }
 
 // Flows counts connections, as conntrack sees them, and clears away what those
@@ -82,6 +89,9 @@ type Config struct {
 	// those of this one.
 	Overrides map[core.BackendID]core.Override
 	Keeper    Keeper
+	// Pins and PinKeeper are the same for pins by command.
+	Pins      map[string][]core.PinState
+	PinKeeper PinKeeper
 	Publisher Publisher
 	Log       *slog.Logger
 }
@@ -134,12 +144,18 @@ type Engine struct {
 	tipped    []*service      // with health transitions that are not decided yet
 	committer committer
 	kernel    kernelState
+	drifts    drifts
 	ring      ring
 	startedAt time.Time
 
 	kept            map[core.BackendID]*core.Override // of an earlier life, until the start is done
 	overrideDue     time.Time                         // when the next override ends; zero if none does
 	overrideVersion uint64                            // counts what was given to Keeper
+
+	keptPins   map[string][]core.PinState // of an earlier life, until the start is done
+	pinDue     time.Time                  // when the next pin ends; zero if none does
+	pinVersion uint64                     // counts what was given to PinKeeper
+	tendTold   core.Seldom
 
 	unknown uint64      // samples of others about what is not configured here
 	refused uint64      // metrics that cannot be used
@@ -154,6 +170,7 @@ func New(cfg Config, setup Setup) *Engine {
 	}
 	return &Engine{
 		kept:     kept,
+		keptPins: cfg.Pins,
 		cfg:      cfg,
 		log:      cfg.Log,
 		samples:  make(chan core.Sample, 16384),
@@ -221,6 +238,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.takeHops()
 		case now := <-ticker.C:
 			e.endOverrides(now)
+			e.endPins(now)
 			e.schedule(ctx, now)
 		}
 		e.launchCommit(ctx)

@@ -32,6 +32,13 @@ type kernel struct {
 	syncs    int                         // guarded by mu
 	failSync error                       // guarded by mu; of every Sync
 	took     time.Duration               // guarded by mu
+	tends    int                         // guarded by mu
+	tendTook time.Duration               // guarded by mu
+	again    time.Duration               // guarded by mu; what Tend answers
+	forgot   []string                    // guarded by mu
+	drift    *core.Drift                 // guarded by mu; what the next look finds
+	looks    int                         // guarded by mu; for drift
+	owned    bool
 }
 
 func (k *kernel) Adopt(context.Context) (core.Plan, bool, error) {
@@ -67,6 +74,26 @@ func (k *kernel) Reweight(_ context.Context, services []core.ServicePlan) (core.
 		k.slots[s.Name], k.plans[s.Name] = slotsOf(s), s
 	}
 	return core.Commit{At: time.Now(), Generation: 7}, nil
+}
+
+func (k *kernel) Tend(ctx context.Context) (time.Duration, error) {
+	k.mu.Lock()
+	d, again := k.tendTook, k.again
+	k.tends++
+	k.mu.Unlock()
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+	return again, nil
+}
+
+func (k *kernel) Forget(_ context.Context, service string, f core.SessionFilter) (int, error) {
+	k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.forgot = append(k.forgot, service+" "+f.Backend)
+	return 3, nil
 }
 
 func (k *kernel) Counters(context.Context) (map[core.CounterKey]core.Counters, error) {

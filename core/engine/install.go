@@ -22,6 +22,7 @@ func (e *Engine) install(setup Setup, services map[string]*service) {
 			e.catchUp(s.from, s, b)
 		}
 	}
+	e.installPins(before)
 	e.decideTipped()
 	e.dropOverrides(before)
 	handOver(before, services)

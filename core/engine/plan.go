@@ -11,7 +11,7 @@ import (
 
 // plan is the service as the kernel should carry it now.
 func (s *service) plan() core.ServicePlan {
-	p := core.ServicePlan{Name: s.spec.Name, Traffic: &s.spec.Traffic, Backends: make([]core.BackendPlan, 0, len(s.backends))}
+	p := core.ServicePlan{Name: s.spec.Name, Traffic: s.traffic(), Backends: make([]core.BackendPlan, 0, len(s.backends))}
 	v4, v6 := s.slotsOf(false), s.slotsOf(true)
 	for i, b := range s.backends {
 		for _, a := range b.addrs() {

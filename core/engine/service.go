@@ -45,6 +45,9 @@ type service struct {
 	urgent      bool               // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters
+
+	pins   []core.PinState // by command; never changed in place
+	merged *core.Traffic   // with those pins; nil if there are none
 }
 
 // A pending decision has no outcome yet.
@@ -145,6 +148,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		for _, b := range spec.Backends {
 			s.backends = append(s.backends, e.buildBackend(setup, spec, b, old, held[spec.Name]))
 		}
+		s.setPins(e.inheritedPins(old, s))
 		s.nextAt = time.Now() // ask the policy at once; phases spread from there
 		out[spec.Name] = s
 	}

@@ -44,7 +44,7 @@ func (e *Engine) view() core.NodeView {
 			Adopted: e.kernel.adopted, Generation: e.kernel.generation,
 			Commits: e.kernel.commits, LastError: e.kernel.lastErr,
 			P50Seconds: quantile(e.kernel.took, 0.5), P99Seconds: quantile(e.kernel.took, 0.99),
-			CountersAt: e.kernel.countersAt,
+			CountersAt: e.kernel.countersAt, Drifts: e.drifts.total,
 		},
 	}
 	for _, name := range e.names {

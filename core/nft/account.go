@@ -35,13 +35,13 @@ type connKind struct{ local, ranged, v6 bool }
 
 // connSets are the maps of connections, which count them and say what is to be
 // done: nothing more, or go to another chain.
-var connSets = func() map[connKind]*set {
-	all := map[connKind]*set{}
+var connSets = func() connMaps {
+	all := connMaps{}
 	for _, v6 := range []bool{false, true} {
 		for name, local := range map[string]bool{"conns": false, "local": true} {
 			key := connKey(local, v6)
 			all[connKind{local, false, v6}] = define(set{name: name + suffix(v6), key: key, verdict: true, setDef: setDef{size: connsSize, counter: true}})
-			all[connKind{local, true, v6}] = define(set{name: "r" + name + suffix(v6), key: key, verdict: true, setDef: setDef{flags: unix.NFT_SET_INTERVAL, counter: true}})
+			all[connKind{local, true, v6}] = define(rangedSet("r"+name+suffix(v6), key, true))
 		}
 	}
 	return all
@@ -56,7 +56,15 @@ var connKinds = func() map[string]connKind {
 	return all
 }()
 
-func (r accountRule) set() *set { return connSets[connKind{r.local, r.ranged, r.v6}] }
+func (r accountRule) kind() connKind { return connKind{r.local, r.ranged, r.v6} }
+
+func (r accountRule) set() *set { return connSets[r.kind()] }
+
+// rangedSet is a map of connections whose ports or addresses are not known one by
+// one.
+func rangedSet(name string, key tuple, counter bool) set {
+	return set{name: name, key: key, verdict: true, setDef: setDef{flags: unix.NFT_SET_INTERVAL, counter: counter}}
+}
 
 func suffix(v6 bool) string {
 	if v6 {
@@ -119,12 +127,15 @@ func (f *fragment) share(s *set) {
 //
 // The backend is taken from the reply's tuple and not from the packet, because
 // nft cannot read its own listing of the latter again.
-func (r accountRule) rule() rule {
+func (r accountRule) rule() rule { return r.find(r.set()) }
+
+// find looks the connection up in any such map.
+func (r accountRule) find(s *set) rule {
 	key := connection(r.v6)
 	if r.local {
 		key = concat(frontend(r.v6), ctPort(expr.CtDirReply, true))
 	}
-	return newRule(l4proto(r.protocol), key.vmap(r.set()))
+	return newRule(l4proto(r.protocol), key.vmap(s))
 }
 
 // connection is the key of the sets of connections.
@@ -139,26 +150,21 @@ func frontend(v6 bool) operand {
 
 // account adds what counts each backend's connections.
 func (c *compiler) account() {
-	for _, f := range c.s.Frontends {
-		for i := range c.s.Backends {
-			b := &c.s.Backends[i]
-			if !serves(b, f) || !b.Forwarding.Tracked() {
-				continue
-			}
-			r := accountRuleOf(f, b)
-			e := elem{comment: c.s.Name + "/" + b.Name, verdict: c.afterwards(f, b)}
-			first, last := answers(f, b.Addr)
-			if r.local {
-				e.key, e.last = appendPort(frontFirst(f), first.Port()), appendPort(frontLast(f), last.Port())
-			} else {
-				e.key, e.last = appendEndpoint(frontFirst(f), first), appendEndpoint(frontLast(f), last)
-			}
-			if !r.ranged {
-				e.last = nil
-			}
-			c.f.add(r.set(), e)
-		}
+	c.eachConn(func(f core.Frontend, b *core.BackendPlan) { c.addConn(connSets, f, b, c.afterwards(f, b)) })
+}
+
+// elem is the key of a backend's connections of a frontend.
+func (r accountRule) elem(f core.Frontend, backend netip.AddrPort) (e elem) {
+	first, last := answers(f, backend)
+	if r.local {
+		e.key, e.last = appendPort(frontFirst(f), first.Port()), appendPort(frontLast(f), last.Port())
+	} else {
+		e.key, e.last = appendEndpoint(frontFirst(f), first), appendEndpoint(frontLast(f), last)
 	}
+	if !r.ranged {
+		e.last = nil
+	}
+	return e
 }
 
 // afterwards is what is done with a connection once it is counted.

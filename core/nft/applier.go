@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,7 @@ type Applier struct {
 	b     batch   // the transaction being written
 
 	readers []*socket // for weights maps; at least one
+	heard   *listener // nil where the table has an owner
 
 	there   bool // a table of that name is in the kernel, ours or not
 	owned   bool
@@ -46,6 +48,9 @@ type Applier struct {
 	// known is what the table carries; nil when that has to be read first.
 	known  map[string]*held
 	shared *fragment
+	tended string // the service that Tend looked at last
+
+	counting atomic.Bool // packets and bytes, for some service
 
 	mu sync.Mutex
 	r  *socket // guarded by mu; for Counters
@@ -78,6 +83,9 @@ func Open(cfg Config) (*Applier, error) {
 	}
 	if err == nil {
 		err = a.probeFeatures()
+	}
+	if err == nil && a.flags == 0 {
+		a.heard, err = newListener()
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.Close())
@@ -115,7 +123,7 @@ func (a *Applier) Owned() bool { return a.owned }
 func (a *Applier) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers))
+	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers), a.heard.close())
 }
 
 // Flush removes the table, and with it every service, in one transaction. There
@@ -195,6 +203,7 @@ func (a *Applier) refresh(ctx context.Context) error {
 		a.replace = true
 	}
 	a.known, a.shared, a.gen = l.services, l.shared, gen
+	a.noteCounting(a.shared)
 	return nil
 }
 

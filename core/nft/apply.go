@@ -58,6 +58,11 @@ func (a *Applier) apply(ctx context.Context, j job, r *result) error {
 		if err != nil {
 			return err
 		}
+		if told := len(bad); told > 0 {
+			if a.dropDevices(&j, bad); len(bad) == 0 {
+				continue
+			}
+		}
 		if len(bad) == 0 {
 			return a.halve(ctx, j, r, explain(list[0].errno, list[0].text))
 		}
@@ -120,6 +125,7 @@ func (a *Applier) committed(j job, r *result) {
 		switch {
 		case c.name == "":
 			a.shared = c.to
+			a.noteCounting(c.to)
 		case c.to == nil:
 			delete(a.known, c.name)
 		default:

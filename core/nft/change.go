@@ -76,12 +76,20 @@ func (d *diff) remade(ch *chain) bool {
 	return false
 }
 
+// flow is the flowtable that is to be; nil for none.
+func (d *diff) flow() *flowtable {
+	if d.c.to == nil {
+		return nil
+	}
+	return d.c.to.flow
+}
+
 func (d *diff) setGoes(s *set) bool {
 	if d.c.to == nil {
 		return true
 	}
 	o := d.c.to.set(s.name)
-	return o == nil || o.setDef != s.setDef
+	return o == nil || !o.setDef.made(s.setDef)
 }
 
 func (d *diff) objectGoes(o *object) bool {
@@ -124,6 +132,9 @@ func (d *diff) setComes(s *set) bool {
 
 func (d *diff) anything() bool {
 	c := d.c
+	if !c.from.flow.same(c.to.flow) {
+		return true
+	}
 	for _, s := range c.from.sets {
 		if d.setGoes(s) {
 			return true

@@ -201,6 +201,9 @@ func checkBackend(s *core.ServicePlan, b *core.BackendPlan) error {
 	if err := checkName(b.Name); err != nil {
 		return err
 	}
+	if err := checkQoS(b); err != nil {
+		return err
+	}
 	if (b.Forwarding == core.Local) != (s.Forwarding == core.Local) {
 		return fmt.Errorf("forwarding %s in a service with %s: local does not go with others", b.Forwarding, s.Forwarding)
 	}

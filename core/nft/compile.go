@@ -26,6 +26,9 @@ func compile(s *core.ServicePlan) *fragment {
 	c.sources()
 	c.persist()
 	c.guard()
+	c.qos()
+	c.bytes()
+	c.offload()
 	c.frontends() // last: nothing leads to a chain that is not complete
 	return c.f
 }

@@ -33,6 +33,9 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 			return nil, err
 		}
 	}
+	if err := a.bytesCounted(all); err != nil {
+		return nil, err
+	}
 	err := a.r.counters(a.table, nothing, func(name string, c counter) {
 		kind, service, _ := strings.Cut(name, "-")
 		sum := all[core.CounterKey{Service: service}]
@@ -51,28 +54,37 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 	return all, nil
 }
 
-// connections adds what one set has counted. A set that is not there has counted
-// nothing.
+// connections adds what one set has counted.
 func (a *Applier) connections(of *set, all map[core.CounterKey]core.Counters) error {
-	part := map[core.BackendID]uint64{}
-	err := a.r.elements(a.table, of.name, func() { clear(part) }, func(e element) error {
-		if id, err := core.ParseBackendID(e.comment); err == nil {
-			part[id] += e.counter.packets
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errChanging) && !errors.Is(err, unix.ENOENT) {
+	part := map[core.BackendID]counter{}
+	if err := a.counts(of, part); err != nil {
 		return err
 	}
 	addConnections(all, part)
 	return nil
 }
 
-func addConnections(all map[core.CounterKey]core.Counters, part map[core.BackendID]uint64) {
+// counts adds up the counters of one set by backend. A set that is not there has
+// counted nothing.
+func (a *Applier) counts(of *set, part map[core.BackendID]counter) error {
+	err := a.r.elements(a.table, of.name, func() { clear(part) }, func(e element) error {
+		if id, err := core.ParseBackendID(e.comment); err == nil {
+			sum := part[id]
+			part[id] = counter{sum.packets + e.counter.packets, sum.bytes + e.counter.bytes}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errChanging) && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
+func addConnections(all map[core.CounterKey]core.Counters, part map[core.BackendID]counter) {
 	for id, n := range part {
 		for _, key := range []core.CounterKey{id, {Service: id.Service}} {
 			sum := all[key]
-			sum.Connections += n
+			sum.Connections += n.packets
 			all[key] = sum
 		}
 	}

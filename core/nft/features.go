@@ -289,24 +289,8 @@ func tryEgress(b *batch) {
 	b.end()
 }
 
-// The attributes of a flowtable that golang.org/x/sys/unix does not have.
-const (
-	nftaFlowtableTable   = 1
-	nftaFlowtableName    = 2
-	nftaFlowtableHook    = 3
-	nftaFlowtableHookNum = 1
-	nftaFlowtableHookPri = 2
-)
-
 // tryFlowtable asks for a flowtable without devices, and for a rule that uses it.
 func tryFlowtable(b *batch) {
-	b.nft(unix.NFT_MSG_NEWFLOWTABLE, unix.NLM_F_CREATE)
-	b.str(nftaFlowtableTable, b.table)
-	b.str(nftaFlowtableName, probeFlowtable)
-	hook := b.nest(nftaFlowtableHook)
-	b.u32(nftaFlowtableHookNum, 0)
-	b.u32(nftaFlowtableHookPri, 0)
-	b.unnest(hook)
-	b.end()
+	b.newFlowtable(probeFlowtable)
 	tryExpr(&expr.FlowOffload{Name: probeFlowtable})(b)
 }

@@ -50,7 +50,7 @@ func TestMissingFeatureRefusesOneService(t *testing.T) {
 		"limit":      with(web, func(t *core.Traffic) { t.Limits.New = core.Rate{PerSecond: 1, Burst: 1} }),
 		"connlimit":  with(web, func(t *core.Traffic) { t.Limits.Open = 5 }),
 		"log":        with(web, func(t *core.Traffic) { t.Log.PerSecond = 5 }),
-		"dynset":     with(web, func(t *core.Traffic) { t.Limits.OpenPerClient = 5 }),
+		"dynset":     with(web, func(t *core.Traffic) { t.Limits.OpenPerClient, t.Limits.Clients = 5, 5 }),
 		"helper ftp": with(web, func(t *core.Traffic) { t.Helper = "ftp" }),
 		"masquerade": forwarding(web, core.Masquerade),
 		"hash":       with(web, func(t *core.Traffic) { t.Distribution = core.Hash }),

@@ -3,7 +3,11 @@
 package nft
 
 import (
+	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +82,73 @@ func TestRangesMergeNeighbours(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAdoptFilters finds nothing to do after a restart, nor after the table was
+// saved and loaded again.
+func TestAdoptFilters(t *testing.T) {
+	for name, p := range filterGoldens() {
+		t.Run(name, func(t *testing.T) {
+			newNetns(t)
+			a := open(t, Config{Unowned: true})
+			mustSync(t, a, p)
+			for _, reload := range []bool{false, true} {
+				if err := a.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if reload {
+					file := filepath.Join(t.TempDir(), "saved.nft")
+					if err := os.WriteFile(file, []byte(listTable(t)), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					nftOutput(t, "delete", "table", "inet", DefaultTable)
+					nftOutput(t, "-f", file)
+				}
+				before := nftOutput(t, "-a", "list", "ruleset")
+				a = open(t, Config{Unowned: true})
+				if _, ok, err := a.Adopt(context.Background()); err != nil || !ok {
+					t.Fatal(ok, err)
+				}
+				if c := mustSync(t, a, p); c.Changed != 0 {
+					t.Errorf("reloaded %v: %d elements changed, want none", reload, c.Changed)
+				}
+				// nft converts a part of a range's key that needs no converting, so
+				// that such rules are not ours byte for byte.
+				if diff := cmp.Diff(before, nftOutput(t, "-a", "list", "ruleset")); diff != "" && !reload {
+					t.Errorf("-before +after:\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestTurnIsChecked(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*core.Traffic)
+		want string
+	}{
+		{"quote in the prefix", func(t *core.Traffic) { t.Log = core.LogRule{PerSecond: 1, Prefix: `a"b`} }, `has '"' at byte 1`},
+		{"backslash in the prefix", func(t *core.Traffic) { t.Log.Prefix = `a\b` }, "at byte 1"},
+		{"variable in the prefix", func(t *core.Traffic) { t.Log.Prefix = "$b" }, "at byte 0"},
+		{"line end in the prefix", func(t *core.Traffic) { t.Log.Prefix = "a\n" }, "at byte 1"},
+		{"not ASCII", func(t *core.Traffic) { t.Log.Prefix = "ü" }, "at byte 0"},
+		{"long prefix", func(t *core.Traffic) { t.Log.Prefix = strings.Repeat("x", 128) }, "128 bytes"},
+		{"no burst", func(t *core.Traffic) { t.Limits.New.PerSecond = 5 }, "new connections: 5 a second, 0 at once"},
+		{"fast", func(t *core.Traffic) { t.Log.PerSecond = maxRate + 1 }, "log: 1000001 a second"},
+		{"no clients", func(t *core.Traffic) { t.Limits.OpenPerClient = 5 }, "at most 0 clients"},
+		{"untracked", func(t *core.Traffic) { t.Forwarding, t.Limits.Open = core.DSR, 5 }, "forwarding dsr has none"},
+		{"unknown helper", func(t *core.Traffic) { t.Helper = "irc" }, `helper "irc"`},
+		{"helper of UDP", func(t *core.Traffic) { t.Helper = "tftp" }, "follows [udp]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := with(service("web", "192.0.2.10:80", core.TCP), test.edit)
+			if err := checkService(&s); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})
 	}

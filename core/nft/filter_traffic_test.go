@@ -179,12 +179,3 @@ func TestLog(t *testing.T) {
 	rated(t, lines, 2, 2, began)
 	l.wantTurned(core.Turned{Open: 10})
 }
-
-func TestLogPrefixIsChecked(t *testing.T) {
-	for _, prefix := range []string{`a"b`, `a\b`, "a$b", "a\nb", "ü", strings.Repeat("x", 128)} {
-		s := with(service("web", "192.0.2.10:80", core.TCP), func(t *core.Traffic) { t.Log = core.LogRule{PerSecond: 1, Prefix: prefix} })
-		if err := checkService(&s); err == nil {
-			t.Errorf("prefix %q: no complaint", prefix)
-		}
-	}
-}

@@ -21,6 +21,7 @@ type fragment struct {
 	// write into are not among them.
 	elems []setElems
 	maps  []weightMap // of the weights
+	flow  *flowtable  // of the shared part; nil for none
 }
 
 // setElems are the elements that a fragment has in one set.
@@ -117,6 +118,9 @@ func (f *fragment) and(o *fragment) *fragment {
 		if f.chain(o.chains[i].name) == nil {
 			both.chains = append(both.chains, o.chains[i])
 		}
+	}
+	if both.flow == nil {
+		both.flow = o.flow
 	}
 	return &both
 }

@@ -57,6 +57,7 @@ func goldens() map[string]core.Plan {
 	maps.Copy(plans, persistGoldens())
 	maps.Copy(plans, distributeGoldens())
 	maps.Copy(plans, filterGoldens())
+	maps.Copy(plans, packetGoldens())
 	return plans
 }
 

@@ -78,7 +78,7 @@ type loader struct {
 func (a *Applier) load(ctx context.Context) (*snapshot, error) {
 	l := loader{&snapshot{shared: &fragment{}, services: map[string]*held{}}, map[string]*set{}}
 	for _, step := range []func(context.Context, *loader) error{
-		a.loadSets, a.loadChains, a.loadObjects, a.loadElements, a.loadWeights,
+		a.loadSets, a.loadChains, a.loadObjects, a.loadElements, a.loadWeights, a.loadFlowtables,
 	} {
 		if err := step(ctx, &l); err != nil {
 			return nil, err
@@ -200,6 +200,18 @@ func (a *Applier) loadElements(ctx context.Context, l *loader) error {
 		}
 	}
 	return nil
+}
+
+func (a *Applier) loadFlowtables(_ context.Context, l *loader) error {
+	list, err := a.flowtables()
+	for _, t := range list {
+		if t.name != nameFlows {
+			l.complain("flowtable %q is none of ours", t.name)
+			continue
+		}
+		l.shared.flow = t
+	}
+	return err
 }
 
 // element files an element: with the service whose set it is in, whose chain it

@@ -117,8 +117,8 @@ func TestPersistence(t *testing.T) {
 			}
 			first := askOne()
 			stays(first)
-			list, err := a.Sessions(t.Context(), s, 0)
-			if err != nil || len(list) != 1 || list[0].Backend != first || list[0].Expires <= 80*time.Second {
+			found, err := a.Sessions(t.Context(), s, core.SessionFilter{}, 0)
+			if list := found.List; err != nil || len(list) != 1 || list[0].Backend != first || list[0].ExpiresIn <= 80 {
 				t.Fatalf("sessions %+v, %v: want the one client on %s", list, err, first)
 			}
 
@@ -197,15 +197,15 @@ func TestPersistenceAfterRemovalAndWhenFull(t *testing.T) {
 	s.Backends = []core.BackendPlan{b2}
 	mustSync(t, a, plan(s))
 	asked(w.client, "b2")
-	if list, err := a.Sessions(t.Context(), s, 0); err != nil || len(list) != 1 || list[0].Backend != "b2" {
-		t.Errorf("sessions %+v, %v: want one, on b2", list, err)
+	if found, err := a.Sessions(t.Context(), s, core.SessionFilter{}, 0); err != nil || len(found.List) != 1 || found.List[0].Backend != "b2" {
+		t.Errorf("sessions %+v, %v: want one, on b2", found, err)
 	}
 	// The map is full now. The balancer itself is another client.
 	local := plan(s)
 	local.LocalClients = true
 	mustSync(t, a, local)
 	asked(w.balancer, "b2")
-	if list, err := a.Sessions(t.Context(), s, 0); err != nil || len(list) != 1 {
-		t.Errorf("sessions %+v, %v: want still one", list, err)
+	if found, err := a.Sessions(t.Context(), s, core.SessionFilter{}, 0); err != nil || len(found.List) != 1 {
+		t.Errorf("sessions %+v, %v: want still one", found, err)
 	}
 }

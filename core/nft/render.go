@@ -17,7 +17,7 @@ func Render(plan core.Plan) string { return render(DefaultTable, plan) }
 
 func render(table string, plan core.Plan) string {
 	services, _ := checkPlan(plan, nil, nil)
-	n := newNeeds(plan.LocalClients)
+	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
 	parts := []*fragment{nil}
 	for _, s := range services {
 		n.add(s)
@@ -50,6 +50,11 @@ func renderParts(w *strings.Builder, parts []*fragment) {
 			} else {
 				w.WriteString(s.list(elems[s.name]))
 			}
+		}
+	}
+	for _, f := range parts {
+		if f.flow != nil {
+			w.WriteString(f.flow.list())
 		}
 	}
 	separator := ""

@@ -8,65 +8,87 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
 
 // Sessions reads which clients of a service persistence has bound to which
-// backend, by client; at most limit of them, 0 for all. The service is as in the
-// plan in force. Sessions may be called from any goroutine.
-func (a *Applier) Sessions(ctx context.Context, s core.ServicePlan, limit int) ([]core.Session, error) {
+// backend, by client: those that the filter picks, at most limit of them, 0 for
+// all. The service is as in the plan in force. Sessions may be called from any
+// goroutine.
+func (a *Applier) Sessions(ctx context.Context, s core.ServicePlan, f core.SessionFilter, limit int) (core.Sessions, error) {
+	var out core.Sessions
 	if s.Persistence.Timeout == 0 {
-		return nil, nil
+		return out, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var list []core.Session
 	c := compiler{s: &s}
 	for _, v6 := range c.families() {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return core.Sessions{}, err
 		}
-		part, err := a.sessions(&s, v6, c.stickyMap(v6), limit)
+		part, err := a.sessions(&s, v6, f, limit)
 		if err != nil {
-			return nil, fmt.Errorf("read sessions of service %s: %w", s.Name, err)
+			return core.Sessions{}, fmt.Errorf("read sessions of service %s: %w", s.Name, err)
 		}
-		list = append(list, part...)
+		out.List, out.Counts = append(out.List, part.List...), append(out.Counts, part.Counts...)
+		out.Matched += part.Matched
 	}
-	slices.SortFunc(list, func(x, y core.Session) int { return x.Client.Addr().Compare(y.Client.Addr()) })
+	slices.SortFunc(out.List, func(x, y core.Session) int { return x.Client.Addr().Compare(y.Client.Addr()) })
 	if limit > 0 {
-		list = list[:min(limit, len(list))]
+		out.List = out.List[:min(limit, len(out.List))]
 	}
-	return list, nil
+	return out, nil
 }
 
-func (a *Applier) sessions(s *core.ServicePlan, v6 bool, of *set, limit int) ([]core.Session, error) {
-	var list []core.Session
-	bits := s.Persistence.Prefix4
-	if v6 {
-		bits = s.Persistence.Prefix6
-	}
-	err := a.r.elements(a.table, of.name, func() { list = list[:0] }, func(e element) error {
-		if limit > 0 && len(list) >= limit {
+// sessions reads one map.
+func (a *Applier) sessions(s *core.ServicePlan, v6 bool, f core.SessionFilter, limit int) (core.Sessions, error) {
+	var out core.Sessions
+	var entries int
+	c := compiler{s: s}
+	of := c.stickyMap(v6)
+	restart := func() { out, entries = core.Sessions{}, 0 }
+	err := a.r.elements(a.table, of.name, restart, func(e element) error {
+		client, to, err := c.session(e)
+		if err != nil {
+			return err
+		}
+		entries++
+		backend := backendAt(s, to)
+		if !f.Matches(client, backend) {
 			return nil
 		}
-		client, ok := netip.AddrFromSlice(e.key)
-		to, err := parseTarget(e.data)
-		if err != nil || !ok {
-			return fmt.Errorf("an element with a key of %d and a value of %d bytes", len(e.key), len(e.data))
+		out.Matched++
+		if limit == 0 || len(out.List) < limit {
+			out.List = append(out.List, core.Session{Client: client, Backend: backend, Address: to.String(), ExpiresIn: e.expires.Seconds()})
 		}
-		list = append(list, core.Session{
-			Service: s.Name, Client: netip.PrefixFrom(client, bits), Backend: backendAt(s, to),
-			Address: to.String(), Expires: e.expires,
-		})
 		return nil
 	})
 	if errors.Is(err, errChanging) || errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
-	return list, err
+	family := "ipv4"
+	if v6 {
+		family = "ipv6"
+	}
+	out.Counts = []core.SessionCount{{Family: family, Entries: entries, Size: of.size}}
+	return out, err
+}
+
+// session reads an entry of a map of persistence.
+func (c *compiler) session(e element) (netip.Prefix, netip.AddrPort, error) {
+	client, ok := netip.AddrFromSlice(e.key)
+	to, err := parseTarget(e.data)
+	if err != nil || !ok {
+		return netip.Prefix{}, to, fmt.Errorf("an element with a key of %d and a value of %d bytes", len(e.key), len(e.data))
+	}
+	bits := c.s.Persistence.Prefix4
+	if client.Is6() {
+		bits = c.s.Persistence.Prefix6
+	}
+	return netip.PrefixFrom(client, bits), to, nil
 }
 
 func backendAt(s *core.ServicePlan, a netip.AddrPort) string {
@@ -78,30 +100,9 @@ func backendAt(s *core.ServicePlan, a netip.AddrPort) string {
 	return ""
 }
 
-const (
-	// sweepEvery is how often clients of dead backends are looked for while there
-	// are any: a connection that was under way as its backend died may have bound
-	// its client again.
-	sweepEvery = time.Second
-	// sweepTries is how often a sweep is begun anew because an entry expired
-	// between being read and being deleted.
-	sweepTries = 5
-)
-
-// Sweep takes the clients of backends that are not alive out of the maps of
-// persistence, so that their next connection is balanced. again is when it should
-// be called next; 0 when there is nothing to look for. It belongs to the goroutine
-// of Sync and Reweight, which do it by themselves for what they change.
-func (a *Applier) Sweep(ctx context.Context) (again time.Duration, err error) {
-	var list []*core.ServicePlan
-	for _, h := range a.known {
-		if hasDead(h.plan) {
-			list = append(list, h.plan)
-			again = sweepEvery
-		}
-	}
-	return again, a.sweepAll(ctx, list)
-}
+// sweepTries is how often a sweep is begun anew because an entry expired between
+// being read and being deleted.
+const sweepTries = 5
 
 // hasDead reports whether clients may be bound to a backend that is not alive.
 func hasDead(s *core.ServicePlan) bool {
@@ -136,48 +137,84 @@ func (a *Applier) sweepAll(ctx context.Context, services []*core.ServicePlan) (e
 	return err
 }
 
+// sweep deletes what leads to a backend that is not alive.
 func (a *Applier) sweep(ctx context.Context, s *core.ServicePlan) error {
-	c := compiler{s: s}
-	for _, v6 := range c.families() {
-		for try := 1; ; try++ {
-			err := a.sweepMap(ctx, s, c.stickyMap(v6))
-			if err == nil {
-				break
-			}
-			if try == sweepTries || !errors.Is(err, unix.ENOENT) {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// sweepMap deletes what leads to a backend that is not alive.
-func (a *Applier) sweepMap(ctx context.Context, s *core.ServicePlan, of *set) error {
 	alive := map[netip.AddrPort]bool{}
 	for i := range s.Backends {
 		alive[s.Backends[i].Addr] = s.Backends[i].Alive
 	}
-	var dead []*elem
-	err := a.w.elements(a.table, of.name, func() { dead = dead[:0] }, func(e element) error {
-		to, err := parseTarget(e.data)
-		if err == nil && !alive[to] {
-			dead = append(dead, &elem{key: slices.Clone(e.key)})
+	_, err := a.deleteSessions(ctx, s, func(_ netip.Prefix, to netip.AddrPort) bool { return !alive[to] })
+	return err
+}
+
+// Forget deletes the entries that the filter picks from the maps of persistence
+// of a service, so that the next connections of those clients are balanced, and
+// returns how many there were. It belongs to the goroutine of Sync and Reweight.
+func (a *Applier) Forget(ctx context.Context, service string, f core.SessionFilter) (int, error) {
+	if a.known == nil {
+		if err := a.refresh(ctx); err != nil {
+			return 0, fmt.Errorf("forget sessions of service %s: %w", service, err)
+		}
+	}
+	h := a.known[service]
+	if h == nil {
+		return 0, fmt.Errorf("forget sessions of service %s: it is not in force", service)
+	}
+	if h.plan.Persistence.Timeout == 0 {
+		return 0, nil
+	}
+	n, err := a.deleteSessions(ctx, h.plan, func(client netip.Prefix, to netip.AddrPort) bool {
+		return f.Any() || f.Matches(client, backendAt(h.plan, to))
+	})
+	if err != nil {
+		return n, fmt.Errorf("forget sessions of service %s: %w", service, err)
+	}
+	return n, nil
+}
+
+// deleteSessions deletes the entries of a service that drop says yes to.
+func (a *Applier) deleteSessions(ctx context.Context, s *core.ServicePlan, drop func(netip.Prefix, netip.AddrPort) bool) (int, error) {
+	c, n := compiler{s: s}, 0
+	for _, v6 := range c.families() {
+		for try := 1; ; try++ {
+			k, err := a.deleteFrom(ctx, &c, c.stickyMap(v6), drop)
+			n += k
+			if err == nil {
+				break
+			}
+			if try == sweepTries || !errors.Is(err, unix.ENOENT) {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (a *Applier) deleteFrom(ctx context.Context, c *compiler, of *set, drop func(netip.Prefix, netip.AddrPort) bool) (n int, err error) {
+	var list []*elem
+	err = a.w.elements(a.table, of.name, func() { list = list[:0] }, func(e element) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		client, to, err := c.session(e)
+		if err == nil && drop(client, to) {
+			list = append(list, &elem{key: slices.Clone(e.key)})
 		}
 		return err
 	})
 	if err != nil && !errors.Is(err, errChanging) {
-		return err
+		return 0, err
 	}
-	for chunk := range slices.Chunk(dead, sweepChunk) {
+	for chunk := range slices.Chunk(list, sweepChunk) {
 		if err := ctx.Err(); err != nil {
-			return err
+			return n, err
 		}
 		if err := a.deleteElems(of, chunk); err != nil {
-			return err
+			return n, err
 		}
+		n += len(chunk)
 	}
-	return nil
+	return n, nil
 }
 
 // sweepChunk is how many entries one transaction deletes: some 2 ms of it.

@@ -65,6 +65,15 @@ func define(s set) *set {
 	return &s
 }
 
+// made reports whether was is d as the kernel tells it. nft describes what keys are
+// read from even where it was given only types.
+func (d *setDef) made(was setDef) bool {
+	if d.typeof == "" {
+		was.typeof = ""
+	}
+	return was == *d
+}
+
 func (d *setDef) isMap() bool    { return d.flags&unix.NFT_SET_MAP != 0 }
 func (d *setDef) interval() bool { return d.flags&unix.NFT_SET_INTERVAL != 0 }
 func (d *setDef) concat() bool   { return d.flags&nftSetConcat != 0 }

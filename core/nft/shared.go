@@ -47,15 +47,20 @@ type needs struct {
 	account      map[accountRule]bool
 	guard        guardNeeds
 	source       map[sourceRule]bool
+	qos          qosNeeds
+	bytes        packetNeed
+	offload      map[offloadRule]bool
+	devices      []string // of offload
 }
 
-func newNeeds(localClients bool) needs {
-	return needs{localClients: localClients, account: map[accountRule]bool{}, source: map[sourceRule]bool{}}
+func newNeeds(localClients bool, devices []string) needs {
+	return needs{localClients: localClients, account: map[accountRule]bool{}, source: map[sourceRule]bool{}, qos: newQoSNeeds(), bytes: packetNeed{},
+		offload: map[offloadRule]bool{}, devices: devices}
 }
 
 // needsOf adds up what services need.
 func needsOf(plan *core.Plan) needs {
-	n := newNeeds(plan.LocalClients)
+	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
 	for i := range plan.Services {
 		n.add(&plan.Services[i])
 	}
@@ -64,6 +69,7 @@ func needsOf(plan *core.Plan) needs {
 
 func (n *needs) add(s *core.ServicePlan) {
 	n.guard.add(s)
+	n.needOffload(s)
 	for _, f := range s.Frontends {
 		if !f.Exact() {
 			n.ranges[index(f.Addr().Is6())] = true
@@ -72,6 +78,7 @@ func (n *needs) add(s *core.ServicePlan) {
 			if b := &s.Backends[i]; serves(b, f) {
 				n.account[accountRuleOf(f, b)] = true
 				n.needSource(s, f, b)
+				n.needPackets(s, f, b)
 			}
 		}
 	}
@@ -102,6 +109,9 @@ func compileShared(n needs) *fragment {
 	}
 	n.shareAccount(f)
 	n.guard.share(f)
+	n.qos.share(f, n.localClients)
+	n.shareBytes(f)
+	n.shareOffload(f)
 	return f
 }
 

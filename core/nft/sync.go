@@ -66,11 +66,17 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	if err := a.refreshFeatures(plan); err != nil {
 		return err
 	}
+	if err := a.offloadAgain(plan); err != nil {
+		return err
+	}
 	good, refused := checkPlan(plan, a.known, a.features)
+	for i, s := range good {
+		good[i] = a.able(s)
+	}
 	for name, err := range refused {
 		r.refuse(name, err)
 	}
-	shared := a.sharedFor(plan.LocalClients, good, refused)
+	shared := a.sharedFor(plan, good, refused)
 	for _, j := range a.jobs(shared, good, refused) {
 		if err := a.apply(ctx, j, r); err != nil {
 			return err
@@ -81,8 +87,8 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 
 // sharedFor is the shared part as these services need it, and those that are
 // kept because they could not be changed.
-func (a *Applier) sharedFor(localClients bool, good []*core.ServicePlan, refused map[string]error) *fragment {
-	n := newNeeds(localClients)
+func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, refused map[string]error) *fragment {
+	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
 	for _, s := range good {
 		n.add(s)
 	}

@@ -44,8 +44,9 @@ func turnedField(t *core.Turned, kind string) *uint64 {
 	return nil
 }
 
-// limits of what the kernel keeps of a log's prefix: NF_LOG_PREFIXLEN with the
-// zero byte, and the longest reason.
+// maxLogPrefix is what the kernel keeps of a line's prefix, NF_LOG_PREFIXLEN with
+// the zero byte, but for the longest reason. A prefix with a service's name stays
+// below it.
 const maxLogPrefix = 127 - len(" "+turnClientRate+": ")
 
 // kindLog is the limit on a service's lines in the log.
@@ -128,8 +129,33 @@ func (c *compiler) inChain(name string, list ...clause) {
 	ch.rules = append(ch.rules, newRule(list...))
 }
 
-// checkTurn refuses what the log cannot carry or nft could not read back.
+// maxRate is the largest rate of a limit: the kernel reckons with whole
+// nanoseconds for a packet.
+const maxRate = 1_000_000
+
+// checkTurn refuses what cannot be turned away, what the log cannot carry, and
+// what nft could not read back.
 func checkTurn(s *core.ServicePlan) error {
+	l := &s.Limits
+	asks := len(s.Allow)+len(s.Deny) > 0 || *l != core.Limits{} || s.Log.PerSecond > 0
+	if asks && !s.Forwarding.Tracked() {
+		return fmt.Errorf("service %s: allow, deny, limits and log need connection tracking, and forwarding %s has none", s.Name, s.Forwarding)
+	}
+	for name, r := range map[string]core.Rate{
+		"new connections": l.New, "new connections of a client": l.NewPerClient, "resets": l.ResetsPerClient,
+		"log": {PerSecond: s.Log.PerSecond, Burst: s.Log.PerSecond},
+	} {
+		if r.PerSecond > 0 && r.Burst == 0 || r.PerSecond > maxRate {
+			return fmt.Errorf("service %s: limit of %s: %d a second, %d at once: want 1 to %d, and at least 1 at once", s.Name, name, r.PerSecond, r.Burst, maxRate)
+		}
+	}
+	if metersClients(l) && l.Clients == 0 {
+		return fmt.Errorf("service %s: limits per client of at most 0 clients", s.Name)
+	}
+	return checkLogPrefix(s)
+}
+
+func checkLogPrefix(s *core.ServicePlan) error {
 	if len(s.Log.Prefix) > maxLogPrefix {
 		return fmt.Errorf("service %s: a log prefix of %d bytes: want at most %d", s.Name, len(s.Log.Prefix), maxLogPrefix)
 	}

@@ -48,6 +48,7 @@ func (b *batch) clear(d *diff) {
 			b.delChain(from.chains[i].name)
 		}
 	}
+	b.clearFlowtable(from.flow, d.flow())
 	for _, s := range from.sets {
 		if d.setGoes(s) {
 			b.delSet(s.name)
@@ -80,6 +81,7 @@ func (b *batch) fill(d *diff) {
 			b.newSet(s)
 		}
 	}
+	b.fillFlowtable(from.flow, to.flow)
 	for i := range to.chains {
 		if was := from.chain(to.chains[i].name); was == nil || d.chainGoes(was) {
 			b.newChain(&to.chains[i])

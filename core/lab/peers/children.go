@@ -65,7 +65,7 @@ type loadResult struct {
 // there, one back, and the server closes.
 func load(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: load N ADDRESS...")
+		return errors.New("usage: load N ADDRESS [MORE ADDRESSES]")
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil {

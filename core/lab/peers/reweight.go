@@ -214,6 +214,6 @@ func (m *reweighting) table() table {
 			ratio(quantile(ours, 0.5).Seconds(), quantile(theirs, 0.5).Seconds()))
 	}
 	add(fmt.Sprintf("one service (%d samples)", len(m.ourOne)), m.theirOne, m.ourOne)
-	add(fmt.Sprintf("all %d (%d samples)", m.services, len(m.ourAll)), m.theirAll, m.ourAll)
+	add(fmt.Sprintf("all %d (%d samples: p99 is the largest)", m.services, len(m.ourAll)), m.theirAll, m.ourAll)
 	return t
 }
