@@ -18,6 +18,9 @@ type Plan struct {
 	Services []ServicePlan `json:"services,omitempty"` // sorted by name
 	// LocalClients balances the connections that this node itself makes, too.
 	LocalClients bool `json:"local_clients,omitzero"`
+	// OffloadDevices are the interfaces on whose packets offload works. One that
+	// is not there does no harm.
+	OffloadDevices []string `json:"offload_devices,omitempty"`
 }
 
 // A ServicePlan is one service as the kernel should carry it.

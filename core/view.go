@@ -98,6 +98,9 @@ type ServiceView struct {
 	Connections      *uint64       `json:"connections"` // open now
 	ConnectionsTotal uint64        `json:"connections_total"`
 	RefusedTotal     uint64        `json:"refused_total"`
+	CountBytes       bool          `json:"count_bytes"`       // as configured
+	Offload          bool          `json:"offload,omitempty"` // as configured, whether or not the kernel can
+	Traffic          *TrafficView  `json:"traffic"`           // null while packets are not counted
 	NewPerSecond     *float64      `json:"new_connections_per_second"`
 	DecisionSeq      uint64        `json:"decision_seq"`
 	DecidedAt        time.Time     `json:"decided_at"`
@@ -145,13 +148,33 @@ type BackendView struct {
 
 	Connections *uint64 `json:"connections"`
 	// ConnectionsAt is when Connections was counted; zero if it never was.
-	ConnectionsAt    time.Time   `json:"connections_at,omitzero"`
-	ConnectionsTotal uint64      `json:"connections_total"`
-	NewPerSecond     *float64    `json:"new_connections_per_second"`
-	CPU              *float64    `json:"cpu_ratio"`
-	CPUAge           *float64    `json:"cpu_age_seconds"`
-	Response         *float64    `json:"response_time_seconds"`
-	Probes           []ProbeView `json:"probes"`
+	ConnectionsAt    time.Time    `json:"connections_at,omitzero"`
+	ConnectionsTotal uint64       `json:"connections_total"`
+	Traffic          *TrafficView `json:"traffic"` // null while packets are not counted
+	NewPerSecond     *float64     `json:"new_connections_per_second"`
+	CPU              *float64     `json:"cpu_ratio"`
+	CPUAge           *float64     `json:"cpu_age_seconds"`
+	Response         *float64     `json:"response_time_seconds"`
+	Probes           []ProbeView  `json:"probes"`
+}
+
+// A TrafficView is the packets and bytes to backends and back, as of
+// KernelView.CountersAt. Those that a flowtable forwards are not among them.
+type TrafficView struct {
+	PacketsIn  uint64 `json:"packets_in_total"`
+	PacketsOut uint64 `json:"packets_out_total"`
+	BytesIn    uint64 `json:"bytes_in_total"` // of IP packets
+	BytesOut   uint64 `json:"bytes_out_total"`
+	// The rates are those between the last two readings; absent before the second.
+	*TrafficRates
+}
+
+// TrafficRates are packets and bytes per second.
+type TrafficRates struct {
+	PacketsIn  float64 `json:"packets_in_per_second"`
+	PacketsOut float64 `json:"packets_out_per_second"`
+	BytesIn    float64 `json:"bytes_in_per_second"`
+	BytesOut   float64 `json:"bytes_out_per_second"`
 }
 
 // A ProbeView is the latest sample of one probe of one backend.

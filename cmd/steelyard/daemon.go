@@ -57,7 +57,8 @@ type daemon struct {
 
 // newDaemon opens what must be there before anything else. The netlink sockets
 // come first, in the network namespace of the calling thread.
-func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), log *slog.Logger) (*daemon, error) {
+func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), table nft.Config) (*daemon, error) {
+	log := table.Log
 	d := &daemon{
 		load: load, log: log, cfg: cfg, loadedAt: time.Now(),
 		hup: make(chan os.Signal, 1), reloads: make(chan chan<- error),
@@ -65,7 +66,7 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
 	var err error
-	if d.applier, err = nft.Open(nft.Config{Log: log}); err != nil {
+	if d.applier, err = nft.Open(table); err != nil {
 		return nil, err
 	}
 	if d.flows, err = conntrack.New(conntrack.Config{Log: log}); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/nft"
 	"github.com/steelyard-lb/steelyard/plugins"
 )
 
@@ -31,6 +32,7 @@ the daemon and leaves the rules in force; "steelyard stop --flush" removes them.
 
 func newRunCommand(g *globals) *cobra.Command {
 	var from source
+	var unowned bool
 	cmd := &cobra.Command{
 		Use:     "run -c FILE",
 		Short:   "Run the balancer",
@@ -38,14 +40,17 @@ func newRunCommand(g *globals) *cobra.Command {
 		Example: "  sudo steelyard run -c examples/01-web/steelyard.yaml",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.run(cmd.Context(), &from)
+			return g.run(cmd.Context(), &from, unowned)
 		},
 	}
 	from.addFlags(cmd)
+	// For tests: what becomes of the table on kernels before 6.9.
+	cmd.Flags().BoolVar(&unowned, "unowned", false, "leave the table open to changes by others")
+	_ = cmd.Flags().MarkHidden("unowned") // it is there: the line above made it
 	return cmd
 }
 
-func (g *globals) run(ctx context.Context, from *source) error {
+func (g *globals) run(ctx context.Context, from *source, unowned bool) error {
 	var err error
 	// A reload may come when the working directory means something else.
 	if from.path, err = filepath.Abs(from.path); err != nil {
@@ -56,7 +61,7 @@ func (g *globals) run(ctx context.Context, from *source) error {
 		return err
 	}
 	log := newLogger(cfg.Log, g.stderr)
-	d, err := newDaemon(ctx, cfg, from.load, log)
+	d, err := newDaemon(ctx, cfg, from.load, nft.Config{Unowned: unowned, Log: log})
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return &codedError{exitPermission, err, "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -70,6 +71,28 @@ func (n *fakeNode) Override(_ context.Context, id core.BackendID, r core.Overrid
 func (n *fakeNode) Cut(_ context.Context, id core.BackendID) (int, error) {
 	n.note("cut %s", id)
 	return 12, n.err
+}
+
+func (n *fakeNode) InForce(context.Context) (core.InForce, error) {
+	t := core.Simple(netip.MustParseAddrPort("192.0.2.10:80"), core.TCP)
+	hop := core.Hop{MAC: [6]byte{2, 0, 0, 0, 0, 1}, Own: [6]byte{2, 0, 0, 0, 0, 2}, Device: "eth0"}
+	return core.InForce{Node: "lb1", Plan: core.Plan{Services: []core.ServicePlan{{Name: "web", Traffic: &t,
+		Backends: []core.BackendPlan{{Name: "web1", Addr: netip.MustParseAddrPort("10.0.0.1:80"), Slots: core.Slots, Alive: true, Forwarding: core.DSR, Hop: hop}}}}}}, n.err
+}
+
+func (n *fakeNode) Sessions(_ context.Context, q SessionsQuery) ([]core.SessionsView, error) {
+	n.note("sessions %+v", q)
+	return []core.SessionsView{{Service: "web", Sessions: []core.Session{{Client: netip.MustParsePrefix("192.0.2.7/32"), Backend: "web1", ExpiresIn: 12.5}}}}, n.err
+}
+
+func (n *fakeNode) Pin(_ context.Context, service string, r core.PinRequest) (core.PinResult, error) {
+	n.note("pin %s %+v", service, r)
+	return core.PinResult{Service: service, Configured: "web1"}, n.err
+}
+
+func (n *fakeNode) Forget(_ context.Context, service string, f core.SessionFilter, author string) (int, error) {
+	n.note("forget %s %+v %s", service, f, author)
+	return 3, n.err
 }
 
 func (n *fakeNode) Subscribe(pattern string, fn func(string, []byte)) (func(), error) {

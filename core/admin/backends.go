@@ -48,7 +48,12 @@ func (s *Server) override(ctx context.Context, r *http.Request) (any, *Error) {
 
 // readOverride reads the body of an override.
 func readOverride(body io.Reader) (core.OverrideRequest, error) {
-	var req core.OverrideRequest
+	return readRequest[core.OverrideRequest](body)
+}
+
+// readRequest reads a body that is one value of JSON without unknown keys.
+func readRequest[T any](body io.Reader) (T, error) {
+	var req T
 	data, err := io.ReadAll(io.LimitReader(body, maxRequest+1))
 	switch {
 	case err != nil:
@@ -82,17 +87,22 @@ func (s *Server) cut(ctx context.Context, r *http.Request) (any, *Error) {
 // backend is the backend that a path names, or says which one was perhaps meant.
 func (s *Server) backend(ctx context.Context, r *http.Request) (core.BackendID, *Error) {
 	id := core.BackendID{Service: r.PathValue("service"), Backend: r.PathValue("backend")}
+	return id, s.findBackend(ctx, id)
+}
+
+// findBackend returns nil if there is such a backend.
+func (s *Server) findBackend(ctx context.Context, id core.BackendID) *Error {
 	v, e := s.find(ctx, id.Service)
 	if e != nil {
-		return id, e
+		return e
 	}
 	if len(id.Backend) > maxName {
-		return id, badRequest("backend: a name has at most %d bytes", maxName)
+		return badRequest("backend: a name has at most %d bytes", maxName)
 	}
 	names := make([]string, 0, len(v.Backends))
 	for _, b := range v.Backends {
 		if b.Name == id.Backend {
-			return id, nil
+			return nil
 		}
 		names = append(names, b.Name)
 	}
@@ -103,7 +113,7 @@ func (s *Server) backend(ctx context.Context, r *http.Request) (core.BackendID, 
 	case len(names) > 0 && len(names) <= 10:
 		e.Hint = "it has " + strings.Join(names, ", ")
 	}
-	return id, e
+	return e
 }
 
 // Override changes a backend by command, or ends such a change.

@@ -69,6 +69,10 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	route(http.MethodPost, "/v1/stop", changeTimeout, s.stop)
 	route(http.MethodPost, "/v1/backends/{service}/{backend}/override", changeTimeout, s.override)
 	route(http.MethodPost, "/v1/backends/{service}/{backend}/cut", changeTimeout, s.cut)
+	route(http.MethodGet, "/v1/plan", answerTimeout, s.inForce)
+	route(http.MethodGet, "/v1/sessions", answerTimeout, s.sessions)
+	route(http.MethodPost, "/v1/services/{service}/pin", changeTimeout, s.pin)
+	route(http.MethodPost, "/v1/services/{service}/forget", changeTimeout, s.forget)
 	route(http.MethodGet, "/v1/version", answerTimeout, s.version)
 	mux.HandleFunc("/v1/monitor", func(w http.ResponseWriter, r *http.Request) {
 		if allow(w, r, http.MethodGet) {

@@ -32,6 +32,15 @@ type NodeInterface interface {
 	Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error)
 	// Cut ends the open connections of a backend and returns how many there were.
 	Cut(ctx context.Context, id core.BackendID) (int, error)
+	// InForce is what the node carries, to compare a configuration with.
+	InForce(ctx context.Context) (core.InForce, error)
+	// Sessions are the clients that persistence has bound, by service.
+	Sessions(ctx context.Context, q SessionsQuery) ([]core.SessionsView, error)
+	// Pin pins clients to a backend by command, or ends that; Forget has
+	// persistence forget clients and returns how many there were. Both return when
+	// that is in force; an error means that nothing was changed.
+	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
+	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
 	// Subscribe follows the bus. An error means that the pattern is wrong.
 	Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -134,7 +135,7 @@ func (s *service) pinnable(p core.Pin) error {
 		return nil
 	}
 	for _, a := range b.addrs() {
-		if is6(a.addr) == p.Client.Addr().Is6() {
+		if a.addr.IsValid() && is6(a.addr) == p.Client.Addr().Is6() {
 			return nil
 		}
 	}
@@ -163,12 +164,12 @@ func (e *Engine) inheritedPins(old *service, s *service) (pins []core.PinState) 
 // installPins brings in what commands changed while a reload was under way, and
 // tells of the pins that have nowhere to go any more.
 func (e *Engine) installPins(before map[string]*service) {
-	left := map[string][]core.PinState{} // by the name of the service before
+	left := make(map[string][]core.PinState, len(before)) // by the name of the service before
 	for name, s := range before {
 		left[name] = s.pins
 	}
-	if before == nil || len(before) == 0 {
-		left = e.keptPins
+	if len(before) == 0 {
+		left = maps.Clone(e.keptPins)
 	}
 	for _, name := range e.names {
 		s := e.services[name]
@@ -180,23 +181,34 @@ func (e *Engine) installPins(before map[string]*service) {
 				e.resync()
 			}
 		}
-		rest := slices.DeleteFunc(slices.Clone(left[was]), func(p core.PinState) bool {
+		if left[was] == nil {
+			continue
+		}
+		left[was] = slices.DeleteFunc(slices.Clone(left[was]), func(p core.PinState) bool {
 			return slices.ContainsFunc(s.pins, func(o core.PinState) bool { return o.Client == p.Client })
 		})
-		left[was] = rest
 	}
-	any := false
+	dropped := false
 	for name, pins := range left {
-		any = true
+		dropped = dropped || len(pins) > 0
 		for _, p := range pins {
 			e.event(core.Warn, "session", name, p.Backend, fmt.Sprintf("%s dropped: %s/%s is not in the configuration any more", p, name, p.Backend))
 		}
 	}
 	e.keptPins = nil
 	e.pinDue = e.nextPin()
-	if any {
+	if dropped || len(left) > 0 && e.pinsThere() { // names may have changed
 		e.savePinsLater()
 	}
+}
+
+func (e *Engine) pinsThere() bool {
+	for _, s := range e.services {
+		if len(s.pins) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // endPins ends those whose time is up.
@@ -315,22 +327,4 @@ func (e *Engine) Pins(ctx context.Context, service string) (core.ServicePlan, []
 		}
 	})
 	return plan, pins, errors.Join(err, bad)
-}
-
-// Plan is the plan in force, or on its way into the kernel, with the pins by
-// command.
-func (e *Engine) Plan(ctx context.Context) (core.Plan, map[string][]core.PinState, error) {
-	var p core.Plan
-	pins := map[string][]core.PinState{}
-	err := e.do(ctx, func() {
-		p.LocalClients = e.setup.LocalClients
-		for _, name := range e.names {
-			s := e.services[name]
-			p.Services = append(p.Services, s.plan())
-			for _, c := range s.pins {
-				pins[name] = append(pins[name], *shownPin(c))
-			}
-		}
-	})
-	return p, pins, err
 }

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/mdlayher/netlink"
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +41,7 @@ type Applier struct {
 	b     batch   // the transaction being written
 
 	readers []*socket // for weights maps; at least one
+	ownMaps int       // services that have a weights map of their own
 	heard   *listener // nil where the table has an owner
 
 	there   bool // a table of that name is in the kernel, ours or not
@@ -51,6 +54,11 @@ type Applier struct {
 	tended string // the service that Tend looked at last
 
 	counting atomic.Bool // packets and bytes, for some service
+	// linkThere says that the second table is in the kernel, too.
+	linkThere bool
+	devices   devices
+	route     *netlink.Conn        // by which interfaces are found
+	clock     func() time.Duration // runs evenly, from any beginning
 
 	mu sync.Mutex
 	r  *socket // guarded by mu; for Counters
@@ -62,7 +70,7 @@ type Applier struct {
 // calling thread. It changes nothing. Open it before the process has many
 // files: a first transaction must not fail for want of one.
 func Open(cfg Config) (*Applier, error) {
-	a := &Applier{table: cmp.Or(cfg.Table, DefaultTable), log: cfg.Log}
+	a := &Applier{table: cmp.Or(cfg.Table, DefaultTable), log: cfg.Log, ownMaps: ownMaps}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,6 +85,11 @@ func Open(cfg Config) (*Applier, error) {
 		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.w.close())
 	}
 	a.r.tries = counterTries
+	if a.route, err = netlink.Dial(unix.NETLINK_ROUTE, nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: open netlink socket: %w", err), a.w.close(), a.r.close())
+	}
+	began := time.Now()
+	a.clock = func() time.Duration { return time.Since(began) }
 	a.readers, err = openReaders()
 	if err == nil && !cfg.Unowned {
 		a.flags, err = a.probeOwner()
@@ -123,7 +136,7 @@ func (a *Applier) Owned() bool { return a.owned }
 func (a *Applier) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers), a.heard.close())
+	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers), a.heard.close(), a.route.Close())
 }
 
 // Flush removes the table, and with it every service, in one transaction. There
@@ -133,6 +146,9 @@ func (a *Applier) Flush(ctx context.Context) error {
 		return fmt.Errorf("flush table %s: %w", a.table, err)
 	}
 	a.known, a.shared = nil, nil
+	if err := a.flushLink(); err != nil {
+		return fmt.Errorf("flush table netdev %s: %w", a.table, err)
+	}
 	a.b.reset(a.table, a.w.seq)
 	a.b.delTable()
 	a.b.finish()
@@ -176,6 +192,9 @@ func (a *Applier) refresh(ctx context.Context) error {
 	}
 	a.known, a.shared = nil, nil
 	a.there, a.owned, a.replace = false, false, false
+	if gen, err = a.ownLink(gen); err != nil {
+		return err
+	}
 	t, err := a.w.table(a.table)
 	if err != nil {
 		return err

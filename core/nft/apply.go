@@ -58,10 +58,8 @@ func (a *Applier) apply(ctx context.Context, j job, r *result) error {
 		if err != nil {
 			return err
 		}
-		if told := len(bad); told > 0 {
-			if a.dropDevices(&j, bad); len(bad) == 0 {
-				continue
-			}
+		if a.dropDevices(&j, bad) && len(bad) == 0 {
+			continue
 		}
 		if len(bad) == 0 {
 			return a.halve(ctx, j, r, explain(list[0].errno, list[0].text))
@@ -96,7 +94,13 @@ func (a *Applier) commit(j *job) ([]msgError, error) {
 
 func (a *Applier) write(j *job) {
 	a.b.reset(a.table, a.w.seq)
+	a.b.flags = a.flags
 	if j.skeleton {
+		if a.linkThere {
+			a.b.linked = true
+			a.b.delTable()
+			a.b.linked = false
+		}
 		if a.there {
 			// No packet sees the moment in between.
 			a.b.delTable()
@@ -124,12 +128,12 @@ func (a *Applier) committed(j job, r *result) {
 	for _, c := range j.list {
 		switch {
 		case c.name == "":
-			a.shared = c.to
+			a.shared, a.linkThere = c.to, c.to != nil && c.to.link != nil
 			a.noteCounting(c.to)
 		case c.to == nil:
 			delete(a.known, c.name)
 		default:
-			a.known[c.name] = newHeld(c.plan, c.to)
+			a.known[c.name] = newHeld(c.plan, c.to, a.devices)
 		}
 	}
 }

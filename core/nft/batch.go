@@ -44,14 +44,16 @@ type batch struct {
 	changed int      // elements added and removed
 	setID   uint32   // of sets made in this transaction; the kernel insists on one
 
-	start int // of the message being written
+	start  int    // of the message being written
+	flags  uint32 // of tables that are made
+	linked bool   // messages are for the table of the family netdev
 }
 
 // reset starts a transaction on a table. It keeps the buffers.
 func (b *batch) reset(table string, seq uint32) {
 	b.table = table
 	b.buf, b.owners = b.buf[:0], b.owners[:0]
-	b.first, b.owner, b.changed, b.setID = seq, "", 0, 0
+	b.first, b.owner, b.changed, b.setID, b.linked = seq, "", 0, 0, false
 	b.begin(unix.NFNL_MSG_BATCH_BEGIN, 0)
 	b.batchHeader()
 	b.end()
@@ -96,8 +98,16 @@ func (b *batch) begin(typ, flags int) {
 	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(flags|unix.NLM_F_REQUEST))
 	b.buf = binary.NativeEndian.AppendUint32(b.buf, b.next())
 	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0) // port id: the kernel fills it in
-	b.buf = append(b.buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+	b.buf = append(b.buf, b.family(), unix.NFNETLINK_V0, 0, 0)
 	b.owners = append(b.owners, b.owner)
+}
+
+// family is that of the table which messages are for.
+func (b *batch) family() byte {
+	if b.linked {
+		return unix.NFPROTO_NETDEV
+	}
+	return unix.NFPROTO_INET
 }
 
 func (b *batch) end() {

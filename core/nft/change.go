@@ -37,7 +37,7 @@ func (c *change) nothing() bool {
 		return false
 	}
 	d := diff{c: c}
-	return !d.anything()
+	return !d.anything() && c.link().nothing()
 }
 
 // A diff looks at one change.
@@ -130,6 +130,15 @@ func (d *diff) setComes(s *set) bool {
 	return o == nil || d.setGoes(o)
 }
 
+// seatGoes reports whether a service leaves its seat in a shared map.
+func (d *diff) seatGoes(m *weightMap) bool {
+	if d.c.to == nil {
+		return true
+	}
+	o := d.c.to.weights(m.set.name)
+	return o == nil || o.seat != m.seat
+}
+
 func (d *diff) anything() bool {
 	c := d.c
 	if !c.from.flow.same(c.to.flow) {
@@ -153,6 +162,11 @@ func (d *diff) anything() bool {
 	for i := range c.from.elems {
 		gone, come := diffElems(c.from.elems[i].list, c.to.elemsOf(c.from.elems[i].set.name))
 		if len(gone)+len(come) > 0 {
+			return true
+		}
+	}
+	for i := range c.to.deals {
+		if !c.from.deals[i].alike(c.to.deals[i]) {
 			return true
 		}
 	}

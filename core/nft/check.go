@@ -20,7 +20,7 @@ const maxName = 63
 // first. An exact frontend may stand inside another service's range: it is looked
 // up first.
 func checkPlan(plan core.Plan, inForce map[string]*held, features []core.Feature) ([]*core.ServicePlan, map[string]error) {
-	var owners owners
+	var owners, answers owners
 	for i := range plan.Services {
 		s := &plan.Services[i]
 		if h := inForce[s.Name]; h != nil && s.Traffic != nil && h.plan.Traffic != nil {
@@ -38,6 +38,9 @@ func checkPlan(plan core.Plan, inForce map[string]*held, features []core.Feature
 			err = fmt.Errorf("service %q stands in the plan twice", s.Name)
 		case err == nil:
 			if err = lacking(features, s); err == nil {
+				err = answers.takeAnswers(s)
+			}
+			if err == nil {
 				err = owners.take(s)
 			}
 		}
@@ -137,6 +140,11 @@ func checkService(s *core.ServicePlan) error {
 	if err := checkHelper(s); err != nil {
 		return err
 	}
+	if linked(s) {
+		if err := checkLink(s); err != nil {
+			return fmt.Errorf("service %s: forwarding %s: %w", s.Name, s.Forwarding, err)
+		}
+	}
 	return checkBackends(s)
 }
 
@@ -213,6 +221,9 @@ func checkBackend(s *core.ServicePlan, b *core.BackendPlan) error {
 		}
 		return nil
 	}
+	if (linked(s) || !b.Forwarding.Tracked()) && b.Forwarding != s.Forwarding {
+		return fmt.Errorf("forwarding %s in a service with %s: dsr and stateless do not go with others", b.Forwarding, s.Forwarding)
+	}
 	if err := checkAddr(b.Addr.Addr()); err != nil {
 		return err
 	}
@@ -221,7 +232,7 @@ func checkBackend(s *core.ServicePlan, b *core.BackendPlan) error {
 		return fmt.Errorf("%v is not of the family of a VIP", b.Addr)
 	}
 	switch b.Forwarding {
-	case core.DNAT, core.Masquerade:
+	case core.DNAT, core.Masquerade, core.DSR, core.Stateless:
 		return nil
 	case core.SNAT:
 		if !b.Source.IsValid() || b.Source.Is6() != v6 {
@@ -229,7 +240,7 @@ func checkBackend(s *core.ServicePlan, b *core.BackendPlan) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("forwarding %q: want dnat, masquerade, snat or local", b.Forwarding)
+	return fmt.Errorf("forwarding %q: want dnat, masquerade, snat, local, dsr or stateless", b.Forwarding)
 }
 
 func checkName(name string) error {

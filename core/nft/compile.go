@@ -8,14 +8,21 @@ import (
 
 // A compiler turns one service of a plan into its part of the table.
 type compiler struct {
-	s *core.ServicePlan
-	f *fragment
+	s    *core.ServicePlan
+	f    *fragment
+	seat seat
 }
 
 // compile is the service's part of the table. The service must be one that
 // checkService has let pass.
-func compile(s *core.ServicePlan) *fragment {
-	c := compiler{s, &fragment{name: s.Name}}
+func compile(s *core.ServicePlan) *fragment { return compileAt(s, seat{}) }
+
+// compileAt is compile for a service with that seat.
+func compileAt(s *core.ServicePlan, at seat) *fragment {
+	if linked(s) {
+		return compileLink(s, dealsOf(s, [2]*deal{}, nil, 0), nil)
+	}
+	c := compiler{s, &fragment{name: s.Name}, at}
 	c.filter()
 	c.limits()
 	c.helper()
@@ -34,8 +41,8 @@ func compile(s *core.ServicePlan) *fragment {
 }
 
 // compileWeights is only what a re-weight touches.
-func compileWeights(s *core.ServicePlan) *fragment {
-	c := compiler{s, &fragment{name: s.Name}}
+func compileWeights(s *core.ServicePlan, at seat) *fragment {
+	c := compiler{s, &fragment{name: s.Name}, at}
 	for _, v6 := range c.families() {
 		c.weights(v6)
 		c.pins(v6)

@@ -36,7 +36,7 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 	if err := a.bytesCounted(all); err != nil {
 		return nil, err
 	}
-	err := a.r.counters(a.table, nothing, func(name string, c counter) {
+	err := a.r.allCounters(a.table, func(name string, c counter) {
 		kind, service, _ := strings.Cut(name, "-")
 		sum := all[core.CounterKey{Service: service}]
 		field := turnedField(&sum.Turned, kind)

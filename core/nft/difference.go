@@ -79,21 +79,23 @@ func diffTable(shared *fragment, known map[string]*held, to core.Plan, refused m
 		}
 	}
 	wanted := map[string]bool{}
+	n := needsOf(&to)
 	for i := range to.Services {
 		s := &to.Services[i]
 		wanted[s.Name] = true
 		h := known[s.Name]
+		n.sit(s, h.seatFor(s))
 		if h != nil && h.read == nil && samePlan(h.plan, s) {
 			continue
 		}
-		add(&change{name: s.Name, from: h.fragment(), to: compile(s)})
+		add(&change{name: s.Name, from: h.fragment(), to: compileAt(s, h.seatFor(s))})
 	}
 	for name, h := range known {
 		if !wanted[name] && refused[name] == nil {
 			add(&change{name: name, from: h.fragment()})
 		}
 	}
-	add(&change{from: shared, to: compileShared(needsOf(&to))})
+	add(&change{from: shared, to: compileShared(n)})
 	slices.SortFunc(list, func(x, y ServiceDiff) int { return strings.Compare(x.Service, y.Service) })
 	return list
 }

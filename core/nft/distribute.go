@@ -15,7 +15,7 @@ import (
 // numbers fall among intervals; the others into a table with a place for each.
 func (c *compiler) number(v6 bool) operand {
 	if c.s.Distribution == core.Random {
-		return numgen(unix.NFT_NG_RANDOM, core.Slots, true)
+		return numgenAt(c.seat.base)
 	}
 	places := uint32(c.places(v6))
 	switch c.s.Distribution {
@@ -73,6 +73,11 @@ func (c *compiler) places(v6 bool) int {
 
 // weights adds the map of a family's weights.
 func (c *compiler) weights(v6 bool) *set {
+	if c.seat != (seat{}) {
+		s := groupSet(c.seat.group, c.s)
+		c.f.maps = append(c.f.maps, weightMap{set: s, seat: c.seat, service: c.s.Name, intervals: intervals(nil, c.s, v6)})
+		return s
+	}
 	data := c.target(v6)
 	def := set{
 		name: weightsName(c.s.Name, v6), key: tuple{tInteger}, data: data,

@@ -66,7 +66,7 @@ func TestRoundRobin(t *testing.T) {
 	if _, err := a.Reweight(t.Context(), []core.ServicePlan{s}); err != nil {
 		t.Fatal(err)
 	}
-	m := compileWeights(&s).maps[0]
+	m := compileWeights(&s, seat{}).maps[0]
 	var want []string
 	for i := range 10 {
 		to, _ := m.at((3 + i) % size)

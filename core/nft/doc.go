@@ -11,6 +11,7 @@
 //	conns4, conns6         one counter per backend, hit once per connection
 //	masq4, masq6           the same for services that masquerade
 //	refused-<service>      counts the first packets that found no backend
+//	denied-<service>, …    a chain and a counter for each reason to turn away; see turn.go
 //	prerouting, output     one lookup in services4 or services6
 //	account                after the choice: count it, masquerade if asked to
 //
@@ -34,8 +35,8 @@
 //
 // # Concurrency
 //
-// Adopt, Sync, Reweight, Flush and Owned belong to one goroutine. Counters may
-// be called from any. Close ends both; it leaves the table in force.
+// Adopt, Sync, Reweight, Flush and Owned belong to one goroutine. Counters
+// and Features may be called from any. Close ends both; it leaves the table in force.
 //
 // # What it does not do
 //

@@ -145,14 +145,15 @@ func (a *Applier) flowtables() (list []*flowtable, err error) {
 func deviceOwner(device string) string { return "device " + device }
 
 // dropDevices takes the devices that the kernel complained about out of a job, and
-// the complaints out of the list. Offload is a help where it works: what arrives
+// the complaints out of the list; it reports whether there were any. Offload is a help where it works: what arrives
 // on the others is forwarded as ever.
-func (a *Applier) dropDevices(j *job, bad map[string]error) {
+func (a *Applier) dropDevices(j *job, bad map[string]error) (some bool) {
 	for owner, err := range bad {
 		name, ok := strings.CutPrefix(owner, "device ")
 		if !ok {
 			continue
 		}
+		some = true
 		delete(bad, owner)
 		for _, c := range j.list {
 			for _, f := range []*fragment{c.from, c.to} {
@@ -163,4 +164,5 @@ func (a *Applier) dropDevices(j *job, bad map[string]error) {
 		}
 		a.log.Warn("no offload for what arrives on this device", "device", name, "because", err)
 	}
+	return some
 }

@@ -4,6 +4,7 @@ package nft
 
 import (
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,11 @@ type fragment struct {
 	elems []setElems
 	maps  []weightMap // of the weights
 	flow  *flowtable  // of the shared part; nil for none
+	// link is its part in the second table, of the family netdev; nil if it has
+	// none. The fields below are of such a part only.
+	link   *fragment
+	netdev bool
+	deals  [2]*deal // by family: who gets whose flows; nil for none
 }
 
 // setElems are the elements that a fragment has in one set.
@@ -39,10 +45,16 @@ type chain struct {
 
 // A hook is where a base chain stands.
 type hook struct {
-	kind     string // nat or filter
+	kind     string // nat or filter; of an interface, filter@eth0
 	num      uint32
 	priority int32
 	text     string // "prerouting priority dstnat"
+}
+
+// split is the kind proper, and the interface if it has one.
+func (h *hook) split() (kind, device string) {
+	kind, device, _ = strings.Cut(h.kind, "@")
+	return kind, device
 }
 
 // same compares what the kernel knows of it.
@@ -100,7 +112,7 @@ func (f *fragment) fronts() (keys []string) {
 			keys = append(keys, s.name+e.id())
 		}
 	}
-	return keys
+	return append(keys, f.link.fronts()...)
 }
 
 // and is f with the sets and chains of o that it does not have: elements of
@@ -108,6 +120,9 @@ func (f *fragment) fronts() (keys []string) {
 func (f *fragment) and(o *fragment) *fragment {
 	both := *f
 	both.sets = slices.Clone(f.sets)
+	if o != nil && o.link != nil {
+		both.link = (&fragment{netdev: true}).orLink(f).and(o.link)
+	}
 	for _, s := range o.sets {
 		if f.set(s.name) == nil {
 			both.sets = append(both.sets, s)
@@ -123,6 +138,14 @@ func (f *fragment) and(o *fragment) *fragment {
 		both.flow = o.flow
 	}
 	return &both
+}
+
+// orLink is o's part in the second table, or f if it has none.
+func (f *fragment) orLink(o *fragment) *fragment {
+	if o.link != nil {
+		return o.link
+	}
+	return f
 }
 
 func (f *fragment) set(name string) *set {
@@ -173,9 +196,13 @@ func (b *batch) newChain(c *chain) {
 		at := b.nest(unix.NFTA_CHAIN_HOOK)
 		b.u32(unix.NFTA_HOOK_HOOKNUM, c.hook.num)
 		b.u32(unix.NFTA_HOOK_PRIORITY, uint32(c.hook.priority))
+		kind, device := c.hook.split()
+		if device != "" {
+			b.str(unix.NFTA_HOOK_DEV, device)
+		}
 		b.unnest(at)
 		b.u32(unix.NFTA_CHAIN_POLICY, nfAccept)
-		b.str(unix.NFTA_CHAIN_TYPE, c.hook.kind)
+		b.str(unix.NFTA_CHAIN_TYPE, kind)
 	}
 	b.end()
 }

@@ -58,6 +58,7 @@ func goldens() map[string]core.Plan {
 	maps.Copy(plans, distributeGoldens())
 	maps.Copy(plans, filterGoldens())
 	maps.Copy(plans, packetGoldens())
+	maps.Copy(plans, linkGoldens())
 	return plans
 }
 

@@ -28,27 +28,47 @@ type snapshot struct {
 // or what was read.
 type held struct {
 	plan *core.ServicePlan
+	seat seat
 	read *fragment // nil when it is what compile makes of the plan
 	// tables are the weights maps where they are costly to make again.
 	tables  []weightMap
 	unknown bool // the weights in the kernel may differ
+	// deals and devices are of services in the second table: see compileLink.
+	deals   [2]*deal
+	devices devices
 }
 
 // newHeld is a plan that was just written as f.
-func newHeld(s *core.ServicePlan, f *fragment) *held {
-	h := &held{plan: clonePlan(s)}
+func newHeld(s *core.ServicePlan, f *fragment, dev devices) *held {
+	h := &held{plan: clonePlan(s), devices: dev}
+	if linked(s) {
+		h.deals = f.link.deals
+		return h
+	}
+	h.seat = seatOf(f)
 	if s.Distribution != core.Random {
 		h.tables = f.maps
 	}
 	return h
 }
 
+// seatOf is the seat that f was made for.
+func seatOf(f *fragment) seat {
+	for i := range f.maps {
+		return f.maps[i].seat
+	}
+	return seat{}
+}
+
 // weights is what a re-weight of the service begins with.
 func (h *held) weights() *fragment {
-	if h.tables == nil {
-		return compileWeights(h.plan)
+	if linked(h.plan) {
+		return &fragment{name: h.plan.Name, link: compileDeals(h.plan, h.deals)}
 	}
-	c := compiler{h.plan, &fragment{name: h.plan.Name, maps: h.tables}}
+	if h.tables == nil {
+		return compileWeights(h.plan, h.seat)
+	}
+	c := compiler{h.plan, &fragment{name: h.plan.Name, maps: h.tables}, h.seat}
 	for i := range h.tables {
 		c.f.sets = append(c.f.sets, h.tables[i].set)
 	}
@@ -65,7 +85,10 @@ func (h *held) fragment() *fragment {
 	if h.read != nil {
 		return h.read
 	}
-	return compile(h.plan)
+	if linked(h.plan) {
+		return compileLink(h.plan, h.deals, h.devices)
+	}
+	return compileAt(h.plan, h.seat)
 }
 
 // A loader puts a snapshot together.
@@ -78,7 +101,7 @@ type loader struct {
 func (a *Applier) load(ctx context.Context) (*snapshot, error) {
 	l := loader{&snapshot{shared: &fragment{}, services: map[string]*held{}}, map[string]*set{}}
 	for _, step := range []func(context.Context, *loader) error{
-		a.loadSets, a.loadChains, a.loadObjects, a.loadElements, a.loadWeights, a.loadFlowtables,
+		a.loadSets, a.loadChains, a.loadObjects, a.loadElements, a.loadWeights, a.loadFlowtables, a.loadLink,
 	} {
 		if err := step(ctx, &l); err != nil {
 			return nil, err
@@ -86,6 +109,9 @@ func (a *Applier) load(ctx context.Context) (*snapshot, error) {
 	}
 	for name, h := range l.services {
 		h.plan = planRead(name, h.read)
+		if h.read.link != nil && l.shared.link != nil {
+			h.plan.Interfaces = l.shared.link.interfaces()
+		}
 	}
 	return l.snapshot, nil
 }
@@ -140,6 +166,9 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 				priority: int32(be32(find(h, unix.NFTA_HOOK_PRIORITY))),
 			}
 		}
+		if c.hook != nil && find(find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV) != nil {
+			c.hook.kind += "@" + text(find(find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV))
+		}
 		if chains[c.name] == nil {
 			chains[c.name] = c
 			order = append(order, c.name)
@@ -160,6 +189,9 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 	})
 	for _, name := range order {
 		f := l.part(name)
+		if chains[name].hook != nil {
+			f = l.shared // its name may have an interface's, and that a dash
+		}
 		f.chains = append(f.chains, *chains[name])
 	}
 	return err
@@ -185,7 +217,7 @@ func (a *Applier) loadObjects(_ context.Context, l *loader) error {
 // loadElements reads the elements that are ours to write, but for the weights.
 func (a *Applier) loadElements(ctx context.Context, l *loader) error {
 	for name, s := range l.sets {
-		if s.dynamic() || isWeights(name) {
+		if s.dynamic() || isWeights(name) || isDealMap(name) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -234,15 +266,21 @@ func (a *Applier) loadWeights(ctx context.Context, l *loader) error {
 	for name, h := range l.services {
 		for _, s := range h.read.sets {
 			if isWeights(s.name) {
-				list = append(list, mapOf{name, s})
+				list = append(list, mapOf{service: name, set: s})
 			}
+		}
+		if h.seat = seatRead(h.read); l.sets[h.seat.group] != nil {
+			list = append(list, mapOf{name, l.sets[h.seat.group], h.seat})
 		}
 	}
 	return a.readWeights(ctx, list, func(i int, m weightMap, err error) {
 		h := l.services[list[i].service]
 		if err != nil {
 			h.unknown = true // the next change writes it whole
-			m = weightMap{set: list[i].set}
+			m = weightMap{set: list[i].set, seat: list[i].seat, service: m.service}
+			if m.seat != (seat{}) {
+				l.complain("map %s: %w", m.set.name, err)
+			}
 		}
 		m.intervals, m.targets = slices.Clone(m.intervals), slices.Clone(m.targets)
 		h.read.maps = append(h.read.maps, m)
@@ -265,8 +303,12 @@ func planRead(name string, f *fragment) *core.ServicePlan {
 		}
 		p.ring(&f.maps[i])
 	}
+	if f.link != nil {
+		p.dealtTo(f.link)
+		s.Forwarding = forwardingOf(f.link)
+	}
 	for _, b := range p.backends {
-		b.Alive = b.Slots > 0
+		b.Alive = b.Alive || b.Slots > 0
 		s.Backends = append(s.Backends, *b)
 	}
 	slices.SortFunc(s.Backends, func(x, y core.BackendPlan) int {
@@ -283,7 +325,11 @@ type planReader struct {
 
 func (p *planReader) frontends() (list []core.Frontend) {
 	for _, s := range []*set{services4, services6, ranges4, ranges6} {
-		for _, e := range p.f.elemsOf(s.name) {
+		elems := p.f.elemsOf(s.name)
+		if p.f.link != nil {
+			elems = slices.Concat(elems, p.f.link.elemsOf(s.name))
+		}
+		for _, e := range elems {
 			if f, ok := parseFrontend(s, e.key, e.last); ok {
 				list = append(list, f)
 			}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -73,7 +74,14 @@ func nftOutput(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-func listTable(t testing.TB) string { return nftOutput(t, "list", "table", "inet", DefaultTable) }
+// listTable is what nft lists of both tables.
+func listTable(t testing.TB) string {
+	list := nftOutput(t, "list", "table", "inet", DefaultTable)
+	if strings.Contains(nftOutput(t, "list", "tables"), "netdev "+DefaultTable) {
+		list += nftOutput(t, "list", "table", "netdev", DefaultTable)
+	}
+	return list
+}
 
 // service is a service for the tests: dnat, and reject when empty.
 func service(name, vip string, p core.Protocol, backends ...core.BackendPlan) core.ServicePlan {
@@ -109,4 +117,11 @@ func forwarding(s core.ServicePlan, f core.Forwarding) core.ServicePlan {
 
 func backend(name, addr string, slots uint32) core.BackendPlan {
 	return core.BackendPlan{Name: name, Addr: netip.MustParseAddrPort(addr), Slots: slots, Alive: slots > 0, Forwarding: core.DNAT}
+}
+
+func writeFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -135,3 +135,14 @@ func (s *socket) dump(msg int, table string, tableAttr int, each func(body []byt
 	}
 	return nil
 }
+
+// allCounters is counters for both tables; there need not be a second.
+func (s *socket) allCounters(table string, each func(name string, c counter)) error {
+	err := s.counters(table, nothing, each)
+	s.req.linked = true
+	defer func() { s.req.linked = false }()
+	if second := s.counters(table, nothing, each); err == nil && !errors.Is(second, unix.ENOENT) {
+		err = second
+	}
+	return err
+}

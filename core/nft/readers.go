@@ -40,18 +40,20 @@ func closeAll(list []*socket) (err error) {
 	return err
 }
 
-// A mapOf is a weights map and the service it belongs to.
+// A mapOf is a weights map, or a service's seat in one.
 type mapOf struct {
 	service string
 	set     *set
+	seat    seat
 }
 
 // readWeights reads weights maps and calls each with the place of the map in the
-// list, one call after the other. The map is valid during the call only.
-// It has ended all that it started when it returns.
+// list, one call after the other; a shared map is read once. The map is valid
+// during the call only. It has ended all that it started when it returns.
 func (a *Applier) readWeights(ctx context.Context, list []mapOf, each func(i int, m weightMap, err error)) error {
+	sets, in := setsOf(list)
 	readers := a.readers
-	if len(list) <= fewServices {
+	if len(sets) <= fewServices {
 		readers = readers[:1]
 	}
 	var wg sync.WaitGroup
@@ -59,14 +61,33 @@ func (a *Applier) readWeights(ctx context.Context, list []mapOf, each func(i int
 	for k, s := range readers {
 		wg.Go(func() {
 			var r weightsReader
-			for i := k; i < len(list) && ctx.Err() == nil; i += len(readers) {
-				m, err := s.weights(a.table, list[i].set, &r)
+			for n := k; n < len(sets) && ctx.Err() == nil; n += len(readers) {
+				m, err := s.weights(a.table, sets[n], &r)
 				mu.Lock()
-				each(i, m, err)
+				for _, i := range in[sets[n].name] {
+					if list[i].seat != (seat{}) {
+						each(i, m.part(list[i].seat, list[i].service), err)
+						continue
+					}
+					each(i, m, err)
+				}
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
 	return ctx.Err()
+}
+
+// setsOf are the maps to be read, and the places of the list that are in each.
+func setsOf(list []mapOf) (sets []*set, in map[string][]int) {
+	in = make(map[string][]int, len(list))
+	for i := range list {
+		name := list[i].set.name
+		if len(in[name]) == 0 {
+			sets = append(sets, list[i].set)
+		}
+		in[name] = append(in[name], i)
+	}
+	return sets, in
 }

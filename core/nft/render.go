@@ -3,7 +3,9 @@
 package nft
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -13,21 +15,35 @@ import (
 // byte for byte as `nft list table` prints it, and fit for `nft -f`. Services
 // that Sync would refuse without asking the kernel are left out, as are the
 // table's owner and persist flags, which belong to a process and not to a plan.
-func Render(plan core.Plan) string { return render(DefaultTable, plan) }
+func Render(plan core.Plan) string { return render(DefaultTable, plan, ownMaps) }
 
-func render(table string, plan core.Plan) string {
+func render(table string, plan core.Plan, own int) string {
 	services, _ := checkPlan(plan, nil, nil)
 	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
+	seats := newSeating(own, nil, nil)
 	parts := []*fragment{nil}
 	for _, s := range services {
 		n.add(s)
-		parts = append(parts, compile(s))
+		at := seats.give(s, false)
+		n.sit(s, at)
+		parts = append(parts, compileAt(s, at))
 	}
 	parts[0] = compileShared(n)
 	var w strings.Builder
 	fmt.Fprintf(&w, "table inet %s {\n\tcomment %q\n", table, layout)
 	renderParts(&w, parts)
 	w.WriteString("}\n")
+	var links []*fragment
+	for _, f := range parts {
+		if f.link != nil {
+			links = append(links, f.link)
+		}
+	}
+	if len(links) > 0 {
+		fmt.Fprintf(&w, "table netdev %s {\n\tcomment %q\n", table, layout)
+		renderParts(&w, links)
+		w.WriteString("}\n")
+	}
 	return w.String()
 }
 
@@ -47,6 +63,10 @@ func renderParts(w *strings.Builder, parts []*fragment) {
 		for _, s := range f.sets {
 			if m := f.weights(s.name); m != nil {
 				w.WriteString(m.list())
+			} else if isGroup(s.name) {
+				w.WriteString(whole(s, parts).list())
+			} else if m := f.dealMapOf(s); m != nil {
+				w.WriteString(m.list(s))
 			} else {
 				w.WriteString(s.list(elems[s.name]))
 			}
@@ -56,6 +76,11 @@ func renderParts(w *strings.Builder, parts []*fragment) {
 		if f.flow != nil {
 			w.WriteString(f.flow.list())
 		}
+	}
+	if !slices.ContainsFunc(parts, func(f *fragment) bool { return len(f.chains) > 0 }) {
+		text := strings.TrimSuffix(w.String(), "\n") // what would part the last set from a chain
+		w.Reset()
+		w.WriteString(text)
 	}
 	separator := ""
 	for _, f := range parts {
@@ -67,10 +92,27 @@ func renderParts(w *strings.Builder, parts []*fragment) {
 	}
 }
 
+// whole is a shared weights map with what all have in it.
+func whole(s *set, parts []*fragment) *weightMap {
+	out := &weightMap{set: s}
+	for _, f := range parts {
+		m := f.weights(s.name)
+		if m == nil || m.service == "" {
+			continue
+		}
+		for _, iv := range m.intervals {
+			out.intervals = append(out.intervals, interval{m.seat.base + iv.start, m.seat.base + iv.end, iv.addr, m.comment(iv)})
+		}
+	}
+	slices.SortFunc(out.intervals, func(a, b interval) int { return cmp.Compare(a.start, b.start) })
+	return out
+}
+
 func (c *chain) render(w *strings.Builder) {
 	fmt.Fprintf(w, "\tchain %s {\n", c.name)
 	if c.hook != nil {
-		fmt.Fprintf(w, "\t\ttype %s hook %s; policy accept;\n", c.hook.kind, c.hook.text)
+		kind, _ := c.hook.split()
+		fmt.Fprintf(w, "\t\ttype %s hook %s; policy accept;\n", kind, c.hook.text)
 	}
 	for _, r := range c.rules {
 		fmt.Fprintf(w, "\t\t%s\n", r.text)

@@ -31,7 +31,7 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 	var list []*change
 	var died []*core.ServicePlan
 	for i := range services {
-		s := &services[i]
+		s := a.able(&services[i])
 		c, err := a.reweighting(s)
 		if err != nil {
 			r.refuse(s.Name, err)
@@ -55,6 +55,9 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 	if err := a.verify(ctx, &r); err != nil {
 		return core.Commit{}, fmt.Errorf("reweight table %s: %w", a.table, err)
 	}
+	if err := a.afterMoves(ctx, &r); err != nil {
+		a.log.Warn("flows of a dead backend may go back to it until they are swept", "err", err)
+	}
 	if err := a.sweepAll(ctx, died); err != nil {
 		a.log.Warn("clients of a dead backend may go on to it until they are swept", "err", err)
 	}
@@ -68,7 +71,7 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 // reweighting is the change to s, if it is one of weights only.
 func (a *Applier) reweighting(s *core.ServicePlan) (*change, error) {
 	h := a.known[s.Name]
-	if h == nil || h.read != nil || a.replace {
+	if h == nil || h.read != nil || a.replace || h.unknown && h.seat != (seat{}) {
 		return nil, fmt.Errorf("service %s is not in force: sync first", s.Name)
 	}
 	if err := checkService(s); err != nil {
@@ -83,7 +86,7 @@ func (a *Applier) reweighting(s *core.ServicePlan) (*change, error) {
 	if !same {
 		return nil, fmt.Errorf("service %s differs from the one in force in more than weights: sync first", s.Name)
 	}
-	return &change{name: s.Name, from: h.weights(), to: compileWeights(s), plan: s, unknown: h.unknown}, nil
+	return &change{name: s.Name, from: h.weights(), to: a.reweighed(s, h), plan: s, unknown: h.unknown}, nil
 }
 
 // verify reads the weights maps of the changed services back. A difference
@@ -96,9 +99,12 @@ func (a *Applier) verify(ctx context.Context, r *result) error {
 			continue
 		}
 		for i := range c.to.maps {
-			list = append(list, mapOf{c.name, c.to.maps[i].set})
+			list = append(list, mapOf{c.name, c.to.maps[i].set, c.to.maps[i].seat})
 			want = append(want, &c.to.maps[i])
 		}
+	}
+	if err := a.verifyDeals(ctx, r); err != nil {
+		return err
 	}
 	return a.readWeights(ctx, list, func(i int, got weightMap, err error) {
 		if err == nil && got.same(want[i]) {

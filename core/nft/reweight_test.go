@@ -73,7 +73,7 @@ func TestReweightProperty(t *testing.T) {
 		}
 		copy(plan.Services, list)
 		for i := range list {
-			m, err := a.w.weights(DefaultTable, compileWeights(&list[i]).sets[0], &r)
+			m, err := a.w.weights(DefaultTable, compileWeights(&list[i], seat{}).sets[0], &r)
 			got := m.intervals
 			if err != nil {
 				t.Fatal(err)

@@ -50,6 +50,10 @@ func newRule(list ...clause) rule {
 func (r *rule) add(exprs ...expr.Any) {
 	b := batch{buf: r.raw}
 	for _, e := range exprs {
+		if x, ok := e.(encoded); ok {
+			b.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, x.raw)
+			continue
+		}
 		raw, err := expr.Marshal(unix.NFPROTO_INET, e)
 		if err != nil {
 			// Only a wrong constant of this package gets here.

@@ -186,7 +186,7 @@ func (s *set) flagNames() (list []string) {
 	if s.dynamic() {
 		list = append(list, "dynamic")
 	}
-	if s.timeout > 0 {
+	if s.flags&unix.NFT_SET_TIMEOUT != 0 {
 		list = append(list, "timeout")
 	}
 	return list
@@ -243,7 +243,7 @@ func (s *set) perLine() int {
 		return 1
 	case s.key[0] == tIPv4:
 		return 2
-	case s.key[0] == tInteger || s.key[0] == tPort:
+	case s.key[0] == tInteger || s.key[0] == tPort || s.key[0] == tFrame:
 		return 5
 	}
 	return 1

@@ -3,6 +3,8 @@
 package nft
 
 import (
+	"slices"
+
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +53,8 @@ type needs struct {
 	bytes        packetNeed
 	offload      map[offloadRule]bool
 	devices      []string // of offload
+	groups       []*set   // weights maps that services share
+	link         linkNeeds
 }
 
 func newNeeds(localClients bool, devices []string) needs {
@@ -68,6 +72,9 @@ func needsOf(plan *core.Plan) needs {
 }
 
 func (n *needs) add(s *core.ServicePlan) {
+	if n.link.add(s); linked(s) {
+		return
+	}
 	n.guard.add(s)
 	n.needOffload(s)
 	for _, f := range s.Frontends {
@@ -82,6 +89,14 @@ func (n *needs) add(s *core.ServicePlan) {
 			}
 		}
 	}
+}
+
+// sit notes the map that a service shares.
+func (n *needs) sit(s *core.ServicePlan, at seat) {
+	if at == (seat{}) || slices.ContainsFunc(n.groups, func(g *set) bool { return g.name == at.group }) {
+		return
+	}
+	n.groups = append(n.groups, groupSet(at.group, s))
 }
 
 func index(v6 bool) int {
@@ -103,15 +118,19 @@ func compileShared(n needs) *fragment {
 			dispatch = append(dispatch, dispatchTo(s, i == 1))
 		}
 	}
-	f.chains = append(f.chains, chain{chainPrerouting, &hook{"nat", unix.NF_INET_PRE_ROUTING, -100, "prerouting priority dstnat"}, dispatch})
-	if n.localClients {
-		f.chains = append(f.chains, chain{chainOutput, &hook{"nat", unix.NF_INET_LOCAL_OUT, -100, "output priority -100"}, dispatch})
+	if n.link.ours() {
+		f.chains = append(f.chains, chain{chainPrerouting, &hook{"nat", unix.NF_INET_PRE_ROUTING, -100, "prerouting priority dstnat"}, dispatch})
+		if n.localClients {
+			f.chains = append(f.chains, chain{chainOutput, &hook{"nat", unix.NF_INET_LOCAL_OUT, -100, "output priority -100"}, dispatch})
+		}
+		n.shareAccount(f)
+		n.guard.share(f)
+		n.qos.share(f, n.localClients)
+		n.shareBytes(f)
+		n.shareOffload(f)
 	}
-	n.shareAccount(f)
-	n.guard.share(f)
-	n.qos.share(f, n.localClients)
-	n.shareBytes(f)
-	n.shareOffload(f)
+	f.sets = append(f.sets, n.groups...)
+	n.link.share(f)
 	return f
 }
 

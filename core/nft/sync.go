@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -40,6 +41,9 @@ func (a *Applier) Sync(ctx context.Context, plan core.Plan) (core.Commit, map[st
 	if err != nil {
 		return core.Commit{}, r.refused, fmt.Errorf("sync table %s: %w", a.table, err)
 	}
+	if err := a.afterMoves(ctx, &r); err != nil {
+		a.log.Warn("flows of a dead backend may go back to it until they are swept", "err", err)
+	}
 	if err := a.sweepAll(ctx, changedPlans(r.done)); err != nil {
 		a.log.Warn("clients of a dead backend may go on to it until they are swept", "err", err)
 	}
@@ -60,6 +64,9 @@ func doubtful(err error, refused map[string]error) bool {
 }
 
 func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
+	if err := a.findDevices(plan); err != nil {
+		return err
+	}
 	if err := a.refresh(ctx); err != nil {
 		return err
 	}
@@ -73,11 +80,13 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	for i, s := range good {
 		good[i] = a.able(s)
 	}
+	good = a.withoutInterface(good, refused)
 	for name, err := range refused {
 		r.refuse(name, err)
 	}
-	shared := a.sharedFor(plan, good, refused)
-	for _, j := range a.jobs(shared, good, refused) {
+	seats := a.seats(good)
+	shared := a.sharedFor(plan, good, seats, refused)
+	for _, j := range a.jobs(shared, good, seats, refused) {
 		if err := a.apply(ctx, j, r); err != nil {
 			return err
 		}
@@ -87,30 +96,50 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 
 // sharedFor is the shared part as these services need it, and those that are
 // kept because they could not be changed.
-func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, refused map[string]error) *fragment {
+func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, seats map[string]seat, refused map[string]error) *fragment {
 	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
 	for _, s := range good {
 		n.add(s)
+		n.sit(s, seats[s.Name])
 	}
 	for name := range refused {
 		if h := a.known[name]; h != nil {
 			n.add(h.plan)
+			if h.read == nil {
+				n.sit(h.plan, h.seat)
+			}
 		}
 	}
 	return compileShared(n)
 }
 
+// seats gives the services of a plan their seats.
+func (a *Applier) seats(want []*core.ServicePlan) map[string]seat {
+	known, shared := a.known, a.shared
+	if !a.there || a.replace {
+		known, shared = nil, nil
+	}
+	t := newSeating(a.ownMaps, known, shared)
+	out := make(map[string]seat, len(want))
+	for _, s := range want {
+		if at := t.give(s, known[s.Name] != nil); at != (seat{}) {
+			out[s.Name] = at
+		}
+	}
+	return out
+}
+
 // jobs parts the way from what is known to the wanted services into
 // transactions.
-func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, refused map[string]error) []job {
+func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, seats map[string]seat, refused map[string]error) []job {
 	if !a.there || a.replace {
-		return a.buildJobs(shared, want, refused)
+		return a.buildJobs(shared, want, seats, refused)
 	}
 	wanted := make(map[string]bool, len(want))
 	var list []*change
 	for _, s := range want {
 		wanted[s.Name] = true
-		if c := a.changeTo(s); c != nil {
+		if c := a.changeTo(s, seats[s.Name]); c != nil {
 			list = append(list, c)
 		}
 	}
@@ -141,14 +170,14 @@ func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, refused map[s
 }
 
 // changeTo is the way to a service as wanted; nil if it is in force.
-func (a *Applier) changeTo(s *core.ServicePlan) *change {
+func (a *Applier) changeTo(s *core.ServicePlan, at seat) *change {
 	h := a.known[s.Name]
-	if h != nil && h.read == nil && !h.unknown && samePlan(h.plan, s) {
+	if h != nil && h.read == nil && !h.unknown && h.seat == at && samePlan(h.plan, s) && (!linked(s) || maps.Equal(h.devices, a.devices)) {
 		return nil
 	}
-	c := &change{name: s.Name, from: h.fragment(), to: compile(s), plan: s, unknown: h != nil && h.unknown}
+	c := &change{name: s.Name, from: h.fragment(), to: a.compile(s, at), plan: s, unknown: h != nil && h.unknown}
 	if c.nothing() {
-		a.known[s.Name] = &held{plan: clonePlan(s)}
+		a.known[s.Name] = newHeld(s, c.to, a.devices)
 		return nil
 	}
 	return c
@@ -161,22 +190,22 @@ func samePlan(a, b *core.ServicePlan) bool {
 
 // buildJobs makes the whole table: in one transaction where another table is in
 // the way and may be serving, else in chunks.
-func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, refused map[string]error) []job {
+func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, seats map[string]seat, refused map[string]error) []job {
 	seed(shared, a.shared)
 	first := &change{to: shared}
 	var list []*change
-	add := func(s *core.ServicePlan) {
-		c := &change{name: s.Name, to: compile(s), plan: s}
+	add := func(s *core.ServicePlan, at seat) {
+		c := &change{name: s.Name, to: a.compile(s, at), plan: s}
 		seed(c.to, a.known[s.Name].fragment())
 		list = append(list, c)
 	}
 	for _, s := range want {
-		add(s)
+		add(s, seats[s.Name])
 	}
 	for name := range refused {
 		// A service that cannot be changed keeps what it had, here too.
 		if h := a.known[name]; h != nil && h.read == nil {
-			add(h.plan)
+			add(h.plan, seat{})
 		}
 	}
 	if a.there || len(list) == 0 {

@@ -126,6 +126,10 @@ func (c *compiler) inChain(name string, list ...clause) {
 		c.f.chains = append(c.f.chains, chain{name: name})
 	}
 	ch := c.f.chain(name)
+	if c.f.netdev {
+		ch.rules = append(ch.rules, newLinkRule(list...))
+		return
+	}
 	ch.rules = append(ch.rules, newRule(list...))
 }
 

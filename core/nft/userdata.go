@@ -66,6 +66,8 @@ type source struct {
 	text  string
 	bytes []byte
 	host  bool // in host byte order
+	// network is network byte order, where nft cannot do without being told.
+	network bool
 }
 
 // numgenSource is `numgen random mod 65536`.
@@ -127,12 +129,18 @@ func typeofOf(ud string) (out string) {
 // again. Without it a key may be a nameless integer that nft refuses.
 func typeofUserdata(key, data *source) []byte {
 	order := func(s *source) uint32 {
-		if s.host {
+		switch {
+		case s.host:
 			return byteorderHost
+		case s.network:
+			return byteorderNetwork
 		}
 		return byteorderInvalid
 	}
 	ud := udUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order(key))
+	if data == nil {
+		return userdata.Append(ud, userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key.bytes)
+	}
 	ud = udUint32(ud, userdata.NFTNL_UDATA_SET_DATABYTEORDER, order(data))
 	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_KEY_TYPEOF, key.bytes)
 	ud = userdata.Append(ud, userdata.NFTNL_UDATA_SET_DATA_TYPEOF, data.bytes)

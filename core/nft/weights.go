@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
@@ -14,7 +15,9 @@ import (
 // A weightMap is the weights of a service for one family, as elements of a map.
 type weightMap struct {
 	set       *set
-	intervals []interval // of the distribution random
+	seat      seat       // of a service that shares the map
+	service   string     // that it is of, where it is shared
+	intervals []interval // of the distribution random; they begin at 0 whatever the seat
 	// ring has the owner of each place, as an index into targets, of the others;
 	// nil if nobody has any.
 	ring    []uint16
@@ -29,7 +32,7 @@ type interval struct {
 }
 
 func (m *weightMap) same(o *weightMap) bool {
-	return slices.Equal(m.intervals, o.intervals) && m.sameRing(o)
+	return m.seat == o.seat && slices.Equal(m.intervals, o.intervals) && m.sameRing(o)
 }
 
 // intervals appends the layout of a family's slots to dst: from 0 upward in the
@@ -60,6 +63,10 @@ func (b *batch) weights(was, m *weightMap, unknown bool) {
 		return
 	}
 	from, to := was.intervals, m.intervals
+	if m.seat != (seat{}) {
+		b.weightsDelta(m, from, to)
+		return
+	}
 	dels := diffIntervals(from, to, nil, nil)
 	switch {
 	case unknown:
@@ -71,38 +78,33 @@ func (b *batch) weights(was, m *weightMap, unknown bool) {
 		b.flushElements(m.set.name)
 		b.changed += len(from)
 	default:
-		b.weightsDelta(m.set, from, to)
+		b.weightsDelta(m, from, to)
 		return
 	}
 	if len(to) == 0 {
 		return
 	}
-	l := b.addElements(m.set.name)
-	for _, iv := range to {
-		l.interval(m.set, iv)
+	b.intervals(m, to, b.addElements)
+}
+
+func (b *batch) intervals(m *weightMap, list []interval, begin func(string) elementList) {
+	if len(list) == 0 {
+		return
+	}
+	l := begin(m.set.name)
+	for _, iv := range list {
+		l.interval(m, iv)
 	}
 	l.close()
 }
 
 // weightsDelta replaces whole intervals. Moving only a boundary does not do:
 // the kernel sees the moment in which two intervals overlap, and refuses.
-func (b *batch) weightsDelta(s *set, from, to []interval) {
+func (b *batch) weightsDelta(m *weightMap, from, to []interval) {
 	var gone, come []interval
 	diffIntervals(from, to, &gone, &come)
-	if len(gone) > 0 {
-		l := b.delElements(s.name)
-		for _, iv := range gone {
-			l.interval(s, iv)
-		}
-		l.close()
-	}
-	if len(come) > 0 {
-		l := b.addElements(s.name)
-		for _, iv := range come {
-			l.interval(s, iv)
-		}
-		l.close()
-	}
+	b.intervals(m, gone, b.delElements)
+	b.intervals(m, come, b.addElements)
 }
 
 // diffIntervals returns how many intervals of from are not in to. Both are
@@ -132,23 +134,45 @@ func diffIntervals(from, to []interval, gone, come *[]interval) (dels int) {
 // interval adds or deletes the two elements that an interval is made of. Both
 // have to go together: a start alone would leave its end behind. It is elem for
 // the path that has to be fast.
-func (l *elementList) interval(s *set, iv interval) {
+func (l *elementList) interval(m *weightMap, iv interval) {
 	b := l.b
 	var key [4]byte
-	binary.BigEndian.PutUint32(key[:], iv.start)
+	binary.BigEndian.PutUint32(key[:], m.seat.base+iv.start)
 	at := l.element(key[:])
 	if l.adds() {
 		var val [20]byte
-		b.data(unix.NFTA_SET_ELEM_DATA, appendTarget(val[:0], s.data, iv.addr))
-		b.commentAttr(unix.NFTA_SET_ELEM_USERDATA, iv.name)
+		b.data(unix.NFTA_SET_ELEM_DATA, appendTarget(val[:0], m.set.data, iv.addr))
+		b.commentAttr(unix.NFTA_SET_ELEM_USERDATA, m.comment(iv))
 	}
 	b.unnest(at)
 
-	binary.BigEndian.PutUint32(key[:], iv.end)
+	binary.BigEndian.PutUint32(key[:], m.seat.base+iv.end)
 	at = l.element(key[:])
 	b.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 	b.unnest(at)
 	b.changed++
+}
+
+// comment names the backend of an interval, and the service where others share the
+// map.
+func (m *weightMap) comment(iv interval) string {
+	if m.service == "" {
+		return iv.name
+	}
+	return m.service + "/" + iv.name
+}
+
+// part is what one service has in a shared map that was read whole.
+func (m *weightMap) part(at seat, service string) weightMap {
+	out := weightMap{set: m.set, seat: at, service: service}
+	for _, iv := range m.intervals {
+		if iv.start < at.base || iv.start >= at.base+core.Slots {
+			continue
+		}
+		_, name, _ := strings.Cut(iv.name, "/")
+		out.intervals = append(out.intervals, interval{iv.start - at.base, iv.end - at.base, iv.addr, name})
+	}
+	return out
 }
 
 // appendTarget is the value of a weights map: an address and a port, or one of

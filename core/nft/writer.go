@@ -16,12 +16,14 @@ func (b *batch) writeChanges(list []*change) {
 		b.owner = list[i].name
 		if list[i].from != nil {
 			b.clear(&diffs[i])
+			b.clearLink(list[i])
 		}
 	}
 	for i := range diffs {
 		b.owner = list[i].name
 		if list[i].to != nil {
 			b.fill(&diffs[i])
+			b.fillLink(list[i])
 		}
 	}
 }
@@ -37,6 +39,11 @@ func (b *batch) clear(d *diff) {
 		}
 		gone, _ := diffElems(e.list, d.elemsOf(d.c.to, e.set))
 		b.writeElems(e.set, gone, b.delElements)
+	}
+	for i := range from.maps {
+		if m := &from.maps[i]; m.seat != (seat{}) && d.seatGoes(m) {
+			b.intervals(m, m.intervals, b.delElements)
+		}
 	}
 	for i := range from.chains {
 		if d.rulesGo(&from.chains[i]) {
@@ -90,6 +97,7 @@ func (b *batch) fill(d *diff) {
 	for i := range to.maps {
 		b.fillWeights(d, from, &to.maps[i])
 	}
+	b.fillDeals(d, from)
 	for i := range to.chains {
 		ch := &to.chains[i]
 		if was := from.chain(ch.name); was != nil && !d.rulesGo(was) {
@@ -111,9 +119,59 @@ func (b *batch) fill(d *diff) {
 }
 
 func (b *batch) fillWeights(d *diff, from *fragment, m *weightMap) {
+	if m.seat != (seat{}) {
+		was := from.weights(m.set.name)
+		if was == nil || was.seat != m.seat {
+			was = &weightMap{set: m.set}
+		}
+		b.weights(was, m, false)
+		return
+	}
 	if was := from.weights(m.set.name); was != nil && !d.setComes(m.set) {
 		b.weights(was, m, d.c.unknown)
 		return
 	}
 	b.weights(&weightMap{set: m.set}, m, false)
+}
+
+// link is the change of the part in the second table.
+func (c *change) link() *change {
+	l := &change{name: c.name, unknown: c.unknown}
+	if c.from != nil {
+		l.from = c.from.link
+	}
+	if c.to != nil {
+		l.to = c.to.link
+	}
+	return l
+}
+
+// clearLink is clear for the second table, which goes with its shared part.
+func (b *batch) clearLink(c *change) {
+	l := c.link()
+	if l.from == nil {
+		return
+	}
+	b.linked = true
+	d := newDiff(l)
+	b.clear(&d)
+	if c.name == "" && l.to == nil {
+		b.delTable()
+	}
+	b.linked = false
+}
+
+// fillLink is fill for the second table, which comes with its shared part.
+func (b *batch) fillLink(c *change) {
+	l := c.link()
+	if l.to == nil {
+		return
+	}
+	b.linked = true
+	if c.name == "" && l.from == nil {
+		b.newTable(b.flags)
+	}
+	d := newDiff(l)
+	b.fill(&d)
+	b.linked = false
 }

@@ -73,12 +73,14 @@ func (t *table) ratio(name string, traffic Traffic, services int) string {
 	return strconv.FormatFloat(Median(r.Counts)/ref, 'f', 3, 64)
 }
 
-// spread is the greatest of the table.
-func (t *table) spread() (worst float64) {
+// spread is how far apart the repetitions of a count are: of half the counts at
+// most, and of all.
+func (t *table) spread() (usual, worst float64) {
+	var all []float64
 	for _, r := range t.counts {
-		worst = max(worst, Spread(r.Counts))
+		all = append(all, Spread(r.Counts))
 	}
-	return worst
+	return Median(all), slices.Max(all)
 }
 
 // Markdown is one table per kernel for a page of the documentation.
@@ -94,7 +96,8 @@ func Markdown(results []Result) string {
 }
 
 func (t *table) markdown(b *strings.Builder) {
-	fmt.Fprintf(b, "Kernel %s; the repetitions of no count are further apart than %.2f %%.\n\n", t.kernel, 100*t.spread())
+	usual, worst := t.spread()
+	fmt.Fprintf(b, "Kernel %s. The repetitions of half of the counts are within %.2f %%, of all within %.2f %%.\n\n", t.kernel, 100*usual, 100*worst)
 	head, line := "| instructions per packet |", "|---|"
 	for _, traffic := range []Traffic{New, Established} {
 		for i, n := range t.services {

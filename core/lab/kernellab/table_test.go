@@ -30,7 +30,7 @@ func mustRead(t *testing.T, text string) []Result {
 }
 
 func TestMarkdown(t *testing.T) {
-	want := `Kernel 6.1; the repetitions of no count are further apart than 0.10 %.
+	want := `Kernel 6.1. The repetitions of half of the counts are within 0.00 %, of all within 0.10 %.
 
 | instructions per packet | new, 1 service | 1,000 | ÷ static | established, 1 service | 1,000 | ÷ static |
 |---|---|---|---|---|---|---|

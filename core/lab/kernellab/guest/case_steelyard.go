@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/nft"
@@ -19,9 +19,12 @@ func steelyardCases() []*benchCase {
 	var list []*benchCase
 	for _, v := range []struct {
 		benchCase
-		change func(*core.Traffic)
+		change func(*core.ServicePlan)
 	}{
 		{benchCase{name: "steelyard", traffic: newAndEst, most: maxServices}, nil},
+		{benchCase{name: "steelyard, persistence", traffic: newAndEst, most: 1000}, func(s *core.ServicePlan) {
+			s.Persistence = core.Persistence{Timeout: time.Hour, Prefix4: 32, Prefix6: 128, Size: 65536}
+		}},
 	} {
 		c := v.benchCase
 		c.setUp = func(w *world, n int) (func() error, error) { return w.steelyard(servicesPlan(n, v.change)) }
@@ -50,15 +53,4 @@ func (w *world) steelyard(plan core.Plan) (func() error, error) {
 	}
 	// Kept open until the case is over: the table belongs to the connection.
 	return a.Close, nil
-}
-
-// backendPlans are 16 backends of equal weight.
-func backendPlans() []core.BackendPlan {
-	var list []core.BackendPlan
-	for j := range backends {
-		list = append(list, core.BackendPlan{
-			Name: fmt.Sprintf("b%02d", j), Addr: netip.AddrPortFrom(backendAddr(j), backPort), Slots: core.Slots / backends,
-		})
-	}
-	return list
 }

@@ -215,8 +215,10 @@ func (m *meter) newFlow(i, n int) flow {
 	if m.services > n {
 		service = i * m.services / n
 	}
-	src := plus(clientNet.Addr(), (m.runs+1)<<8+i>>12)
-	return flow{netip.AddrPortFrom(src, uint16(10000+i&0xfff)), m.target(service)}
+	// Another client each time, and another port in each run: where the clients
+	// have all been there, the connections have not.
+	client := 256 + (m.runs*maxPackets+i)%(1<<20-512)
+	return flow{netip.AddrPortFrom(plus(clientNet.Masked().Addr(), client), uint16(10000+m.runs)), m.target(service)}
 }
 
 // theFlow is the connection of all established packets: of a service in the middle.

@@ -15,7 +15,7 @@ import (
 // that the kernel never has to ask for one while something is measured.
 var wanted = []string{
 	"crc32c_generic", "ts_kmp", // wanted by other names than their own
-	"veth", "dummy", "bridge", "macvlan", "8021q", "sctp", "sch_ingress", "sch_fq_codel",
+	"veth", "dummy", "bridge", "macvlan", "8021q", "sctp", "sch_ingress", "sch_fq_codel", "sch_htb",
 	"cls_matchall", "cls_u32", "act_gact", "act_mirred",
 	"nf_tables", "nfnetlink*", "nft_*", "nf_nat*", "nf_conntrack*", "nf_flow_table*", "nf_log_syslog",
 	"nf_reject_*", "nf_dup_*", "nf_tproxy_*", "nf_synproxy_core",
