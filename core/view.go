@@ -165,8 +165,8 @@ type TrafficView struct {
 	PacketsOut uint64 `json:"packets_out_total"`
 	BytesIn    uint64 `json:"bytes_in_total"` // of IP packets
 	BytesOut   uint64 `json:"bytes_out_total"`
-	// The rates are those between the last two readings; absent before the second.
-	*TrafficRates
+	// Rates are those between the last two readings; null before the second.
+	Rates *TrafficRates `json:"rates"`
 }
 
 // TrafficRates are packets and bytes per second.

@@ -78,17 +78,24 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
 		return nil, errors.Join(err, d.hops.Close(), d.flows.Close(), d.applier.Close())
 	}
-	keeper := &overrideFile{path: filepath.Join(cfg.StateDir, "overrides.json")}
+	keeper := newOverrideFile(filepath.Join(cfg.StateDir, "overrides.json"))
 	overrides, err := keeper.load()
 	if err != nil {
 		// What serves is worth more than what was drained.
 		d.overridesErr = fmt.Errorf("overrides of the run before are lost: %w", err)
 		log.Warn(d.overridesErr.Error(), "kept", len(overrides))
 	}
+	pinKeeper := newPinFile(filepath.Join(cfg.StateDir, "pins.json"))
+	pins, err := pinKeeper.load()
+	if err != nil {
+		err = fmt.Errorf("pins of the run before are lost: %w", err)
+		d.overridesErr = errors.Join(d.overridesErr, err)
+		log.Warn(err.Error(), "kept", len(pins))
+	}
 	d.host = plugins.NewHost(plugins.Config{Log: log})
 	d.engine = engine.New(engine.Config{
 		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.flows,
-		Neighbours: d.hops, Overrides: overrides, Keeper: keeper,
+		Neighbours: d.hops, Overrides: overrides, Keeper: keeper, Pins: pins, PinKeeper: pinKeeper,
 		Publisher: publisher{d.bus, log}, Log: log,
 	}, setup(cfg))
 	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log}

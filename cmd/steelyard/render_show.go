@@ -17,6 +17,8 @@ import (
 type showOptions struct {
 	Service string // only this one; empty: all
 	Color   bool
+	Stats   bool // totals of connections, packets and bytes
+	Rate    bool // the same per second
 }
 
 var showColumns = []column{
@@ -38,6 +40,9 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 	for _, s := range v.Services {
 		if o.Service == "" || s.Name == o.Service {
 			t := backendTable(s, v.At, groups)
+			if o.counted() {
+				t = statsTable(s, o)
+			}
 			widths = t.widths(widths)
 			shown, tables = append(shown, s), append(tables, t)
 		}
@@ -56,6 +61,9 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 		if len(s.Backends) > 0 {
 			tables[i].write(w, "  ", widths, p)
 		}
+	}
+	if o.counted() {
+		statsNotes(w, shown, p)
 	}
 }
 

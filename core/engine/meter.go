@@ -51,7 +51,7 @@ func (e *Engine) takeMeter(m meterReading) {
 	for _, s := range e.services {
 		if m.counters != nil {
 			s.counters = m.counters[core.CounterKey{Service: s.spec.Name}]
-			s.traffic.take(s.counters, m.at)
+			s.carried.take(s.counters, m.at)
 		}
 		for _, b := range s.backends {
 			b.takeMeter(m)
@@ -72,7 +72,7 @@ func (e *Engine) takeMeter(m meterReading) {
 func (b *backend) takeMeter(m meterReading) {
 	if m.counters != nil {
 		b.counters = m.counters[b.id]
-		b.traffic.take(b.counters, m.at)
+		b.carried.take(b.counters, m.at)
 	}
 	if m.flows == nil {
 		return

@@ -45,7 +45,7 @@ type service struct {
 	urgent      bool               // a health transition waits for its commit
 	kernelErr   string
 	counters    core.Counters
-	traffic     traffic
+	carried     carried
 
 	pins   []core.PinState // by command; never changed in place
 	merged *core.Traffic   // with those pins; nil if there are none
@@ -89,7 +89,7 @@ type backend struct {
 	open     reading
 	history  *history // nil until there is something to count
 	counters core.Counters
-	traffic  traffic
+	carried  carried
 	idle     bool // no slots in the kernel
 	told     bool // Flows knows whether it is idle
 	down     bool // Flows was told that it is down
@@ -141,7 +141,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
 		if old != nil {
 			s.moving = old.moving
-			s.traffic = old.traffic
+			s.carried = old.carried
 			s.counters, s.commit, s.version, s.failingFrom, s.policyErr = old.counters, old.commit, old.version, old.failingFrom, old.policyErr
 			s.snapshotSeq = old.snapshotSeq
 			if old.spec.Policy != spec.Policy {

@@ -8,9 +8,9 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// A traffic is the packets and bytes of one service or backend as last read, and
+// A carried is the packets and bytes of one service or backend as last read, and
 // how many a second there were between the last two readings.
-type traffic struct {
+type carried struct {
 	last  core.Counters
 	at    time.Time // zero: never read
 	rates *core.TrafficRates
@@ -18,7 +18,7 @@ type traffic struct {
 
 // take files a reading. There is no rate where a counter has gone back, as that of
 // a service does when a backend leaves, or was not there before.
-func (t *traffic) take(c core.Counters, at time.Time) {
+func (t *carried) take(c core.Counters, at time.Time) {
 	was, took := t.last, at.Sub(t.at).Seconds()
 	known := !t.at.IsZero() && took > 0 && was.BytesCounted && c.BytesCounted
 	rate := func(before, now uint64) float64 {
@@ -36,12 +36,12 @@ func (t *traffic) take(c core.Counters, at time.Time) {
 }
 
 // view is what show prints; nil where packets are not counted.
-func (t *traffic) view() *core.TrafficView {
+func (t *carried) view() *core.TrafficView {
 	if !t.last.BytesCounted {
 		return nil
 	}
 	return &core.TrafficView{
 		PacketsIn: t.last.PacketsIn, PacketsOut: t.last.PacketsOut,
-		BytesIn: t.last.BytesIn, BytesOut: t.last.BytesOut, TrafficRates: t.rates,
+		BytesIn: t.last.BytesIn, BytesOut: t.last.BytesOut, Rates: t.rates,
 	}
 }

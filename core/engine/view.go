@@ -58,7 +58,7 @@ func (s *service) view() core.ServiceView {
 		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
 		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
-		RefusedTotal: s.counters.Refused, CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.traffic.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
+		RefusedTotal: s.counters.Refused, CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
 	}
 	for _, f := range s.spec.Frontends {
 		v.Frontends = append(v.Frontends, f.String())
@@ -93,7 +93,7 @@ func (b *backend) view() core.BackendView {
 	v := core.BackendView{
 		Name: b.spec.Name, Address: address(b.spec.Addr), Health: b.health, Since: b.since.UTC(), State: b.state(false),
 		Configured: b.spec.Weight, Override: shown(b.override), Priority: b.spec.Priority,
-		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.counters.Connections, Traffic: b.traffic.view(),
+		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.counters.Connections, Traffic: b.carried.view(),
 		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
 	}
 	if b.spec.Alt.IsValid() {
