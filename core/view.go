@@ -95,16 +95,18 @@ type ServiceView struct {
 	PolicyError string `json:"policy_error,omitempty"`
 	Error       string `json:"error,omitempty"` // why the kernel refused the service
 
-	Connections      *uint64       `json:"connections"` // open now
-	ConnectionsTotal uint64        `json:"connections_total"`
-	RefusedTotal     uint64        `json:"refused_total"`
-	CountBytes       bool          `json:"count_bytes"`       // as configured
-	Offload          bool          `json:"offload,omitempty"` // as configured, whether or not the kernel can
-	Traffic          *TrafficView  `json:"traffic"`           // null while packets are not counted
-	NewPerSecond     *float64      `json:"new_connections_per_second"`
-	DecisionSeq      uint64        `json:"decision_seq"`
-	DecidedAt        time.Time     `json:"decided_at"`
-	Backends         []BackendView `json:"backends"`
+	Connections      *uint64      `json:"connections"` // open now
+	ConnectionsTotal uint64       `json:"connections_total"`
+	RefusedTotal     uint64       `json:"refused_total"`
+	CountBytes       bool         `json:"count_bytes"`       // as configured
+	Offload          bool         `json:"offload,omitempty"` // as configured, whether or not the kernel can
+	Traffic          *TrafficView `json:"traffic"`           // null while packets are not counted
+	NewPerSecond     *float64     `json:"new_connections_per_second"`
+	DecisionSeq      uint64       `json:"decision_seq"`
+	DecidedAt        time.Time    `json:"decided_at"`
+	// Pins are the clients pinned by command; those of the configuration are not here.
+	Pins     []PinState    `json:"pins_by_command,omitempty"`
+	Backends []BackendView `json:"backends"`
 }
 
 // A BackendState says in one word whether a backend is fed, and if not, why. Of

@@ -34,6 +34,11 @@ type fixedControl struct {
 	result    core.OverrideResult
 	onService func(n int, v *core.ServiceView) // the same, for Service
 	cut       int
+	inForce   core.InForce
+	sessions  []core.SessionsView
+	pin       core.PinResult
+	pinned    core.PinRequest    // the latest
+	forgot    core.SessionFilter // the latest
 }
 
 func (f *fixedControl) Node(context.Context) (core.NodeView, error) {
@@ -64,6 +69,22 @@ func (f *fixedControl) Override(_ context.Context, _ core.BackendID, r core.Over
 }
 
 func (f *fixedControl) Cut(context.Context, core.BackendID) (int, error) { return f.cut, f.err }
+
+func (f *fixedControl) InForce(context.Context) (core.InForce, error) { return f.inForce, f.err }
+
+func (f *fixedControl) Sessions(context.Context, admin.SessionsQuery) ([]core.SessionsView, error) {
+	return f.sessions, f.err
+}
+
+func (f *fixedControl) Pin(_ context.Context, _ string, r core.PinRequest) (core.PinResult, error) {
+	f.pinned = r
+	return f.pin, f.err
+}
+
+func (f *fixedControl) Forget(_ context.Context, _ string, filter core.SessionFilter, _ string) (int, error) {
+	f.forgot = filter
+	return 3, f.err
+}
 
 func (f *fixedControl) Reload(context.Context) error { return f.err }
 

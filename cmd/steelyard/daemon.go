@@ -236,7 +236,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash
 	v.Kernel.Table, v.Kernel.Owned = "inet "+nft.DefaultTable, d.applier.Owned()
 	v.Policies = d.host.Views()
-	v.Warnings = forwardWarnings(sysctlRoot, cfg.Services)
+	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())
 	return v, nil
 }
@@ -261,7 +261,7 @@ func (d *daemon) Subscribe(pattern string, fn func(subject string, data []byte))
 }
 
 func setup(cfg *config.Config) engine.Setup {
-	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, LocalClients: cfg.Kernel.LocalClients}
+	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, LocalClients: cfg.Kernel.LocalClients, OffloadDevices: offloadDevices(cfg)}
 }
 
 func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {

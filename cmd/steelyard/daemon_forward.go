@@ -43,9 +43,9 @@ func forwardWarnings(root string, services []core.Service) []string {
 	return out
 }
 
-// tellWarnings tells the log and the bus what forwardWarnings finds.
+// tellWarnings tells the log and the bus what warnings finds.
 func (d *daemon) tellWarnings(cfg *config.Config) {
-	for _, text := range forwardWarnings(sysctlRoot, cfg.Services) {
+	for _, text := range d.warnings(cfg) {
 		d.log.Warn(text)
 		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: cfg.Node, Severity: core.Warn, Topic: "kernel", Message: text})
 	}

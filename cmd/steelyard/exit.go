@@ -15,10 +15,11 @@ import (
 )
 
 // The exit codes. They are documented in the help of the root command and do
-// not change. 2 belongs to no command.
+// not change.
 const (
 	exitOK          = 0
 	exitFailure     = 1
+	exitChanges     = 2 // of plan: something would change
 	exitConfig      = 3 // the configuration is invalid
 	exitUnreachable = 4 // no daemon answers
 	exitPermission  = 5
@@ -27,8 +28,9 @@ const (
 )
 
 // exitHelp is the part of the root command's help about the exit codes.
-const exitHelp = `Exit codes: 0 success, 1 failure, 3 configuration invalid, 4 daemon unreachable,
-5 permission denied, 6 connections still open at a drain's deadline, 64 wrong usage.`
+const exitHelp = `Exit codes: 0 success, 1 failure, 2 something would change (plan), 3 configuration
+invalid, 4 daemon unreachable, 5 permission denied, 6 connections still open at a
+drain's deadline, 64 wrong usage.`
 
 // A codedError is an error with its exit code and, for the operator, a hint.
 // With no err, the user has been told already.

@@ -62,8 +62,10 @@ func (g *globals) explain(ctx context.Context, what string) error {
 		return writeJSON(g.stdout, d)
 	case one:
 		renderExplain(g.stdout, d, d.Backends[0], lastProbes(v, service, backend), g.color(g.stdout))
+		renderPins(g.stdout, pinsOf(v, service), backend, v.At, g.color(g.stdout))
 	default:
 		renderExplainService(g.stdout, d, g.color(g.stdout))
+		renderPins(g.stdout, pinsOf(v, service), "", v.At, g.color(g.stdout))
 	}
 	return nil
 }
@@ -116,6 +118,14 @@ func lastProbes(v core.NodeView, service, backend string) []probeRow {
 		return cmp.Compare(string(a.Role), string(b.Role))
 	})
 	return rows
+}
+
+// pinsOf are the pins by command of a service.
+func pinsOf(v core.NodeView, service string) []core.PinState {
+	if v, ok := pick(v, service); ok {
+		return v.Services[0].Pins
+	}
+	return nil
 }
 
 func noSuchBackend(d core.Decision, name string) error {

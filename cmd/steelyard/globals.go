@@ -30,6 +30,14 @@ type control interface {
 	Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error)
 	// Cut ends the open connections of a backend and returns how many there were.
 	Cut(ctx context.Context, id core.BackendID) (int, error)
+	// InForce is what the daemon carries, to compare a configuration with.
+	InForce(ctx context.Context) (core.InForce, error)
+	// Sessions are the clients that persistence has bound, by service.
+	Sessions(ctx context.Context, q admin.SessionsQuery) ([]core.SessionsView, error)
+	// Pin pins clients to a backend, or ends that; Forget has persistence forget
+	// clients and returns how many there were.
+	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
+	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
 	Reload(ctx context.Context) error
 	// Stop ends the daemon; flush takes its rules out of the kernel too.
 	Stop(ctx context.Context, flush bool) error

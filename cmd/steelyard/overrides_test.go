@@ -22,7 +22,7 @@ var (
 
 func TestOverridesAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state", "overrides.json")
-	f := &overrideFile{path: path}
+	f := newOverrideFile(path)
 	if all, err := f.load(); all != nil || err != nil {
 		t.Errorf("no file: %v, %v", all, err)
 	}
@@ -33,7 +33,7 @@ func TestOverridesAreKept(t *testing.T) {
 	if err := f.Save(1, nil); err != nil { // late
 		t.Fatal(err)
 	}
-	got, err := (&overrideFile{path: path}).load()
+	got, err := newOverrideFile(path).load()
 	if d := cmp.Diff(all, got); err != nil || d != "" {
 		t.Errorf("after a restart: %v (-want +got):\n%s", err, d)
 	}
@@ -64,7 +64,7 @@ func TestBadOverrides(t *testing.T) {
 		{"a bad name", `{"version": 1, "overrides": {"web1": {"kind": "drain", "author": "bob"}}}`, 0, "want SERVICE/BACKEND"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &overrideFile{path: filepath.Join(t.TempDir(), "overrides.json")}
+			f := newOverrideFile(filepath.Join(t.TempDir(), "overrides.json"))
 			if err := os.WriteFile(f.path, []byte(tt.text), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -77,7 +77,7 @@ func newRootCommand(g *globals) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("use", newCheckCommand(g), newRunCommand(g), newBackendCommand(g), newReloadCommand(g), newStopCommand(g))
+	add("use", newCheckCommand(g), newRunCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newReloadCommand(g), newStopCommand(g))
 	add("look", newShowCommand(g), newExplainCommand(g), newMonitorCommand(g), newStatusCommand(g))
 	add("tools", newDemoCommand(), newConfigCommand(g), newVersionCommand(g))
 	root.AddCommand(newLabBackendCommand(), newLabClientCommand())

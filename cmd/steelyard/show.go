@@ -26,10 +26,23 @@ const showLong = `Show services and their backends: what share of new connection
   CHECK     how the health probe ended, and how long it took; then metric probes that fail
   WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
 
+With --stats there are totals since the table was made, with --rate numbers per
+second over the last 2 seconds (CPS: 5 seconds), with both flags both:
+
+  CONNS    connections that were sent to the backend   CPS     connections opened
+  INPKTS   packets from clients                        INPPS
+  OUTPKTS  packets to clients                          OUTPPS
+  INBYTES  bytes from clients, with their IP headers   INBPS   in bytes, not bits
+  OUTBYTES bytes to clients                            OUTBPS
+
+Packets and bytes are counted for services with "count_bytes: true", of others they
+are "-". What a flowtable forwards ("offload: true") is not counted.
+
 A number that nobody knows is "-". With -o json the units are in the names.`
 
 func newShowCommand(g *globals) *cobra.Command {
 	var watch time.Duration
+	var o showOptions
 	cmd := &cobra.Command{
 		Use:               "show [SERVICE]",
 		Short:             "Show services, backends, shares and the reasons for them",
@@ -37,36 +50,38 @@ func newShowCommand(g *globals) *cobra.Command {
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: g.completeServices,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			service := ""
 			if len(a) == 1 {
-				service = a[0]
+				o.Service = a[0]
 			}
 			if watch < 0 || watch > 0 && watch < minWatch {
 				return usage(fmt.Errorf("--watch=%s: want at least %s", watch, minWatch))
 			}
-			return g.show(cmd.Context(), service, watch)
+			return g.show(cmd.Context(), o, watch)
 		},
 	}
 	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "repeat, every 2s or --watch=TIME")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
+	cmd.AddCommand(newShowSessionsCommand(g))
+	cmd.Flags().BoolVar(&o.Stats, "stats", false, "connections, packets and bytes, in and out")
+	cmd.Flags().BoolVar(&o.Rate, "rate", false, "the same per second")
 	return cmd
 }
 
 const minWatch = 100 * time.Millisecond
 
 // show prints once, or with watch again and again until ctx is done.
-func (g *globals) show(ctx context.Context, service string, watch time.Duration) error {
+func (g *globals) show(ctx context.Context, o showOptions, watch time.Duration) error {
 	format, err := g.format("table", "json")
 	if err != nil {
 		return err
 	}
 	if watch == 0 {
-		return g.showOnce(ctx, service, format, false)
+		return g.showOnce(ctx, o, format, false)
 	}
 	tick := time.NewTicker(watch)
 	defer tick.Stop()
 	for {
-		if err := g.showOnce(ctx, service, format, true); err != nil && ctx.Err() == nil {
+		if err := g.showOnce(ctx, o, format, true); err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {
@@ -80,28 +95,28 @@ func (g *globals) show(ctx context.Context, service string, watch time.Duration)
 // clearScreen homes the cursor and wipes what is below, without a flicker.
 const clearScreen = "\x1b[H\x1b[2J"
 
-func (g *globals) showOnce(ctx context.Context, service, format string, again bool) error {
+func (g *globals) showOnce(ctx context.Context, o showOptions, format string, again bool) error {
 	v, err := g.node(ctx)
 	if err != nil {
 		return err
 	}
-	if service != "" {
-		if _, ok := pick(v, service); !ok {
-			return notShown(v, service, again)
+	if o.Service != "" {
+		if _, ok := pick(v, o.Service); !ok {
+			return notShown(v, o.Service, again)
 		}
-		v, _ = pick(v, service)
+		v, _ = pick(v, o.Service)
 	}
-	color := g.color(g.stdout)
+	o.Color = g.color(g.stdout)
 	switch {
 	case format == "json" && again:
 		return json.NewEncoder(g.stdout).Encode(v) // one line each, for jq
 	case format == "json":
 		return writeJSON(g.stdout, v)
-	case again && color:
+	case again && o.Color:
 		fmt.Fprint(g.stdout, clearScreen)
 	}
-	renderShow(g.stdout, v, showOptions{Color: color})
-	if again && !color {
+	renderShow(g.stdout, v, o)
+	if again && !o.Color {
 		fmt.Fprintln(g.stdout)
 	}
 	return nil

@@ -69,6 +69,9 @@ type Log struct {
 type Kernel struct {
 	LocalClients bool   // balance the connections that this node itself makes, too
 	HashSeed     uint32 // is the Seed of every service
+	// OffloadDevices are the interfaces on whose packets offload works; empty means
+	// those that are found.
+	OffloadDevices []string
 }
 
 // Bus is the event bus.

@@ -28,6 +28,9 @@ var table = key{kind: kObject, keys: []key{
 		{name: "local_clients", kind: kBool, def: "false", doc: "balance the connections that this node itself makes, too"},
 		{name: "hash_seed", kind: kInt, def: "1", max: math.MaxUint32,
 			doc: "of distribution hash; nodes with the same seed and backends choose the same backend for a client"},
+		{name: "offload_devices", kind: kList, def: "[]",
+			elem: &key{kind: kText, pattern: interfacePattern, hint: "an interface name has 1 to 15 characters, without spaces, /, : and *"},
+			doc:  "interfaces on which offload works, clients' and backends'; empty is all that are up and have an address"},
 	}},
 	busKey,
 	{name: "policies", kind: kMap, apart: true, doc: "your own policies, each a WASM module", elem: &key{name: "mine", kind: kObject, keys: []key{

@@ -93,7 +93,7 @@ probes:
 	want := &Config{
 		Path: "/etc/s.yaml", Files: []string{"/etc/s.yaml"}, Node: "lb1", StateDir: "/var/lib/steelyard",
 		Control: Control{Socket: "/run/steelyard/control.sock"}, Log: Log{Level: "info", Format: "auto"},
-		Kernel: Kernel{HashSeed: 1},
+		Kernel: Kernel{HashSeed: 1, OffloadDevices: []string{}},
 		Bus: Bus{Listen: "localhost:4222", Servers: []string{}, Users: []BusUser{
 			{Name: "all", Password: "x y"}, {Name: "zabbix", Password: "hunter2", Publish: []string{"metric.zabbix.>"}}}},
 		Policies: []core.PolicySpec{{Name: "mine", Path: "/etc/mine.wasm"}},

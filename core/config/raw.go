@@ -98,8 +98,9 @@ type (
 		rawPassword
 	}
 	rawKernel struct {
-		LocalClients bool   `key:"local_clients"`
-		HashSeed     uint32 `key:"hash_seed"`
+		LocalClients   bool     `key:"local_clients"`
+		HashSeed       uint32   `key:"hash_seed"`
+		OffloadDevices []string `key:"offload_devices"`
 	}
 	rawService struct {
 		VIP           []string               `key:"vip"`

@@ -87,7 +87,7 @@ services:
 func TestEverything(t *testing.T) {
 	disk := files{"/etc/s.yaml": everything, "/etc/clients": "# ours\n10.2.0.0/16 # inside\n172.16.0.0/12\n\n192.0.2.1\n"}
 	cfg := mustLoad(t, disk.options())
-	if want := (Kernel{LocalClients: true, HashSeed: 7}); cfg.Kernel != want {
+	if want := (Kernel{LocalClients: true, HashSeed: 7}); !cmp.Equal(cfg.Kernel, want, cmpopts.EquateEmpty()) {
 		t.Errorf("kernel = %+v, want %+v", cfg.Kernel, want)
 	}
 	var all []core.Frontend

@@ -168,7 +168,7 @@ func (e *Engine) launchSync(ctx context.Context, services map[string]*service, r
 	if r != nil && !r.undo {
 		setup = r.setup
 	}
-	plan := core.Plan{Services: j.plans, LocalClients: setup.LocalClients}
+	plan := core.Plan{Services: j.plans, LocalClients: setup.LocalClients, OffloadDevices: setup.OffloadDevices}
 	e.run(ctx, func() commitResult {
 		var o syncOutcome
 		o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, plan)

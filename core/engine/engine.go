@@ -102,6 +102,8 @@ type Setup struct {
 	Probes   map[string]core.ProbeSpec
 	// LocalClients balances the connections that this node itself makes, too.
 	LocalClients bool
+	// OffloadDevices are the interfaces on whose packets offload works.
+	OffloadDevices []string
 }
 
 const (
@@ -273,7 +275,7 @@ func (e *Engine) start(ctx context.Context) error {
 	e.install(e.setup, services)
 	j := e.wholeJob(services)
 	var o syncOutcome
-	o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, core.Plan{Services: j.plans, LocalClients: e.setup.LocalClients})
+	o.commit, o.refused, o.err = e.cfg.Applier.Sync(ctx, core.Plan{Services: j.plans, LocalClients: e.setup.LocalClients, OffloadDevices: e.setup.OffloadDevices})
 	err = o.err
 	e.finishSync(j, o)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 func (e *Engine) InForce(ctx context.Context) (core.InForce, error) {
 	f := core.InForce{Node: e.cfg.Node, Overrides: map[string]core.Override{}, Pins: map[string][]core.PinState{}}
 	err := e.do(ctx, func() {
+		f.Plan.OffloadDevices = e.setup.OffloadDevices
 		f.Plan.LocalClients, f.Services, f.Probes = e.setup.LocalClients, e.setup.Services, e.setup.Probes
 		for _, name := range e.names {
 			s := e.services[name]
@@ -39,7 +40,7 @@ func (e *Engine) InForce(ctx context.Context) (core.InForce, error) {
 // backends are taken for up.
 func Preview(setup Setup, f core.InForce) core.Plan {
 	held := indexInForce(setup, &f)
-	out := core.Plan{LocalClients: setup.LocalClients}
+	out := core.Plan{LocalClients: setup.LocalClients, OffloadDevices: setup.OffloadDevices}
 	for _, spec := range setup.Services {
 		p := previewer{f: &f, spec: spec, s: &service{spec: spec}}
 		p.held, p.old = held.find(spec)

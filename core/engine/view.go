@@ -60,6 +60,9 @@ func (s *service) view() core.ServiceView {
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
 		RefusedTotal: s.counters.Refused, CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
 	}
+	for _, p := range s.pins {
+		v.Pins = append(v.Pins, *shownPin(p))
+	}
 	for _, f := range s.spec.Frontends {
 		v.Frontends = append(v.Frontends, f.String())
 	}

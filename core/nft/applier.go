@@ -42,6 +42,7 @@ type Applier struct {
 
 	readers []*socket // for weights maps; at least one
 	ownMaps int       // services that have a weights map of their own
+	spares  bool      // weights maps have a second copy
 	heard   *listener // nil where the table has an owner
 
 	there   bool // a table of that name is in the kernel, ours or not
@@ -70,7 +71,7 @@ type Applier struct {
 // calling thread. It changes nothing. Open it before the process has many
 // files: a first transaction must not fail for want of one.
 func Open(cfg Config) (*Applier, error) {
-	a := &Applier{table: cmp.Or(cfg.Table, DefaultTable), log: cfg.Log, ownMaps: ownMaps}
+	a := &Applier{table: cmp.Or(cfg.Table, DefaultTable), log: cfg.Log, ownMaps: ownMaps, spares: needsSpares()}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

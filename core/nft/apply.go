@@ -52,7 +52,7 @@ func (a *Applier) apply(ctx context.Context, j job, r *result) error {
 			return a.settle(ctx, j, r, err)
 		case len(list) == 0:
 			a.committed(j, r)
-			return nil
+			return a.commitSpares(ctx, j, r)
 		}
 		bad, err := a.blame(list)
 		if err != nil {

@@ -133,3 +133,13 @@ func (o *owners) takeAnswers(s *core.ServicePlan) error {
 	}
 	return nil
 }
+
+// checkLinkDevices refuses what the interfaces do not let happen.
+func checkLinkDevices(s *core.ServicePlan, dev devices) error {
+	for _, name := range s.Interfaces {
+		if !dev.has(name) {
+			return fmt.Errorf("service %s: interface %s is not there: its packets would pass unseen", s.Name, name)
+		}
+	}
+	return nil
+}

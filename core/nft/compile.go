@@ -102,10 +102,11 @@ func (c *compiler) target(v6 bool) tuple {
 // Where the map has no element for the number, the rule ends there.
 func (c *compiler) choose() {
 	for _, v6 := range c.families() {
-		s := c.weights(v6)
-		number := c.number(v6)
+		maps, number := c.weights(v6), c.number(v6)
 		for _, p := range c.protocols() {
-			c.rule(l4proto(p), c.send(v6, s, number))
+			for _, s := range maps {
+				c.rule(l4proto(p), c.send(v6, s, number))
+			}
 		}
 	}
 }

@@ -71,12 +71,24 @@ func (c *compiler) places(v6 bool) int {
 	return core.HashSize(n)
 }
 
-// weights adds the map of a family's weights.
-func (c *compiler) weights(v6 bool) *set {
-	if c.seat != (seat{}) {
-		s := groupSet(c.seat.group, c.s)
-		c.f.maps = append(c.f.maps, weightMap{set: s, seat: c.seat, service: c.s.Name, intervals: intervals(nil, c.s, v6)})
-		return s
+// weights adds the map of a family's weights, and its spare where there is one,
+// and returns those that are to be looked up, in order.
+func (c *compiler) weights(v6 bool) []*set {
+	m := c.weightMap(v6)
+	if !m.seat.shared() {
+		c.f.sets = append(c.f.sets, m.set)
+	}
+	c.f.maps = append(c.f.maps, m)
+	list := []*set{m.set}
+	if m.seat.spare {
+		list = append(list, c.addSpare(m, v6))
+	}
+	return list
+}
+
+func (c *compiler) weightMap(v6 bool) weightMap {
+	if c.seat.shared() {
+		return weightMap{set: groupSet(c.seat.group, c.s), seat: c.seat, service: c.s.Name, intervals: intervals(nil, c.s, v6)}
 	}
 	data := c.target(v6)
 	def := set{
@@ -85,19 +97,13 @@ func (c *compiler) weights(v6 bool) *set {
 	}
 	if c.s.Distribution == core.Random {
 		def.flags, def.keyOf = unix.NFT_SET_INTERVAL, numgenSource(unix.NFT_NG_RANDOM, core.Slots)
-		s := define(def)
-		c.f.sets = append(c.f.sets, s)
-		c.f.maps = append(c.f.maps, weightMap{set: s, intervals: intervals(nil, c.s, v6)})
-		return s
+		return weightMap{set: define(def), seat: c.seat, intervals: intervals(nil, c.s, v6)}
 	}
 	// nft has no name for the type of a hash, and crashes on a set that says it
 	// is one. A number in host byte order is what both are.
 	places := c.places(v6)
 	def.size, def.keyOf = uint32(places), numgenSource(unix.NFT_NG_INCREMENTAL, uint32(places))
-	s := define(def)
-	c.f.sets = append(c.f.sets, s)
-	c.f.maps = append(c.f.maps, c.ring(s, v6, places))
-	return s
+	return c.ring(define(def), v6, places)
 }
 
 // ring lays out a family's table.

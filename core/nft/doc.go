@@ -15,6 +15,11 @@
 //	prerouting, output     one lookup in services4 or services6
 //	account                after the choice: count it, masquerade if asked to
 //
+// Services without connection tracking (dsr and stateless) stand in a second table
+// of the same name in the family netdev, which is there only while there are any:
+// see link.go, and deal.go for how their flows stay where they are. Whoever uses
+// them calls [Applier.Settle] when it asks to be called.
+//
 // [Render] prints the table as nft does. A service that runs out of backends
 // has an empty weights map, so its choice falls through to the refusing rule:
 // going empty is a matter of elements, never of rules.
@@ -35,7 +40,7 @@
 //
 // # Concurrency
 //
-// Adopt, Sync, Reweight, Flush and Owned belong to one goroutine. Counters
+// Adopt, Sync, Reweight, Settle, Flush and Owned belong to one goroutine. Counters
 // and Features may be called from any. Close ends both; it leaves the table in force.
 //
 // # What it does not do

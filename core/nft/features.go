@@ -47,7 +47,7 @@ func makeProbes() []probe {
 	list := []probe{
 		{"numgen", "every service whose distribution is not hash", module("nft_numgen", "NFT_NUMGEN"),
 			func(s *core.ServicePlan) bool { return !hashes(s) }, tryExpr(&expr.Numgen{Register: register(0), Modulus: 2})},
-		{"hash", "distribution hash and symhash", module("nft_hash", "NFT_HASH"), hashes,
+		{"hash", "distribution hash and symhash, forwarding dsr and stateless", module("nft_hash", "NFT_HASH"), hashes,
 			tryExpr(load, &expr.Hash{SourceRegister: register(0), DestRegister: register(0), Length: 4, Modulus: 2, Type: expr.HashTypeJenkins})},
 		{"masquerade", "forwarding masquerade and hairpin", module("nft_masq", "NFT_MASQ"), masquerades, tryExpr(&expr.Masq{})},
 		{"redirect", "forwarding local", module("nft_redir", "NFT_REDIR"), forwards(core.Local), tryExpr(&expr.Redir{})},
@@ -61,8 +61,10 @@ func makeProbes() []probe {
 		{"log", "the log of what is turned away", module("nft_log", "NFT_LOG"),
 			func(s *core.ServicePlan) bool { return s.Log.PerSecond > 0 },
 			tryExpr(&expr.Log{Key: 1 << unix.NFTA_LOG_PREFIX, Data: []byte("x")})},
-		{"dynset", "persistence and limits per client", "a kernel with CONFIG_NF_TABLES from 5.0 on",
-			func(s *core.ServicePlan) bool { return s.Persistence.Timeout > 0 || metersClients(&s.Limits) },
+		{"dynset", "persistence, limits per client, forwarding dsr and stateless", "a kernel with CONFIG_NF_TABLES from 5.0 on",
+			func(s *core.ServicePlan) bool {
+				return s.Persistence.Timeout > 0 || metersClients(&s.Limits) || linked(s)
+			},
 			tryExpr(load, &expr.Dynset{SrcRegKey: register(0), SetName: probeSet})},
 		{"notrack", "forwarding stateless", module("nft_ct", "NFT_CT"), forwards(core.Stateless), tryExpr(&expr.Notrack{})},
 		{featureFwd, "forwarding dsr", module("nft_fwd_netdev", "NFT_FWD_NETDEV"), forwards(core.DSR), tryFwd},
@@ -91,7 +93,7 @@ func module(name, option string) string {
 func helperFeature(name string) string { return "helper " + name }
 
 func hashes(s *core.ServicePlan) bool {
-	return s.Distribution == core.Hash || s.Distribution == core.SymHash
+	return s.Distribution == core.Hash || s.Distribution == core.SymHash || linked(s)
 }
 
 func masquerades(s *core.ServicePlan) bool {

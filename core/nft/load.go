@@ -264,21 +264,23 @@ func (l *loader) element(s *set, e elem) {
 func (a *Applier) loadWeights(ctx context.Context, l *loader) error {
 	var list []mapOf
 	for name, h := range l.services {
-		for _, s := range h.read.sets {
-			if isWeights(s.name) {
-				list = append(list, mapOf{service: name, set: s})
-			}
+		h.seat = seatRead(h.read)
+		maps := []*set{l.sets[h.seat.group], l.sets[spareOf(h.seat.group)]}
+		if !h.seat.shared() {
+			maps = h.read.sets
 		}
-		if h.seat = seatRead(h.read); l.sets[h.seat.group] != nil {
-			list = append(list, mapOf{name, l.sets[h.seat.group], h.seat})
+		for _, s := range maps {
+			if s != nil && isWeights(s.name) {
+				list = append(list, mapOf{name, s, h.seat})
+			}
 		}
 	}
 	return a.readWeights(ctx, list, func(i int, m weightMap, err error) {
 		h := l.services[list[i].service]
 		if err != nil {
 			h.unknown = true // the next change writes it whole
-			m = weightMap{set: list[i].set, seat: list[i].seat, service: m.service}
-			if m.seat != (seat{}) {
+			m = weightMap{set: list[i].set, service: m.service}
+			if list[i].seat.shared() {
 				l.complain("map %s: %w", m.set.name, err)
 			}
 		}
@@ -298,6 +300,9 @@ func planRead(name string, f *fragment) *core.ServicePlan {
 		}
 	}
 	for i := range f.maps {
+		if isSpare(f.maps[i].set.name) {
+			continue
+		}
 		for _, iv := range f.maps[i].intervals {
 			p.backend(iv.name, iv.addr).Slots += iv.end - iv.start
 		}

@@ -51,5 +51,5 @@ func serviceOf(name string) string {
 // isWeights reports whether a set of that name is a weights map.
 func isWeights(name string) bool {
 	kind, _, ok := strings.Cut(name, "-")
-	return ok && (kind == kindWeights || kind == kindWeights6) || !ok && isGroup(name)
+	return ok && (kind == kindWeights || kind == kindWeights6) || isGroup(name) || isSpare(name)
 }

@@ -20,7 +20,7 @@ import (
 // A kernel without flowtables carries such services all the same.
 
 const (
-	chainOffload = "offload"
+	chainOffload = "offloads"
 	nameFlows    = "flows"
 )
 

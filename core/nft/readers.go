@@ -65,10 +65,11 @@ func (a *Applier) readWeights(ctx context.Context, list []mapOf, each func(i int
 				m, err := s.weights(a.table, sets[n], &r)
 				mu.Lock()
 				for _, i := range in[sets[n].name] {
-					if list[i].seat != (seat{}) {
+					if list[i].seat.shared() {
 						each(i, m.part(list[i].seat, list[i].service), err)
 						continue
 					}
+					m.seat = list[i].seat
 					each(i, m, err)
 				}
 				mu.Unlock()

@@ -74,6 +74,9 @@ func (a *Applier) readTable(ctx context.Context) (*Table, error) {
 	return out, nil
 }
 
+// None reports that there is no table of this layout.
+func (t *Table) None() bool { return t.shared == nil }
+
 // Diff is what a Sync of a plan would do to the table.
 func (t *Table) Diff(to core.Plan) []ServiceDiff {
 	after, refused := Check(t.Plan, to, nil)

@@ -15,12 +15,12 @@ import (
 // byte for byte as `nft list table` prints it, and fit for `nft -f`. Services
 // that Sync would refuse without asking the kernel are left out, as are the
 // table's owner and persist flags, which belong to a process and not to a plan.
-func Render(plan core.Plan) string { return render(DefaultTable, plan, ownMaps) }
+func Render(plan core.Plan) string { return render(DefaultTable, plan, ownMaps, false) }
 
-func render(table string, plan core.Plan, own int) string {
+func render(table string, plan core.Plan, own int, spares bool) string {
 	services, _ := checkPlan(plan, nil, nil)
 	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
-	seats := newSeating(own, nil, nil)
+	seats := newSeating(own, spares, nil, nil)
 	parts := []*fragment{nil}
 	for _, s := range services {
 		n.add(s)

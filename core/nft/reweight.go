@@ -71,7 +71,7 @@ func (a *Applier) Reweight(ctx context.Context, services []core.ServicePlan) (co
 // reweighting is the change to s, if it is one of weights only.
 func (a *Applier) reweighting(s *core.ServicePlan) (*change, error) {
 	h := a.known[s.Name]
-	if h == nil || h.read != nil || a.replace || h.unknown && h.seat != (seat{}) {
+	if h == nil || h.read != nil || a.replace || h.unknown && h.seat.shared() {
 		return nil, fmt.Errorf("service %s is not in force: sync first", s.Name)
 	}
 	if err := checkService(s); err != nil {

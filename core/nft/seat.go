@@ -24,13 +24,22 @@ const (
 	seatBackends = 32        // of a service that may sit in a group: a map is slow beyond some 500 intervals
 )
 
-// A seat is a place in a shared weights map. The zero seat is a map of one's own.
+// A seat is where the weights of a service stand: in a map of its own, or in a
+// place of a map that others share.
 type seat struct {
-	group string
+	group string // empty: its own
 	base  uint32 // the first of its numbers
+	spare bool   // there is a second copy; see spare.go
 }
 
-func isGroup(set string) bool { return strings.HasPrefix(set, groupKind) }
+func (at seat) shared() bool { return at.group != "" }
+
+// place is the seat without what is in it.
+func (at seat) place() seat { return seat{group: at.group, base: at.base} }
+
+func isGroup(set string) bool {
+	return !strings.Contains(set, "-") && (strings.HasPrefix(set, groupKind) || strings.HasPrefix(set, spareGroupKind))
+}
 
 // seatable reports whether a service may sit in a group: one whose numbers are
 // random, of one family, with a port for each backend.
@@ -56,18 +65,19 @@ func groupSet(name string, s *core.ServicePlan) *set {
 
 // seating gives services their seats. Who has one keeps it.
 type seating struct {
-	limit int // of maps of one's own
-	of    map[string]seat
-	taken map[seat]bool
-	defs  map[string]setDef // of the groups
-	own   int               // services with a map of their own
-	next  int               // number of the next group
-	open  map[setDef]string // the group of a kind that new services go to
+	limit  int  // of maps of one's own
+	spares bool // whether this kernel needs them
+	of     map[string]seat
+	taken  map[seat]bool
+	defs   map[string]setDef // of the groups
+	own    int               // services with a map of their own
+	next   int               // number of the next group
+	open   map[setDef]string // the group of a kind that new services go to
 }
 
 // newSeating begins with what is in force.
-func newSeating(limit int, known map[string]*held, shared *fragment) *seating {
-	t := &seating{limit: limit, of: map[string]seat{}, taken: map[seat]bool{}, defs: map[string]setDef{}, open: map[setDef]string{}}
+func newSeating(limit int, spares bool, known map[string]*held, shared *fragment) *seating {
+	t := &seating{limit: limit, spares: spares, of: map[string]seat{}, taken: map[seat]bool{}, defs: map[string]setDef{}, open: map[setDef]string{}}
 	if shared != nil {
 		for _, s := range shared.sets {
 			if n, ok := groupNumber(s.name); ok {
@@ -77,11 +87,11 @@ func newSeating(limit int, known map[string]*held, shared *fragment) *seating {
 		}
 	}
 	for name, h := range known {
-		if h.seat == (seat{}) {
+		if !h.seat.shared() {
 			t.own++
 			continue
 		}
-		t.of[name], t.taken[h.seat] = h.seat, true
+		t.of[name], t.taken[h.seat.place()] = h.seat.place(), true
 	}
 	return t
 }
@@ -93,6 +103,12 @@ func groupNumber(name string) (n int, ok bool) {
 
 // give returns the seat of a service, which is known if it was in force.
 func (t *seating) give(s *core.ServicePlan, known bool) seat {
+	at := t.place(s, known)
+	at.spare = t.spares && s.Distribution == core.Random
+	return at
+}
+
+func (t *seating) place(s *core.ServicePlan, known bool) seat {
 	was, seated := t.of[s.Name]
 	if !seatable(s) {
 		return t.leave(s.Name, known)
@@ -126,7 +142,7 @@ func (t *seating) sit(name string, def setDef) seat {
 			group = t.group(def)
 		}
 		for i := range uint32(groupSeats) {
-			at := seat{group, i * core.Slots}
+			at := seat{group: group, base: i * core.Slots}
 			if !t.taken[at] {
 				t.taken[at], t.of[name] = true, at
 				return at
@@ -140,7 +156,7 @@ func (t *seating) sit(name string, def setDef) seat {
 func (t *seating) group(def setDef) string {
 	for name, d := range t.defs {
 		for i := range uint32(groupSeats) {
-			if d == def && !t.taken[seat{name, i * core.Slots}] {
+			if d == def && !t.taken[seat{group: name, base: i * core.Slots}] {
 				t.open[def] = name
 				return name
 			}
@@ -159,8 +175,11 @@ func (t *seating) fresh(def setDef) string {
 
 // seatFor is the seat in force, as far as the service can keep it.
 func (h *held) seatFor(s *core.ServicePlan) seat {
-	if h == nil || !seatable(s) {
+	if h == nil {
 		return seat{}
+	}
+	if !seatable(s) {
+		return seat{spare: h.seat.spare && s.Distribution == core.Random}
 	}
 	return h.seat
 }
@@ -172,6 +191,7 @@ func seatRead(f *fragment) seat {
 	if ch == nil {
 		return seat{}
 	}
+	own := seat{spare: f.hasSpare()}
 	for _, r := range ch.rules {
 		var base uint32
 		list := attrs{rest: r.raw}
@@ -182,12 +202,12 @@ func seatRead(f *fragment) seat {
 				base = be32(find(data, unix.NFTA_NG_OFFSET))
 			case "lookup":
 				if name := text(find(data, unix.NFTA_LOOKUP_SET)); isGroup(name) {
-					return seat{name, base}
+					return seat{group: name, base: base, spare: f.hasSpare()}
 				}
 			}
 		}
 	}
-	return seat{}
+	return own
 }
 
 // numgenAt is `numgen random mod 65536 offset 131072`, to be looked up among

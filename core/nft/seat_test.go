@@ -16,24 +16,33 @@ import (
 )
 
 // openShared is an Applier with a few maps of services' own only.
-func openShared(t *testing.T, own int) *Applier {
+func openShared(t *testing.T, own int, spares bool) *Applier {
 	a := open(t, Config{Unowned: true})
-	a.ownMaps = own
+	a.ownMaps, a.spares = own, spares
 	return a
+}
+
+func withAndWithoutSpares(t *testing.T, f func(t *testing.T, spares bool)) {
+	t.Run("plain", func(t *testing.T) { f(t, false) })
+	t.Run("spares", func(t *testing.T) { f(t, true) })
 }
 
 // TestSharedMapsGolden is the table of more services than have maps of their own:
 // what Render says is what the kernel has, and what nft reads.
 func TestSharedMapsGolden(t *testing.T) {
+	withAndWithoutSpares(t, sharedMapsGolden)
+}
+
+func sharedMapsGolden(t *testing.T, spares bool) {
 	newNetns(t)
 	p := manyServices(40, 3)
-	want := render(DefaultTable, p, 5)
+	want := render(DefaultTable, p, 5, spares)
 	file := filepath.Join(t.TempDir(), "shared.nft")
 	writeFile(t, file, want)
 	if out, err := exec.Command("nft", "-c", "-f", file).CombinedOutput(); err != nil {
 		t.Errorf("nft -c -f: %v\n%s", err, out)
 	}
-	a := openShared(t, 5)
+	a := openShared(t, 5, spares)
 	mustSync(t, a, p)
 	if diff := cmp.Diff(want, listTable(t)); diff != "" {
 		t.Errorf("-Render +kernel:\n%s", diff)
@@ -47,8 +56,12 @@ func TestSharedMapsGolden(t *testing.T) {
 // and adoption. The kernel must carry each one, and a service that did not change
 // must keep its seat.
 func TestSharedMapsChange(t *testing.T) {
+	withAndWithoutSpares(t, sharedMapsChange)
+}
+
+func sharedMapsChange(t *testing.T, spares bool) {
 	newNetns(t)
-	a := openShared(t, 3)
+	a := openShared(t, 3, spares)
 	all := manyServices(60, 4).Services
 	rng := rand.New(rand.NewPCG(1, 2))
 	in := map[int]bool{}
@@ -80,7 +93,7 @@ func TestSharedMapsChange(t *testing.T) {
 			if err := a.Close(); err != nil {
 				t.Fatal(err)
 			}
-			a = openShared(t, 3)
+			a = openShared(t, 3, spares)
 			inKernel(t, a)
 			if c := mustSync(t, a, p); c.Changed != 0 {
 				t.Errorf("round %d: adopted, %d elements changed: want none", round, c.Changed)
@@ -101,7 +114,7 @@ func TestSharedMapsChange(t *testing.T) {
 // checkShared reads the kernel anew and compares the weights of all services.
 func checkShared(t *testing.T, a *Applier, p core.Plan, when string) {
 	t.Helper()
-	reader := openShared(t, 3)
+	reader := openShared(t, 3, a.spares)
 	defer reader.Close()
 	l, err := reader.load(context.Background())
 	if err != nil || l.wrong != nil {
@@ -114,7 +127,7 @@ func checkShared(t *testing.T, a *Applier, p core.Plan, when string) {
 		if h == nil {
 			t.Fatalf("%s: service %s is not there", when, s.Name)
 		}
-		if other := taken[h.seat]; h.seat != (seat{}) && other != "" {
+		if other := taken[h.seat]; h.seat.shared() && other != "" {
 			t.Fatalf("%s: services %s and %s have one seat", when, s.Name, other)
 		}
 		taken[h.seat] = s.Name

@@ -93,10 +93,13 @@ func (n *needs) add(s *core.ServicePlan) {
 
 // sit notes the map that a service shares.
 func (n *needs) sit(s *core.ServicePlan, at seat) {
-	if at == (seat{}) || slices.ContainsFunc(n.groups, func(g *set) bool { return g.name == at.group }) {
+	if !at.shared() || slices.ContainsFunc(n.groups, func(g *set) bool { return g.name == at.group }) {
 		return
 	}
 	n.groups = append(n.groups, groupSet(at.group, s))
+	if at.spare {
+		n.groups = append(n.groups, groupSet(spareOf(at.group), s))
+	}
 }
 
 func index(v6 bool) int {

@@ -119,12 +119,10 @@ func (a *Applier) seats(want []*core.ServicePlan) map[string]seat {
 	if !a.there || a.replace {
 		known, shared = nil, nil
 	}
-	t := newSeating(a.ownMaps, known, shared)
+	t := newSeating(a.ownMaps, a.spares, known, shared)
 	out := make(map[string]seat, len(want))
 	for _, s := range want {
-		if at := t.give(s, known[s.Name] != nil); at != (seat{}) {
-			out[s.Name] = at
-		}
+		out[s.Name] = t.give(s, known[s.Name] != nil)
 	}
 	return out
 }
@@ -205,7 +203,7 @@ func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, seats ma
 	for name := range refused {
 		// A service that cannot be changed keeps what it had, here too.
 		if h := a.known[name]; h != nil && h.read == nil {
-			add(h.plan, seat{})
+			add(h.plan, seat{spare: a.spares && h.plan.Distribution == core.Random})
 		}
 	}
 	if a.there || len(list) == 0 {

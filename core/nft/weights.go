@@ -63,7 +63,7 @@ func (b *batch) weights(was, m *weightMap, unknown bool) {
 		return
 	}
 	from, to := was.intervals, m.intervals
-	if m.seat != (seat{}) {
+	if m.seat.shared() {
 		b.weightsDelta(m, from, to)
 		return
 	}

@@ -41,7 +41,7 @@ func (b *batch) clear(d *diff) {
 		b.writeElems(e.set, gone, b.delElements)
 	}
 	for i := range from.maps {
-		if m := &from.maps[i]; m.seat != (seat{}) && d.seatGoes(m) {
+		if m := &from.maps[i]; m.seat.shared() && d.seatGoes(m) {
 			b.intervals(m, m.intervals, b.delElements)
 		}
 	}
@@ -119,7 +119,10 @@ func (b *batch) fill(d *diff) {
 }
 
 func (b *batch) fillWeights(d *diff, from *fragment, m *weightMap) {
-	if m.seat != (seat{}) {
+	if d.later(from, m) {
+		return
+	}
+	if m.seat.shared() {
 		was := from.weights(m.set.name)
 		if was == nil || was.seat != m.seat {
 			was = &weightMap{set: m.set}

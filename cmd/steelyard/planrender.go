@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core/nft"
+)
+
+// renderPlan prints a plan for people.
+func renderPlan(w io.Writer, r planResult, color bool) {
+	p := painter(color)
+	switch r.Against {
+	case againstDaemon:
+		fmt.Fprintf(w, "compared with what %s carries\n", clean(r.Node))
+	case againstKernel:
+		fmt.Fprintln(w, "compared with the table in the kernel")
+	default:
+		fmt.Fprintln(w, "nothing is in force: everything is new")
+	}
+	if !r.Changed {
+		fmt.Fprintln(w, "nothing would change")
+	}
+	if len(r.Changes) > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.paint(bold, "configuration"))
+		renderChanges(w, r.Changes, p)
+	}
+	if len(r.Kernel) > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.paint(bold, "kernel"))
+		for _, d := range r.Kernel {
+			renderServiceDiff(w, d, p)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Refused)) {
+		fmt.Fprintf(w, "\n%s\n", p.paint(red, clean("! "+r.Refused[name])))
+	}
+	if len(r.Refused) > 0 {
+		fmt.Fprintln(w, "  a reload would be refused as a whole; a start would serve the others")
+	}
+	for i, note := range r.Notes {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "note: %s\n", clean(note))
+	}
+	if r.NFT != "" {
+		fmt.Fprintf(w, "\n%s", paintDiff(r.NFT, p))
+	}
+}
+
+func renderChanges(w io.Writer, list []planChange, p painter) {
+	for _, c := range list {
+		sign, tint := "~", yellow
+		switch c.Action {
+		case actionAdded:
+			sign, tint = "+", green
+		case actionRemoved:
+			sign, tint = "-", red
+		}
+		line := fmt.Sprintf("%s %s %s", sign, c.Kind, c.Name)
+		if c.Text != "" {
+			line += ": " + c.Text
+		}
+		fmt.Fprintf(w, "  %s\n", p.paint(tint, clean(line)))
+		for _, k := range c.Keys {
+			fmt.Fprintf(w, "      %s\n", clean(k.String()))
+		}
+	}
+}
+
+// String is "weight: 100 → 50", or "allow: + 192.0.2.0/24".
+func (k keyChange) String() string {
+	switch {
+	case k.From == "":
+		return fmt.Sprintf("%s: + %s", k.Key, k.To)
+	case k.To == "":
+		return fmt.Sprintf("%s: - %s", k.Key, k.From)
+	}
+	return fmt.Sprintf("%s: %s → %s", k.Key, k.From, k.To)
+}
+
+func renderServiceDiff(w io.Writer, d nft.ServiceDiff, p painter) {
+	name := d.Service
+	if name == "" {
+		name = "(shared)"
+	}
+	var parts []string
+	add := func(what string, names []string) {
+		switch {
+		case len(names) > 3:
+			parts = append(parts, fmt.Sprintf("%d %ss", len(names), strings.Replace(what, " ", "s ", 1)))
+			parts[len(parts)-1] = strings.TrimSuffix(parts[len(parts)-1], "s")
+		case len(names) > 0:
+			noun, verb, _ := strings.Cut(what, " ")
+			parts = append(parts, noun+" "+strings.Join(names, ", ")+" "+verb)
+		}
+	}
+	if d.Added {
+		parts = append(parts, "made")
+	} else if d.Removed {
+		parts = append(parts, "removed")
+	} else {
+		add("set made", d.SetsAdded)
+		add("set removed", d.SetsRemoved)
+		add("set remade", d.SetsRemade)
+		add("chain made", d.ChainsAdded)
+		add("chain removed", d.ChainsRemoved)
+		add("chain rewritten", d.ChainsRewritten)
+	}
+	if d.ElementsAdded+d.ElementsRemoved > 0 {
+		parts = append(parts, fmt.Sprintf("%d elements added, %d removed", d.ElementsAdded, d.ElementsRemoved))
+	}
+	fmt.Fprintf(w, "  %s  %s\n", p.paint(bold, clean(name)), clean(strings.Join(parts, "; ")))
+	for _, lost := range d.Lost {
+		fmt.Fprintf(w, "    %s\n", p.paint(red, clean("! begins anew: "+lost)))
+	}
+}
+
+// paintDiff colours a unified diff.
+func paintDiff(text string, p painter) string {
+	if !p {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "@@"):
+			line = p.paint(dim, line)
+		case strings.HasPrefix(line, "+"):
+			line = p.paint(green, line)
+		case strings.HasPrefix(line, "-"):
+			line = p.paint(red, line)
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}

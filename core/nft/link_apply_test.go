@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+func linkPlan() core.Plan {
+	var p core.Plan
+	for name, g := range linkGoldens() {
+		if name == "dsr" || name == "dsr-dual" || name == "stateless6" {
+			p.Services = append(p.Services, g.Services...)
+		}
+	}
+	slices.SortFunc(p.Services, func(a, b core.ServicePlan) int { return strings.Compare(a.Name, b.Name) })
+	return p
+}
+
+// A process that dies while positions move leaves all that the next needs, which
+// writes nothing that is there already.
+func TestLinkAdopt(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	p := linkPlan()
+	mustSync(t, a, p)
+	for i, s := range p.Services {
+		if s.Name != "both" { // which has one backend of each family
+			p.Services[i] = weighed(s, 1, 3)
+		}
+	}
+	if _, err := a.Reweight(context.Background(), p.Services); err != nil {
+		t.Fatal(err)
+	}
+	before, rules := a.known, ruleHandles(t)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	b := open(t, Config{})
+	adopted := inKernel(t, b)
+	for i, s := range adopted.Services {
+		for k, o := range s.Backends {
+			want := p.Services[i].Backends[k]
+			if o.Name != want.Name || o.Addr != want.Addr || o.Slots > want.Slots+4096 || o.Slots+4096 < want.Slots {
+				t.Errorf("service %s: adopted %+v, want %+v", s.Name, o, want)
+			}
+		}
+	}
+	for name, h := range before {
+		for i, d := range h.deals {
+			if d == nil {
+				continue
+			}
+			n := b.known[name].deals[i]
+			if !d.alike(n) || n.moving() != d.moving() {
+				t.Errorf("service %s: read %v, want %v", name, n, d)
+			}
+		}
+	}
+	if c := mustSync(t, b, p); c.Changed != 0 {
+		t.Errorf("the same plan again: %d elements changed, want none", c.Changed)
+	}
+	if got := ruleHandles(t); got != rules {
+		t.Errorf("rules differ:\n%s", cmp.Diff(rules, got))
+	}
+	if out := nftOutput(t, "list", "tables"); b.flags != 0 && !b.Owned() {
+		t.Errorf("not owned: %s", out)
+	}
+}
+
+// A listing that an admin saved and loaded again is adopted as well.
+func TestLinkAdoptsReloadedListing(t *testing.T) {
+	newNetns(t)
+	p := linkPlan()
+	file := filepath.Join(t.TempDir(), "saved.nft")
+	if err := os.WriteFile(file, []byte(Render(p)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nftOutput(t, "-f", file)
+	a := open(t, Config{Unowned: true})
+	inKernel(t, a)
+	if c := mustSync(t, a, p); c.Changed != 0 {
+		t.Errorf("the same plan again: %d elements changed, want none", c.Changed)
+	}
+}
+
+// The second table comes with the first service that needs it and goes with the
+// last, and connection tracking's chains are there only while a service needs them.
+func TestSecondTableComesAndGoes(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	tracked := plan(service("web", "192.0.2.10:80", core.TCP, backend("b", "198.51.100.1:80", core.Slots)))
+	link := plan(untracked(tracked.Services[0], core.Stateless, core.BySource))
+	for _, step := range []struct {
+		name        string
+		plan        core.Plan
+		link, conns bool
+	}{
+		{"tracked", tracked, false, true},
+		{"the same service, stateless", link, true, false},
+		{"back again", tracked, false, true},
+		{"stateless again", link, true, false},
+		{"none", core.Plan{}, false, true},
+	} {
+		mustSync(t, a, step.plan)
+		if got := strings.Contains(nftOutput(t, "list", "tables"), "netdev"); got != step.link {
+			t.Errorf("%s: second table there: %v, want %v", step.name, got, step.link)
+		}
+		if got := strings.Contains(listTable(t), "type nat"); got != step.conns {
+			t.Errorf("%s: nat chains there: %v, want %v", step.name, got, step.conns)
+		}
+	}
+	mustSync(t, a, link)
+	if err := a.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if out := nftOutput(t, "list", "ruleset"); out != "" {
+		t.Errorf("after a flush:\n%s", out)
+	}
+}
+
+// What cannot be had is refused in words, and no other service with it.
+func TestLinkRefusals(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	web := service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:8080", core.Slots))
+	ok := untracked(service("ok", "192.0.2.99:80", core.TCP, backend("b1", "198.51.100.9:8080", core.Slots)), core.Stateless, core.BySource)
+	tests := []struct {
+		name string
+		s    core.ServicePlan
+		want string
+	}{
+		{"interface", with(untracked(web, core.DSR, core.BySource), func(t *core.Traffic) { t.Interfaces = []string{"eth7"} }), "interface eth7 is not there"},
+		{"two networks", func() core.ServicePlan {
+			s := untracked(service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:0", 1), backend("b2", "198.51.100.2:0", core.Slots-1)), core.DSR, core.BySource)
+			s.Backends[1].Hop.Device = "eth1"
+			return s
+		}(), "have to be on one network"},
+		{"answers", untracked(service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.9:8080", core.Slots)), core.Stateless, core.BySource), "answers from 198.51.100.9:8080/tcp are those of service ok"},
+		{"ports", untracked(service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:8080", 1), backend("b2", "198.51.100.2:8081", core.Slots-1)), core.Stateless, core.BySource), "different ports"},
+		{"persistence", with(untracked(web, core.DSR, core.BySource), func(t *core.Traffic) { t.Persistence.Timeout = 1 }), "persistence needs connection tracking"},
+		{"seed", with(untracked(web, core.DSR, core.BySource), func(t *core.Traffic) { t.Seed = 0 }), "a seed of 0"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, refused, err := a.Sync(context.Background(), plan(ok, test.s))
+			if err != nil || len(refused) != 1 || !strings.Contains(errorOf(refused).Error(), test.want) {
+				t.Errorf("refused %v, %v: want %q", refused, err, test.want)
+			}
+		})
+	}
+}
