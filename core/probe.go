@@ -56,7 +56,10 @@ type HTTPSpec struct {
 }
 
 // A StatusRange is an inclusive range of HTTP status codes.
-type StatusRange struct{ From, To int }
+type StatusRange struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
 
 // A PingSpec is one round of ICMP echo requests. The probe fails only when
 // every one of them is lost.

@@ -45,9 +45,9 @@ type Traffic struct {
 	Limits  Limits         `json:"limits,omitzero"`
 	Log     LogRule        `json:"log,omitzero"` // of what filters and limits turn away
 	QoS     QoS            `json:"qos,omitzero"`
-	Helper  string         `json:"helper,omitzero"`  // conntrack helper: ftp, sip or tftp; empty for none
-	Offload bool           `json:"offload,omitzero"` // established connections go through a flowtable, where the kernel has them
-	Bytes   bool           `json:"bytes,omitzero"`   // count packets and bytes, which costs a lookup per packet
+	Helper  string         `json:"helper,omitzero"`      // conntrack helper: ftp, sip or tftp; empty for none
+	Offload bool           `json:"offload,omitzero"`     // established connections go through a flowtable, where the kernel has them
+	Bytes   bool           `json:"count_bytes,omitzero"` // count packets and bytes, which costs a lookup per packet
 }
 
 // First is the first of the frontends, by which the service is known where there
@@ -111,7 +111,10 @@ type Limits struct {
 }
 
 // A Rate is so many a second, with a burst above it. The zero Rate is no limit.
-type Rate struct{ PerSecond, Burst uint32 }
+type Rate struct {
+	PerSecond uint32 `json:"per_second"`
+	Burst     uint32 `json:"burst"`
+}
 
 // A LogRule logs what is turned away, at most so many lines a second; 0 logs
 // nothing.
@@ -168,7 +171,10 @@ func (f Frontend) Address() string {
 }
 
 // A PortRange is First to Last, both included. 0 to 65535 is every port.
-type PortRange struct{ First, Last uint16 }
+type PortRange struct {
+	First uint16 `json:"first"`
+	Last  uint16 `json:"last"`
+}
 
 // OnePort is the range of one port.
 func OnePort(p uint16) PortRange { return PortRange{p, p} }

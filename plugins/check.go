@@ -25,6 +25,16 @@ func ShippedPolicies() []abi.PolicyInfo {
 	return m.Policies
 }
 
+// FollowsConnections reports whether a loaded policy goes by how many connections
+// are open, or were closed of late, so that each must be followed. Of a policy
+// that is not loaded nobody knows, so it is taken to.
+func (h *Host) FollowsConnections(name string) bool {
+	h.mu.Lock()
+	p := h.programs[name]
+	h.mu.Unlock()
+	return p == nil || p.info.ReadsAny(abi.ReadsConnections, abi.ReadsClosed)
+}
+
 // CheckParams reports whether a service may give these parameters to a loaded
 // policy.
 func (h *Host) CheckParams(name string, params map[string]float64) error {

@@ -106,6 +106,7 @@ func (h *Host) prepare(c *core.Call, r *core.Result) *job {
 	}
 	j := &job{call: c, result: r, program: p, frame: abi.Frame{
 		Entry: p.entry, Params: params, BackendSlots: p.info.BackendSlots, ServiceSlots: p.info.ServiceSlots,
+		Hidden: p.info.Hidden(),
 	}}
 	if s := h.states[stateKey{p.version, c.Snapshot.ID}]; s != nil {
 		j.frame.Service, j.frame.Backend = s.service, s.backend

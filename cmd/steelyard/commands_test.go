@@ -108,7 +108,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 	root.SetOut(&out)
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
-		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g))
+		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g))
 	root.SetArgs(line)
 	code = g.fail(root.ExecuteContext(ctx))
 	return out.String(), errs.String(), code

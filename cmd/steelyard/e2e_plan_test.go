@@ -64,6 +64,9 @@ func TestPlanOfADaemon(t *testing.T) {
 				t.Errorf("plan does not say %q", part)
 			}
 		}
+		if wantCode == exitOK && strings.Contains(out, "@@") {
+			t.Error("nothing would change, and there is a diff")
+		}
 		if code != wantCode || t.Failed() {
 			t.Fatalf("plan: exit code %d, want %d:\n%s", code, wantCode, out)
 		}

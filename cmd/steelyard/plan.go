@@ -144,7 +144,7 @@ func (b planBase) compare(ctx context.Context, cfg *config.Config, text bool) (p
 		}
 	}
 	if b.against == againstDaemon {
-		r.Changes, r.Kernel = planChanges(b.inForce, cfg), nft.Diff(b.inForce.Plan, want)
+		r.Changes, r.Kernel = planChanges(b.inForce, cfg), nft.Diff(b.inForce.Plan, after)
 	} else {
 		r.Changes, r.Kernel = planNames(b.inForce.Plan, cfg), b.table.Diff(want)
 	}
@@ -153,7 +153,7 @@ func (b planBase) compare(ctx context.Context, cfg *config.Config, text bool) (p
 	if !text {
 		return r, nil
 	}
-	before := ""
+	before, now := "", nft.Render(after)
 	switch b.against {
 	case againstDaemon:
 		before = nft.Render(b.inForce.Plan)
@@ -162,8 +162,9 @@ func (b planBase) compare(ctx context.Context, cfg *config.Config, text bool) (p
 		if before, err = listTable(ctx); err != nil {
 			return r, err
 		}
+		before, now = inOrderOf(before, now), separate(now, block.FindAllString(now, -1))
 	}
-	r.NFT = unifiedDiff("in force", cfg.Path, before, nft.Render(after))
+	r.NFT = unifiedDiff("in force", cfg.Path, before, now)
 	return r, nil
 }
 

@@ -280,8 +280,27 @@ func elementText(v any) string {
 	return strings.Join(parts, ", ")
 }
 
-// keyText is a key without the unit that JSON has in it.
-func keyText(path string) string { return strings.TrimSuffix(path, "_ns") }
+// configKeys are the keys whose names in the configuration are others than in
+// JSON.
+var configKeys = map[string]string{
+	"limits.new.per_second":               "limits.new_per_second",
+	"limits.new.burst":                    "limits.new_burst",
+	"limits.new_per_client.per_second":    "limits.new_per_second_per_client",
+	"limits.new_per_client.burst":         "limits.new_burst_per_client",
+	"limits.resets_per_client.per_second": "limits.resets_per_second_per_client",
+	"limits.open":                         "limits.connections",
+	"limits.open_per_client":              "limits.connections_per_client",
+	"limits.strict":                       "limits.invalid: drop",
+	"source4":                             "source",
+	"source6":                             "source",
+}
+
+// keyText is a key as it is in the configuration, without the unit that JSON has
+// in it.
+func keyText(path string) string {
+	path = strings.TrimSuffix(path, "_ns")
+	return cmp.Or(configKeys[path], path)
+}
 
 // valueText is a value as people write it; like tells what kind of value is
 // missing.

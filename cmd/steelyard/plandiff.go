@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -212,6 +213,42 @@ func listTable(ctx context.Context) (string, error) {
 		return "", &codedError{exitFailure, fmt.Errorf("list the table in the kernel: %w", err), "without a daemon, --nft needs the command nft"}
 	}
 	return normalListing(string(out)), nil
+}
+
+// A block is a set, a chain or an object of a listing.
+var block = regexp.MustCompile(`(?ms)^\t[a-z][^\n]* \{\n.*?^\t\}\n`)
+
+// inOrderOf puts the blocks of a listing into the order of another, so that only
+// what differs is left. The kernel lists them as they were made.
+func inOrderOf(listing, model string) string {
+	place := map[string]int{}
+	for i, b := range block.FindAllString(model, -1) {
+		head, _, _ := strings.Cut(b, "\n")
+		place[head] = i
+	}
+	blocks := block.FindAllString(listing, -1)
+	slices.SortStableFunc(blocks, func(a, b string) int {
+		return cmp.Compare(placeOf(a, place), placeOf(b, place))
+	})
+	return separate(listing, blocks)
+}
+
+// placeOf is where a block belongs; last of all if the model has none of its name.
+func placeOf(b string, place map[string]int) int {
+	head, _, _ := strings.Cut(b, "\n")
+	if i, ok := place[head]; ok {
+		return i
+	}
+	return len(place)
+}
+
+// separate is a listing with these blocks, and an empty line between any two.
+func separate(listing string, blocks []string) string {
+	if listing == "" {
+		return ""
+	}
+	head := strings.SplitAfterN(listing, "\n", 3) // the table and its comment
+	return strings.Join(head[:min(2, len(head))], "") + strings.Join(blocks, "\n") + "}\n"
 }
 
 func normalListing(text string) string {

@@ -23,10 +23,10 @@ type killer struct {
 	commits uint64 // by the daemons that died in a storm
 }
 
-// TestKillsUnderTraffic kills the daemon at random moments of its life: as it
+// TestSoakKills kills the daemon at random moments of its life: as it
 // starts, when it has just taken the table over, in a reload, in a storm of
 // re-weights. Clients must not notice.
-func TestKillsUnderTraffic(t *testing.T) {
+func TestSoakKills(t *testing.T) {
 	r := newRig(t, soakBackends)
 	began := time.Now()
 	r.soaking()

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// TestChangesUnderTraffic does to the daemon what operators do: reloads that
+// TestSoakChanges does to the daemon what operators do: reloads that
 // change everything around what clients use, stops and starts, an upgrade to
 // another binary. Clients must not notice.
-func TestChangesUnderTraffic(t *testing.T) {
+func TestSoakChanges(t *testing.T) {
 	r := newRig(t, soakBackends)
 	r.soaking()
 	binary := r.copyBinary()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -99,7 +100,8 @@ func (r *rig) load() *load {
 	for range 4 {
 		l.wg.Go(func() {
 			for l.goesOn(2 * time.Millisecond) {
-				l.asked.add(r.ask("tcp", r.vip4(80)))
+				who, err := r.ask("tcp", r.vip4(80))
+				l.asked.add(who, soakErr(err))
 			}
 		})
 	}
@@ -113,6 +115,16 @@ func (r *rig) load() *load {
 }
 
 func newTally() *tally { return &tally{by: map[string]int{}, failed: map[string]int{}} }
+
+// errLate stands for all that took too long, whatever connection it was.
+var errLate = errors.New("timed out")
+
+func soakErr(err error) error {
+	if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
+		return errLate
+	}
+	return err
+}
 
 // talk opens more connections that stay open, and talks on each.
 func (l *load) talk(n int) {
@@ -128,7 +140,7 @@ func (l *load) talk(n int) {
 					defer c.Close()
 				}
 				err := echo(c)
-				l.talked.add("", err)
+				l.talked.add("", soakErr(err))
 				if err != nil {
 					c = nil
 				}
@@ -147,7 +159,7 @@ func (l *load) open() net.Conn {
 		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 		_, err = io.ReadFull(c, make([]byte, 2)) // the name of who answers
 	}
-	l.asked.add("open", err)
+	l.asked.add("open", soakErr(err))
 	if err != nil {
 		return nil
 	}

@@ -57,10 +57,12 @@ func (s *build) checkUntracked() {
 		conflict{s.Limits.Strict, "limits.invalid"},
 		conflict{s.Bytes, "count_bytes"},
 		conflict{s.Offload, "offload"},
+		conflict{s.QoS.Active(), "qos"},
 		conflict{s.Helper != "", "helper"},
 		conflict{s.OnDown == core.Reset, "on_down"})
 	for _, be := range s.Backends {
-		s.refuse(needsTracking, conflict{be.MaxConnections > 0, "backends." + be.Name + ".max_connections"})
+		s.refuse(needsTracking, conflict{be.MaxConnections > 0, "backends." + be.Name + ".max_connections"},
+			conflict{be.QoS.Active(), "backends." + be.Name + ".qos"})
 	}
 	if s.Distribution != core.Hash {
 		s.wrong("distribution", "leave it out", "forwarding %s chooses a backend for each packet, so that only hash keeps a flow on one", s.Forwarding)

@@ -160,6 +160,7 @@ func (b *bench) watched(id core.BackendID, p core.Protocol, vip, backend netip.A
 		ID:        id,
 		Frontends: []core.Frontend{core.ExactFrontend(netip.AddrPortFrom(vip, vipPort), p)},
 		Addrs:     []netip.AddrPort{netip.AddrPortFrom(backend, backendPort)},
+		Live:      true,
 	}
 }
 

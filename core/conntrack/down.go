@@ -40,7 +40,6 @@ func (r *Reader) SetIdle(id core.BackendID, idle bool) {
 	r.setFateLocked(id, f)
 	if idle {
 		r.sweep = true // there may be such entries already
-		r.wakeLocked()
 	}
 }
 
@@ -93,9 +92,10 @@ func (r *Reader) setFateLocked(id core.BackendID, f fate) {
 	if f == (fate{}) {
 		delete(r.fates, id)
 	} else {
-		r.fates[id] = f
+		r.fates[id], r.alert = f, true
 	}
 	r.changed = true
+	r.wakeUp()
 }
 
 // cleanLocked leaves a job for the cleaner; several of one backend become one.

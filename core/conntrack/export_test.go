@@ -4,7 +4,6 @@ package conntrack
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -95,11 +94,5 @@ func (r *Reader) Sample(shift uint8) error {
 	defer r.tableMu.Unlock()
 	s := sift{shift}
 	r.table.setSift(s)
-	raw, err := r.events.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failure error
-	err = raw.Control(func(fd uintptr) { failure = s.attach(int(fd)) })
-	return errors.Join(err, failure)
+	return s.attach(r.events)
 }

@@ -12,6 +12,7 @@ import (
 // An index finds the rule that a connection belongs to. It is not changed once
 // made, so that several goroutines may look.
 type index struct {
+	live     bool     // some backend's counts must be
 	rules    []rule   // the number of a rule is that of its slot
 	backend  []uint32 // of each rule: an index into backends
 	backends []core.BackendID
@@ -61,6 +62,7 @@ func newIndex(watched []Watched) *index {
 		if _, twice := x.spans[w.ID]; twice {
 			continue
 		}
+		x.live = x.live || w.Live
 		s := span{backend: uint32(len(x.backends)), first: uint32(len(x.rules))}
 		x.backends = append(x.backends, w.ID)
 		for _, r := range w.rules() {

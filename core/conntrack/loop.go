@@ -4,12 +4,9 @@ package conntrack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,46 +14,51 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
+const (
+	// pause is how long events may wait before they are read. To be woken for each
+	// costs seven times as much as to read it.
+	pause = 20 * time.Millisecond
+	// leastPause is what pause may shrink to where the buffer is too small for it.
+	leastPause = time.Millisecond
+	// turnBatches is how many batches of events are read before anything else has
+	// its turn.
+	turnBatches = 64
+)
+
 // Run reads until ctx is done and then returns nil. It returns an error only if
 // the events cannot be read at all.
 func (r *Reader) Run(ctx context.Context) error {
 	defer func() { _ = r.Close() }()
-	raw, err := r.events.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("read conntrack events: %w", err)
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.wakeLocked()
-	})
-	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { r.runCleaner(ctx) })
 	l := &loop{
-		Reader: r, raw: raw, batch: newBatch(), part: make([]byte, dumpSize),
-		gap: min(firstResync, r.resync), removals: remover{fd: r.release},
+		Reader: r, batch: newBatch(), part: make([]byte, dumpSize), timer: time.NewTimer(0),
+		gap: min(firstResync, r.resync), pause: pause, removals: remover{fd: r.release},
 	}
+	defer l.timer.Stop()
 	return l.run(ctx)
 }
 
 // A loop is the state of one Run. It alone changes the table.
 type loop struct {
 	*Reader
-	raw   syscall.RawConn
 	batch *batch
 	part  []byte // one part of a dump
+	timer *time.Timer
 
-	due      time.Time     // of the next resync
-	gap      time.Duration // from the end of the next resync to the one after it
-	began    time.Time     // when the resync in progress began; zero if there is none
-	ended    time.Time     // when the last resync ended
-	took     time.Duration // of the last resync
-	again    bool          // the resync in progress will not be enough
-	deadline time.Time     // that the events socket has
+	due   time.Time     // of the next resync
+	gap   time.Duration // from the end of the next resync to the one after it
+	began time.Time     // when the resync in progress began; zero if there is none
+	ended time.Time     // when the last resync ended
+	took  time.Duration // of the last resync
+	again bool          // the resync in progress will not be enough
+
+	follow follower
+	pause  time.Duration // between two looks for events
+	more   bool          // there may be more events already
 
 	gauge    gauge
 	fates    []fate  // of each backend of the table's index; nil if none has one
@@ -72,10 +74,13 @@ func (l *loop) run(ctx context.Context) error {
 		if l.gauge.look(now, l.stats.Events) {
 			l.setSift()
 		}
+		if err := l.attend(now); err != nil {
+			return err
+		}
 		if !l.resyncing() && !now.Before(l.due) {
 			l.begin()
 		}
-		if l.setDeadline(ctx) {
+		if l.rest(ctx) {
 			return nil
 		}
 		if err := l.readEvents(); err != nil {
@@ -87,16 +92,36 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
+// rest waits until there may be something to do, and reports whether Run is to
+// end.
+func (l *loop) rest(ctx context.Context) (end bool) {
+	if l.resyncing() || l.more {
+		return ctx.Err() != nil // the next part of the dump is there
+	}
+	wait := time.Until(l.due)
+	if l.follow.joined {
+		wait = min(wait, l.pause)
+	}
+	l.timer.Reset(max(0, wait))
+	select {
+	case <-ctx.Done():
+		return true
+	case <-l.wake:
+	case <-l.timer.C:
+	}
+	return false
+}
+
 // takeOver takes what the Reader was told. It runs after each reading as well, so
 // that a message is judged by what was told before it was read.
 func (l *loop) takeOver() {
 	l.mu.Lock()
-	x, changed, sweep := l.watched, l.changed, l.sweep
+	x, changed, alert, sweep := l.watched, l.changed, l.alert, l.sweep
 	var fates map[core.BackendID]fate
 	if changed {
 		fates = maps.Clone(l.Reader.fates)
 	}
-	l.watched, l.changed, l.sweep = nil, false, false
+	l.watched, l.changed, l.alert, l.sweep = nil, false, false, false
 	l.mu.Unlock()
 	if x != nil {
 		l.tableMu.Lock()
@@ -104,65 +129,44 @@ func (l *loop) takeOver() {
 			l.due, l.again = time.Now(), true
 		}
 		l.tableMu.Unlock()
+		l.follow.wanted = x.live
 	}
 	if changed {
 		l.setFates(fates)
+	}
+	if alert {
+		l.follow.alert(time.Now())
 	}
 	if sweep {
 		l.sweepSoon()
 	}
 }
 
-// setDeadline sets how long the wait for events may be, and reports whether Run
-// is to end.
-func (l *loop) setDeadline(ctx context.Context) (end bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ctx.Err() != nil {
-		return true
-	}
-	if l.watched != nil || l.changed || l.sweep {
-		return false // the deadline is past, and stays so
-	}
-	deadline := l.due
-	switch {
-	case l.resyncing():
-		deadline = time.Time{} // none: the dump comes next anyway
-	case l.gauge.sift.shift > 0:
-		// Silence is a rate, too.
-		if next := l.gauge.since.Add(rateWindow); next.Before(deadline) {
-			deadline = next
+// readEvents takes the events that have come, without waiting for any.
+func (l *loop) readEvents() error {
+	for range turnBatches {
+		n, err := l.batch.receive(l.events)
+		l.more = err == nil && n == eventBatch
+		switch {
+		case err == unix.EAGAIN:
+			return nil
+		case err == unix.ENOBUFS:
+			l.pause = max(l.pause/2, leastPause)
+			l.overrun("the socket's buffer was full")
+			return nil
+		case err != nil:
+			return fmt.Errorf("read conntrack events: %w", err)
+		}
+		l.takeEvents(n)
+		if !l.more || l.resyncing() {
+			return nil
 		}
 	}
-	if l.woken || deadline != l.deadline {
-		_ = l.events.SetReadDeadline(deadline)
-		l.woken, l.deadline = false, deadline
-	}
-	return false
+	return nil
 }
 
-// readEvents waits for events, unless a dump is in progress, and takes one
-// batch of them.
-func (l *loop) readEvents() error {
-	var n int
-	var failure error
-	err := l.raw.Read(func(fd uintptr) bool {
-		n, failure = l.batch.receive(fd)
-		return failure != unix.EAGAIN || l.resyncing()
-	})
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil
-	case err != nil:
-		return fmt.Errorf("read conntrack events: %w", err)
-	case failure == unix.EAGAIN:
-		return nil
-	case failure == unix.ENOBUFS:
-		l.overrun("the socket's buffer was full")
-		return nil
-	case failure != nil:
-		return fmt.Errorf("read conntrack events: %w", failure)
-	}
+// takeEvents gives a batch of n events to the table.
+func (l *loop) takeEvents(n int) {
 	l.takeOver()
 	l.tableMu.Lock()
 	broken := false
@@ -175,7 +179,6 @@ func (l *loop) readEvents() error {
 	if broken {
 		l.overrun("a message could not be read")
 	}
-	return nil
 }
 
 // takeLocked gives every message of a datagram to the table.
@@ -202,9 +205,8 @@ func (l *loop) takeMessageLocked(m *message) {
 // setSift follows fewer or more connections, as the gauge says.
 func (l *loop) setSift() {
 	s := l.gauge.sift
-	var failure error
-	if err := l.raw.Control(func(fd uintptr) { failure = s.attach(int(fd)) }); err != nil || failure != nil {
-		l.log.Warn("conntrack events cannot be sampled", "err", errors.Join(err, failure))
+	if err := s.attach(l.events); err != nil {
+		l.log.Warn("conntrack events cannot be sampled", "err", err)
 		l.gauge.sift = l.table.sift
 		return
 	}

@@ -29,30 +29,42 @@ func hereNamespace() (*namespace, error) {
 	return &namespace{f}, nil
 }
 
-// socket opens a socket. It goes to the namespace and back, for which it needs
-// CAP_SYS_ADMIN, only if the calling thread is elsewhere.
+// socket opens a socket.
 func (n *namespace) socket() (fd int, err error) {
+	err = n.do(func() (err error) {
+		fd, err = open()
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// do calls f in the namespace. It goes there and back, for which it needs
+// CAP_SYS_ADMIN, only if the calling thread is elsewhere.
+func (n *namespace) do(f func() error) error {
 	runtime.LockOSThread()
 	here, err := os.Open(threadNetns)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return -1, fmt.Errorf("open the network namespace: %w", err)
+		return fmt.Errorf("open the network namespace: %w", err)
 	}
 	defer here.Close()
 	if sameFile(here, n.file) {
 		defer runtime.UnlockOSThread()
-		return open(0)
+		return f()
 	}
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return -1, fmt.Errorf("enter the network namespace: %w", err)
+		return fmt.Errorf("enter the network namespace: %w", err)
 	}
-	fd, err = open(0)
+	err = f()
 	// A thread that cannot go home stays locked, and dies with its goroutine.
 	if unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil {
 		runtime.UnlockOSThread()
 	}
-	return fd, err
+	return err
 }
 
 func sameFile(a, b *os.File) bool {

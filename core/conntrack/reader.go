@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -16,7 +15,8 @@ import (
 )
 
 const (
-	// DefaultResync is the longest time between two readings of the whole table.
+	// DefaultResync is the longest time between two readings of the whole table
+	// while the counts are live.
 	DefaultResync = 5 * time.Minute
 	// DefaultBuffer holds about 100,000 events.
 	DefaultBuffer = 64 << 20
@@ -37,9 +37,10 @@ type Reader struct {
 	resync time.Duration
 	ready  chan struct{} // closed after the first resync
 	clean  chan struct{} // holds 1: a second call for the cleaner is none
+	wake   chan struct{} // holds 1: ends the loop's pause
 
 	ns     *namespace
-	events *os.File
+	events int // file descriptor
 	dump   int // file descriptor
 	// release is the descriptor that removes connections: their answers must not
 	// come between the parts of a dump.
@@ -53,16 +54,17 @@ type Reader struct {
 	mu      sync.Mutex
 	watched *index                   // guarded by mu; nil when table has it already
 	latest  *index                   // guarded by mu; of the last Watch
-	woken   bool                     // guarded by mu; the deadline of events is past
 	fates   map[core.BackendID]fate  // guarded by mu
 	changed bool                     // guarded by mu; fates has changed
+	alert   bool                     // guarded by mu; there are new ones
 	sweep   bool                     // guarded by mu; there are new ones that are idle
 	jobs    map[core.BackendID]scope // guarded by mu; for the cleaner
 	inHand  map[core.BackendID]scope // guarded by mu; what the cleaner is at
 
 	tableMu sync.Mutex
-	table   *table // guarded by tableMu
-	stats   Stats  // guarded by tableMu
+	table   *table    // guarded by tableMu
+	stats   Stats     // guarded by tableMu
+	readAt  time.Time // guarded by tableMu; when the last reading of the whole table began
 }
 
 // Stats are about the Reader itself, counted since it started.
@@ -77,16 +79,16 @@ type Stats struct {
 	LastCleaning time.Duration // how long the last one took
 	Entries      int           // open watched connections in memory
 	OneIn        uint64        // one connection in so many is followed, and counts for all of them
+	Live         bool          // see AsOf
 }
 
-// New opens the sockets in the network namespace of the calling thread; events
-// collect from now on. Run reads them and closes the sockets; without Run, call
-// Close.
+// New opens the sockets in the network namespace of the calling thread. Run
+// closes them; without Run, call Close.
 func New(cfg Config) (*Reader, error) {
 	x := newIndex(nil)
 	r := &Reader{
 		log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)), resync: cmp.Or(cfg.Resync, DefaultResync),
-		ready: make(chan struct{}), clean: make(chan struct{}, 1),
+		ready: make(chan struct{}), clean: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		table: newTable(x), latest: x, fates: map[core.BackendID]fate{}, jobs: map[core.BackendID]scope{},
 	}
 	var err error
@@ -96,11 +98,11 @@ func New(cfg Config) (*Reader, error) {
 	if r.events, err = openEvents(cmp.Or(cfg.Buffer, DefaultBuffer)); err != nil {
 		return nil, errors.Join(err, r.ns.file.Close())
 	}
-	if r.dump, err = open(0); err != nil {
-		return nil, errors.Join(err, r.events.Close(), r.ns.file.Close())
+	if r.dump, err = open(); err != nil {
+		return nil, errors.Join(err, unix.Close(r.events), r.ns.file.Close())
 	}
-	if r.release, err = open(0); err != nil {
-		return nil, errors.Join(err, r.events.Close(), unix.Close(r.dump), r.ns.file.Close())
+	if r.release, err = open(); err != nil {
+		return nil, errors.Join(err, unix.Close(r.events), unix.Close(r.dump), r.ns.file.Close())
 	}
 	return r, nil
 }
@@ -108,7 +110,7 @@ func New(cfg Config) (*Reader, error) {
 // Close closes the sockets. Run does it when it ends; calling it again is safe.
 func (r *Reader) Close() error {
 	r.closing.Do(func() {
-		r.closed = errors.Join(r.events.Close(), unix.Close(r.dump), unix.Close(r.release), r.ns.file.Close())
+		r.closed = errors.Join(unix.Close(r.events), unix.Close(r.dump), unix.Close(r.release), r.ns.file.Close())
 	})
 	return r.closed
 }
@@ -127,7 +129,7 @@ func (r *Reader) Watch(watched []Watched) {
 		}
 	}
 	r.changed = true
-	r.wakeLocked()
+	r.wakeUp()
 }
 
 func (r *Reader) latestIndex() *index {
@@ -143,6 +145,15 @@ func (r *Reader) Counts() map[core.BackendID]core.FlowCount {
 	x, sums := r.table.index, r.table.totals()
 	r.tableMu.Unlock()
 	return x.byID(sums)
+}
+
+// AsOf says of what time the counts are. While live they follow the kernel's
+// events, a few hundredths of a second behind; else they are of the time at which
+// the whole table was last read, zero before the first time. Ask before Counts.
+func (r *Reader) AsOf() (at time.Time, live bool) {
+	r.tableMu.Lock()
+	defer r.tableMu.Unlock()
+	return r.readAt, r.stats.Live
 }
 
 // CountsOf says how many connections of each protocol a backend has; nil if it
@@ -164,9 +175,10 @@ func (r *Reader) Stats() Stats {
 // Ready is closed when the table has been read for the first time.
 func (r *Reader) Ready() <-chan struct{} { return r.ready }
 
-// wakeLocked ends the wait for events. The loop sets the deadline under the same
-// lock under which it looks at what changed, so that no call is lost.
-func (r *Reader) wakeLocked() {
-	r.woken = true
-	_ = r.events.SetReadDeadline(time.Unix(1, 0))
+// wakeUp ends the loop's pause, or the next one: no call is lost.
+func (r *Reader) wakeUp() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it has not looked yet, and will see this as well
+	}
 }

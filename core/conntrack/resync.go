@@ -12,6 +12,10 @@ const (
 	// of the time, however often events are lost.
 	minResync   = time.Second
 	resyncShare = 10
+	// restShare is the same while nobody needs the counts but to look at them, and
+	// restResync the least time between two resyncs then.
+	restShare  = 100
+	restResync = 10 * time.Second
 )
 
 // overrun asks for a resync because events were lost.
@@ -57,6 +61,7 @@ func (l *loop) begin() {
 		return
 	}
 	l.began, l.again = time.Now(), false
+	l.checkSetting() // only now is the kernel's module there for certain
 	l.tableMu.Lock()
 	l.table.beginSync()
 	l.tableMu.Unlock()
@@ -124,20 +129,39 @@ func (l *loop) takePart(part []byte) (end bool, err error) {
 	return false, nil
 }
 
+// unhurried is how long after a resync the next one is due by itself. With events
+// it looks for connections that could not tell of their end; without, it is all
+// that counts.
+func (l *loop) unhurried() time.Duration {
+	switch f := &l.follow; {
+	case f.joined:
+		return max(l.gap, resyncShare*l.took)
+	case f.wanted || f.fated: // but not possible
+		return max(minResync, resyncShare*l.took)
+	}
+	return max(min(restResync, l.resync), restShare*l.took)
+}
+
 func (l *loop) finish() {
 	now := time.Now()
-	l.took = now.Sub(l.began)
+	began := l.began
+	l.took = now.Sub(began)
 	l.began, l.ended = time.Time{}, now
 	l.tableMu.Lock()
 	l.table.endSync()
 	l.stats.Resyncs++
 	l.stats.LastResync = l.took
+	l.readAt = began
+	l.stats.Live = l.follow.joined && l.follow.possible() && !began.Before(l.follow.at)
 	first, entries := l.stats.Resyncs == 1, len(l.table.open)
 	l.tableMu.Unlock()
 	if first {
 		close(l.ready)
 	}
-	if l.due = now.Add(max(l.gap, resyncShare*l.took)); l.again {
+	if !l.follow.joined && began.Sub(l.follow.fatedAt) >= lookAgain {
+		l.follow.fated = l.anyFated()
+	}
+	if l.due = now.Add(l.unhurried()); l.again {
 		l.due = l.soon()
 	}
 	l.gap = min(2*l.gap, l.resync)

@@ -5,52 +5,78 @@ package conntrack
 import (
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// groups are the multicast groups CONNTRACK_NEW, _UPDATE and _DESTROY.
-	groups = 1<<0 | 1<<1 | 1<<2
-
-	eventSize  = 4096 // an event is a few hundred bytes
-	eventBatch = 32   // per system call
+	eventSize  = 2048 // an event is a few hundred bytes
+	eventBatch = 64   // per system call
 	dumpSize   = 32 << 10
 )
 
-// openEvents opens the socket of the events. Its buffer is as large as asked
-// for where we may, else as large as the system allows.
-func openEvents(buffer int) (*os.File, error) {
-	fd, err := open(groups)
+// groups are the multicast groups of the events.
+var groups = [...]int{unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY}
+
+// openEvents opens the socket of the events, which come once it has joined. Its
+// buffer is as large as asked for where we may, else as large as the system
+// allows.
+func openEvents(buffer int) (int, error) {
+	fd, err := open()
 	if err != nil {
-		return nil, err
+		return -1, err
+	}
+	// To join and leave again tells whether we may at all.
+	if err := errors.Join(join(fd), leave(fd)); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
 			_ = unix.Close(fd)
-			return nil, fmt.Errorf("set the buffer of the conntrack events: %w", err)
+			return -1, fmt.Errorf("set the buffer of the conntrack events: %w", err)
 		}
 	}
 	if err := (sift{}).attach(fd); err != nil {
 		_ = unix.Close(fd)
-		return nil, err
+		return -1, err
 	}
-	return os.NewFile(uintptr(fd), "conntrack events"), nil
+	return fd, nil
 }
 
-func open(groups uint32) (int, error) {
+// join has the kernel send its events to a socket.
+func join(fd int) error {
+	for _, g := range groups {
+		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g)
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("listen to conntrack events: %w: run as root or give the process CAP_NET_ADMIN", err)
+		}
+		if err != nil {
+			return fmt.Errorf("listen to conntrack events: %w", err)
+		}
+	}
+	return nil
+}
+
+// leave ends join. Without a listener the kernel does not even write the events.
+func leave(fd int) error {
+	for _, g := range groups {
+		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_DROP_MEMBERSHIP, g); err != nil {
+			return fmt.Errorf("leave the conntrack events: %w", err)
+		}
+	}
+	return nil
+}
+
+func open() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return -1, fmt.Errorf("open conntrack socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		_ = unix.Close(fd)
-		if errors.Is(err, unix.EPERM) {
-			return -1, fmt.Errorf("listen to conntrack events: %w: run as root or give the process CAP_NET_ADMIN", err)
-		}
-		return -1, fmt.Errorf("listen to conntrack events: %w", err)
+		return -1, fmt.Errorf("bind conntrack socket: %w", err)
 	}
 	return fd, nil
 }
@@ -82,9 +108,9 @@ func newBatch() *batch {
 
 // receive returns how many datagrams came; EAGAIN means none, ENOBUFS that some
 // were lost.
-func (b *batch) receive(fd uintptr) (int, error) {
+func (b *batch) receive(fd int) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.headers[0])),
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])),
 			eventBatch, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:

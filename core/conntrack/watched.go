@@ -18,6 +18,9 @@ type Watched struct {
 	// Addrs are the backend's addresses; each goes with the frontends of its
 	// family. Port 0 stands for the port that the client asked for.
 	Addrs []netip.AddrPort
+	// Live says that its counts must follow each connection. Where nobody needs
+	// that, the whole table is read now and then instead: see Reader.AsOf.
+	Live bool
 	// Local says that the backend is a port of this node: of Addrs only the ports
 	// count, and the answers come from whichever address the kernel redirected to.
 	Local bool

@@ -58,7 +58,7 @@ func TestKinds(t *testing.T) {
 	r := b.open(conntrack.Config{})
 	var watched []conntrack.Watched
 	for i := range kinds {
-		kinds[i].watched.ID = core.BackendID{Service: fmt.Sprint("kind", i), Backend: "b1"}
+		kinds[i].watched.ID, kinds[i].watched.Live = core.BackendID{Service: fmt.Sprint("kind", i), Backend: "b1"}, true
 		watched = append(watched, kinds[i].watched)
 	}
 	r.Watch(watched)

@@ -38,14 +38,54 @@ func TestSamplesAfterAClockSetBack(t *testing.T) {
 	}
 	b = &backend{}
 	for i := range 10 {
-		b.takeMeter(meterReading{at: now.Add(time.Duration(i) * meterEvery), flows: map[core.BackendID]core.FlowCount{{}: {Opened: uint64(100 * i)}}})
+		b.takeMeter(counted50(now.Add(time.Duration(i)*meterEvery), uint64(100*i)), true)
 	}
 	back := now.Add(-time.Hour)
 	for i := range 3 {
-		b.takeMeter(meterReading{at: back.Add(time.Duration(i) * meterEvery), flows: map[core.BackendID]core.FlowCount{{}: {Opened: uint64(1000 + 5*i)}}})
+		b.takeMeter(counted50(back.Add(time.Duration(i)*meterEvery), uint64(1000+5*i)), true)
 	}
-	if got := b.fresh.value; got < 9.9 || got > 10.1 {
-		t.Errorf("%v new connections per second after the step, want 10", got)
+	for what, got := range map[string]float64{"new": b.fresh.value, "closed": b.done.value} {
+		if got < 9.9 || got > 10.1 {
+			t.Errorf("%v %s connections per second after the step, want 10", got, what)
+		}
+	}
+}
+
+// counted50 is a live look at n connections of the zero backend that were opened
+// and closed, and 50 that are open.
+func counted50(at time.Time, n uint64) meterReading {
+	return meterReading{
+		at: at, live: true,
+		flows:    map[core.BackendID]core.FlowCount{{}: {Open: 50, Opened: n + 50, Closed: n}},
+		counters: map[core.CounterKey]core.Counters{{}: {Connections: n}},
+	}
+}
+
+// Counts that are not live say of when they are, and no rate of closing comes
+// from them; the rate of opening is the kernel's own. A window of closing never
+// reaches back to before they were live.
+func TestCountsThatAreNotLive(t *testing.T) {
+	now := time.Now()
+	b := &backend{}
+	for i := range 12 {
+		m := counted50(now.Add(time.Duration(i)*meterEvery), uint64(20*i))
+		m.live, m.countedAt = i >= 8, now
+		if !m.live {
+			m.flows[core.BackendID{}] = core.FlowCount{Open: 7}
+		}
+		b.takeMeter(m, true)
+		if !m.live && (b.open != reading{value: 7, at: now} || b.done != reading{}) {
+			t.Fatalf("look %d: open %+v, closed per second %+v; want 7 as of the start, and none", i, b.open, b.done)
+		}
+	}
+	if b.fresh.value != 40 || b.done.value != 40 || b.open.at != now.Add(11*meterEvery) {
+		t.Errorf("live: %+v new and %+v closed per second, open %+v; want 40, 40, and of now", b.fresh, b.done, b.open)
+	}
+	b = &backend{}
+	b.takeMeter(counted50(now, 0), false)
+	b.takeMeter(counted50(now.Add(meterEvery), 10), false)
+	if b.fresh != (reading{}) {
+		t.Errorf("%+v new per second of a backend that is not tracked", b.fresh)
 	}
 }
 
@@ -54,7 +94,7 @@ func TestCountsThatBeginAnew(t *testing.T) {
 	now := time.Now()
 	b := &backend{}
 	for i, n := range []uint64{5000, 5010, 0, 5, 10} {
-		b.takeMeter(meterReading{at: now.Add(time.Duration(i) * meterEvery), flows: map[core.BackendID]core.FlowCount{{}: {Opened: n, Closed: n}}})
+		b.takeMeter(counted50(now.Add(time.Duration(i)*meterEvery), n), true)
 	}
 	if b.fresh.value != 10 || b.done.value != 10 {
 		t.Errorf("%v new and %v closed connections per second, want 10", b.fresh.value, b.done.value)

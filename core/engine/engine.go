@@ -43,6 +43,9 @@ type Applier interface {
 // that a dead backend has reset leave behind. Neither method waits for the kernel.
 type Flows interface {
 	Counts() map[core.BackendID]core.FlowCount
+	// AsOf says of what time Counts are if they are not live, that is of the
+	// moment. It is asked before them.
+	AsOf() (at time.Time, live bool)
 	// SetIdle says whether the kernel gives a backend no new connections.
 	SetIdle(backend core.BackendID, idle bool)
 }

@@ -36,6 +36,8 @@ func (f *table) Counts() map[core.BackendID]core.FlowCount {
 	return out
 }
 
+func (f *table) AsOf() (time.Time, bool) { return time.Time{}, true }
+
 func (f *table) set(backend string, n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,42 +2,36 @@
 
 package engine
 
-import (
-	"time"
-
-	"github.com/steelyard-lb/steelyard/core"
-)
+import "time"
 
 // historyLen times meterEvery is how far back a window may begin: 64 s.
 const historyLen = 128
 
-// A history is what conntrack had counted for a backend at recent times, so
-// that closed connections per second can be had over just the window that a CPU
+// A history is how many closed connections conntrack had counted for a backend at
+// recent times, so that closed connections per second can be had over just the window that a CPU
 // sample speaks of. Comparing rates of different windows alone makes the shares
 // swing (see RATIONALE.md, "Why the same window?").
 type history struct {
 	points [historyLen]point
 	n      int // points ever added
-	latest core.FlowCount
+	latest uint64 // closed
 }
 
-// A point is the counts at a time. They are kept short, and wrap: a node may
-// have many thousands of these, and only differences are taken.
+// A point is the count at a time.
 type point struct {
-	at             int64 // Unix nanoseconds
-	closed, opened uint32
+	at     int64 // Unix nanoseconds
+	closed uint64
 }
 
-// continues reports whether c can follow the latest point: counts begin anew
-// when the VIP of the service changes, and a clock may be set back.
-func (h *history) continues(at time.Time, c core.FlowCount) bool {
-	return h.n == 0 || at.UnixNano() > h.points[(h.n-1)%historyLen].at &&
-		c.Closed >= h.latest.Closed && c.Opened >= h.latest.Opened
+// continues reports whether a count can follow the latest point: counts begin
+// anew when the VIP of the service changes, and a clock may be set back.
+func (h *history) continues(at time.Time, closed uint64) bool {
+	return h.n == 0 || at.UnixNano() > h.points[(h.n-1)%historyLen].at && closed >= h.latest
 }
 
-func (h *history) add(at time.Time, c core.FlowCount) {
-	h.points[h.n%historyLen] = point{at.UnixNano(), uint32(c.Closed), uint32(c.Opened)}
-	h.latest = c
+func (h *history) add(at time.Time, closed uint64) {
+	h.points[h.n%historyLen] = point{at.UnixNano(), closed}
+	h.latest = closed
 	h.n++
 }
 
@@ -46,21 +40,18 @@ func (h *history) begin() time.Time {
 	return time.Unix(0, h.points[max(0, h.n-historyLen)%historyLen].at)
 }
 
-// between is how many connections were closed and opened from one time to
-// another, by linear interpolation between points; false if the history does
-// not reach back that far.
-func (h *history) between(from, to time.Time) (closed, opened float64, ok bool) {
+// between is how many connections were closed from one time to another, by linear
+// interpolation between points; false if the history does not reach back that far.
+func (h *history) between(from, to time.Time) (closed float64, ok bool) {
 	if h == nil || !to.After(from) {
-		return 0, 0, false
+		return 0, false
 	}
 	k, f, ok := h.find(from.UnixNano())
 	if !ok {
-		return 0, 0, false
+		return 0, false
 	}
 	l, g, _ := h.find(to.UnixNano())
-	closed = h.sum(k, f, l, g, func(p point) uint32 { return p.closed })
-	opened = h.sum(k, f, l, g, func(p point) uint32 { return p.opened })
-	return closed, opened, true
+	return h.sum(k, f, l, g), true
 }
 
 // find returns the point k at or before a time and how far the time is on the
@@ -80,10 +71,8 @@ func (h *history) find(t int64) (k int, f float64, ok bool) {
 }
 
 // sum is the count from point k and fraction f to point l and fraction g.
-func (h *history) sum(k int, f float64, l int, g float64, of func(point) uint32) float64 {
-	step := func(i int) float64 {
-		return float64(of(h.points[(i+1)%historyLen]) - of(h.points[i%historyLen]))
-	}
-	whole := of(h.points[l%historyLen]) - of(h.points[k%historyLen])
-	return float64(whole) - f*step(k) + g*step(l)
+func (h *history) sum(k int, f float64, l int, g float64) float64 {
+	closed := func(i int) uint64 { return h.points[i%historyLen].closed }
+	step := func(i int) float64 { return float64(closed(i+1) - closed(i)) }
+	return float64(closed(l)-closed(k)) - f*step(k) + g*step(l)
 }

@@ -9,13 +9,16 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// rateWindow is the window of the rates that no CPU sample asks for.
+// rateWindow is the window of closed-per-second where no CPU sample asks for
+// another.
 const rateWindow = 5 * time.Second
 
 // A meterReading is one look at the counters.
 type meterReading struct {
-	at       time.Time
-	flows    map[core.BackendID]core.FlowCount
+	at        time.Time
+	flows     map[core.BackendID]core.FlowCount
+	countedAt time.Time // of what time flows are, unless they are live
+	live      bool
 	counters map[core.CounterKey]core.Counters // nil if not read this time
 	err      error
 }
@@ -28,6 +31,7 @@ func (e *Engine) meterLoop(ctx context.Context) {
 	for n := 0; ; n++ {
 		var m meterReading
 		if e.cfg.Flows != nil {
+			m.countedAt, m.live = e.cfg.Flows.AsOf()
 			m.flows = e.cfg.Flows.Counts()
 		}
 		m.at = time.Now()
@@ -54,7 +58,7 @@ func (e *Engine) takeMeter(m meterReading) {
 			s.carried.take(s.counters, m.at)
 		}
 		for _, b := range s.backends {
-			b.takeMeter(m)
+			b.takeMeter(m, s.forwarding(b).Tracked())
 			b.matchCPU(m.at)
 			e.takeFull(s, b)
 		}
@@ -69,10 +73,14 @@ func (e *Engine) takeMeter(m meterReading) {
 	}
 }
 
-func (b *backend) takeMeter(m meterReading) {
+// takeMeter files a look at a backend whose connections are tracked, or are not.
+func (b *backend) takeMeter(m meterReading, tracked bool) {
 	if m.counters != nil {
 		b.counters = m.counters[b.id]
 		b.carried.take(b.counters, m.at)
+		if _, known := m.counters[b.id]; known && tracked {
+			b.fresh = b.firsts.add(m.at, b.counters.Connections)
+		}
 	}
 	if m.flows == nil {
 		return
@@ -81,18 +89,21 @@ func (b *backend) takeMeter(m meterReading) {
 	if !counted {
 		return // not yet, or connection tracking does not carry it
 	}
-	if b.history == nil || !b.history.continues(m.at, c) {
+	b.open = reading{value: float64(c.Open), at: m.countedAt}
+	if !m.live {
+		b.history, b.done = nil, reading{} // when they closed is not known
+		return
+	}
+	b.open.at = m.at
+	if b.history == nil || !b.history.continues(m.at, c.Closed) {
 		b.history = &history{}
 	}
-	b.history.add(m.at, c)
-	b.open = reading{value: float64(c.Open), at: m.at}
-	window := min(rateWindow, m.at.Sub(b.history.begin()))
-	closed, opened, ok := b.history.between(m.at.Add(-window), m.at)
-	if !ok {
-		return // the first look
+	b.history.add(m.at, c.Closed)
+	if !b.cpu.at.IsZero() {
+		return // matchCPU has the window
 	}
-	b.fresh = reading{value: opened / window.Seconds(), at: m.at, window: window}
-	if b.cpu.at.IsZero() {
+	window := min(rateWindow, m.at.Sub(b.history.begin()))
+	if closed, ok := b.history.between(m.at.Add(-window), m.at); ok { // not at the first look
 		b.done = reading{value: closed / window.Seconds(), at: m.at, window: window}
 	}
 }
@@ -107,7 +118,7 @@ func (b *backend) matchCPU(counted time.Time) {
 	b.cpu, b.nextCPU = b.nextCPU, reading{}
 	b.cpuSeq++
 	b.done = reading{}
-	if closed, _, ok := b.history.between(b.cpu.at.Add(-b.cpu.window), b.cpu.at); ok {
+	if closed, ok := b.history.between(b.cpu.at.Add(-b.cpu.window), b.cpu.at); ok {
 		b.done = reading{value: closed / b.cpu.window.Seconds(), at: b.cpu.at, window: b.cpu.window}
 	}
 }

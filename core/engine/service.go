@@ -86,6 +86,7 @@ type backend struct {
 	response reading
 	done     reading
 	fresh    reading // new connections per second
+	firsts   tally   // of counters, for fresh
 	open     reading
 	history  *history // nil until there is something to count
 	counters core.Counters
@@ -191,7 +192,7 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 	}
 	n.override = e.inherited(old, spec, b)
 	if !cmp.Or(b.Forwarding, spec.Forwarding).Tracked() {
-		n.open, n.fresh, n.done, n.history, n.full = reading{}, reading{}, reading{}, nil, false
+		n.open, n.fresh, n.firsts, n.done, n.history, n.full = reading{}, reading{}, tally{}, reading{}, nil, false
 	}
 	before := n.probes
 	n.probes = map[string]*probe{}

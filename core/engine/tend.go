@@ -74,8 +74,8 @@ func (e *Engine) tended(again time.Duration, err error) {
 // tendLater has the Applier look soon whether a commit has left it something to
 // tend.
 func (c *committer) tendLater() {
-	if c.tendAt.IsZero() {
-		c.tendAt = time.Now().Add(tendAfter)
+	if soon := time.Now().Add(tendAfter); c.tendAt.IsZero() || c.tendAt.After(soon) {
+		c.tendAt = soon
 	}
 }
 

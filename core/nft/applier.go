@@ -57,6 +57,8 @@ type Applier struct {
 	counting atomic.Bool // packets and bytes, for some service
 	// linkThere says that the second table is in the kernel, too.
 	linkThere bool
+	linkOther bool          // and has another layout
+	settleAt  time.Duration // by clock: when Tend settles next
 	devices   devices
 	route     *netlink.Conn        // by which interfaces are found
 	clock     func() time.Duration // runs evenly, from any beginning

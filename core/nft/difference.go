@@ -56,7 +56,7 @@ func Check(from, to core.Plan, features []core.Feature) (core.Plan, map[string]e
 			inForce[s.Name] = &held{plan: s}
 		}
 	}
-	good, refused := checkPlan(to, inForce, features)
+	good, refused := checkPlan(to, inForce, probed(features))
 	out := core.Plan{LocalClients: to.LocalClients, OffloadDevices: to.OffloadDevices}
 	for _, s := range good {
 		out.Services = append(out.Services, *s)
@@ -68,6 +68,21 @@ func Check(from, to core.Plan, features []core.Feature) (core.Plan, map[string]e
 	}
 	slices.SortFunc(out.Services, func(x, y core.ServicePlan) int { return strings.Compare(x.Name, y.Name) })
 	return out, refused
+}
+
+// probed puts features, which may come from another version of this program, into
+// the order of the probes. What was not asked for counts as present.
+func probed(features []core.Feature) []core.Feature {
+	out := make([]core.Feature, len(probes))
+	for i := range probes {
+		out[i] = core.Feature{Name: probes[i].name, Present: true}
+		for _, f := range features {
+			if f.Name == probes[i].name {
+				out[i] = f
+			}
+		}
+	}
+	return out
 }
 
 // diffTable compares what a table has, nil for no table, with what a plan makes of
@@ -88,7 +103,7 @@ func diffTable(shared *fragment, known map[string]*held, to core.Plan, refused m
 		if h != nil && h.read == nil && samePlan(h.plan, s) {
 			continue
 		}
-		add(&change{name: s.Name, from: h.fragment(), to: compileAt(s, h.seatFor(s))})
+		add(&change{name: s.Name, from: h.fragment(), to: h.next(s)})
 	}
 	for name, h := range known {
 		if !wanted[name] && refused[name] == nil {
@@ -140,6 +155,9 @@ func (c *change) summary() ServiceDiff {
 	}
 	out.countElements(from, to)
 	out.Lost = d.lost(from, to)
+	if l := c.link(); l.from != nil || l.to != nil {
+		out.with(l.summary())
+	}
 	return out
 }
 
@@ -152,6 +170,7 @@ func (out *ServiceDiff) countElements(from, to *fragment) {
 		_, come := diffElems(from.elemsOf(to.elems[i].set.name), to.elems[i].list)
 		out.ElementsAdded += len(come)
 	}
+	out.countDeals(from, to)
 	none := &weightMap{}
 	for i := range from.maps {
 		m := to.weights(from.maps[i].set.name)

@@ -14,11 +14,12 @@
 //	denied-<service>, …    a chain and a counter for each reason to turn away; see turn.go
 //	prerouting, output     one lookup in services4 or services6
 //	account                after the choice: count it, masquerade if asked to
+//	marks, qos, bytes      every packet of services that ask for it: see packets.go
+//	flows, offloads        a flowtable and what fills it: see offload.go
 //
 // Services without connection tracking (dsr and stateless) stand in a second table
 // of the same name in the family netdev, which is there only while there are any:
-// see link.go, and deal.go for how their flows stay where they are. Whoever uses
-// them calls [Applier.Settle] when it asks to be called.
+// see link.go, and deal.go for how their flows stay where they are.
 //
 // [Render] prints the table as nft does. A service that runs out of backends
 // has an empty weights map, so its choice falls through to the refusing rule:
@@ -45,6 +46,6 @@
 //
 // # What it does not do
 //
-// It sets no addresses, routes or sysctls, writes no marks, and never reads or
-// changes another table. It does not watch: who wants drift repaired calls Sync.
+// It sets no addresses, routes or sysctls, writes no marks but those that a service
+// asks for, and never reads or changes another table. It does not watch: who wants drift repaired calls Sync.
 package nft

@@ -30,11 +30,14 @@ func (a *Applier) Drift(ctx context.Context) (core.Drift, bool, error) {
 	if gen == a.gen {
 		return core.Drift{}, false, nil
 	}
-	who := a.heard.of(a.gen + 1)
+	first := a.gen + 1
 	what, err := a.compare(ctx)
 	if err != nil {
 		return core.Drift{}, false, fmt.Errorf("look for drift of table %s: %w", a.table, err)
 	}
+	// The kernel says who a moment after the generation has moved.
+	a.heard.listen()
+	who := a.heard.of(first)
 	if len(what) == 0 {
 		a.gen = gen // another table was changed
 		return core.Drift{}, false, nil

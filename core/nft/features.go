@@ -31,6 +31,7 @@ const (
 	featureFlowtable = "flowtable"
 	featureSCTP      = "sctp"
 	featureEgress    = "egress hook"
+	featureReject    = "reject in netdev"
 	featureFwd       = "fwd"
 	probeChain       = "probe"
 	probeSet         = "probe"
@@ -68,6 +69,7 @@ func makeProbes() []probe {
 			tryExpr(load, &expr.Dynset{SrcRegKey: register(0), SetName: probeSet})},
 		{"notrack", "forwarding stateless", module("nft_ct", "NFT_CT"), forwards(core.Stateless), tryExpr(&expr.Notrack{})},
 		{featureFwd, "forwarding dsr", module("nft_fwd_netdev", "NFT_FWD_NETDEV"), forwards(core.DSR), tryFwd},
+		{featureReject, "on_empty reject of dsr and stateless, which drop instead", "a kernel with CONFIG_NFT_REJECT_NETDEV", nil, tryReject},
 		{featureEgress, "forwarding stateless", "a kernel from 5.16 on with CONFIG_NETFILTER_EGRESS", forwards(core.Stateless), tryEgress},
 		{featureFlowtable, "offload; established connections take the usual path", module("nft_flow_offload and nf_flow_table_inet", "NFT_FLOW_OFFLOAD"), nil, tryFlowtable},
 	}
@@ -257,21 +259,16 @@ func (b *batch) probeNetdev() {
 }
 
 // tryFwd asks for `fwd to "lo"`.
-func tryFwd(b *batch) {
-	b.netdev(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
-	b.str(unix.NFTA_RULE_TABLE, b.table)
-	b.str(unix.NFTA_RULE_CHAIN, probeChain)
-	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
-	device := newRule(clause{exprs: []expr.Any{&expr.Immediate{Register: register(0), Data: hostUint32(1)}}})
-	b.buf = append(b.buf, device.raw...)
-	e := b.nest(unix.NFTA_LIST_ELEM)
-	b.str(unix.NFTA_EXPR_NAME, "fwd")
-	data := b.nest(unix.NFTA_EXPR_DATA)
-	b.u32(unix.NFTA_FWD_SREG_DEV, register(0))
-	b.unnest(data)
-	b.unnest(e)
-	b.unnest(list)
-	b.end()
+func tryFwd(b *batch) { b.tryLink(fwdTo("lo", 1)) }
+
+// tryReject asks for `reject` where packets come off the link.
+func tryReject(b *batch) { b.tryLink(reject()) }
+
+// tryLink asks by a rule of the family netdev.
+func (b *batch) tryLink(c clause) {
+	b.linked = true
+	b.rule(probeChain, newLinkRule(c))
+	b.linked = false
 }
 
 // nfNetdevEgress is NF_NETDEV_EGRESS.

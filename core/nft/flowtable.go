@@ -145,8 +145,8 @@ func (a *Applier) flowtables() (list []*flowtable, err error) {
 func deviceOwner(device string) string { return "device " + device }
 
 // dropDevices takes the devices that the kernel complained about out of a job, and
-// the complaints out of the list; it reports whether there were any. Offload is a help where it works: what arrives
-// on the others is forwarded as ever.
+// the complaints out of the list; it reports whether there were any. Offload is a
+// help where it works: what arrives elsewhere is forwarded as ever.
 func (a *Applier) dropDevices(j *job, bad map[string]error) (some bool) {
 	for owner, err := range bad {
 		name, ok := strings.CutPrefix(owner, "device ")

@@ -12,6 +12,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	var b batch
 	p := manyServices(3, 3)
+	p.Services[0].Offload, p.OffloadDevices = true, []string{"eth0"}
 	b.reset(DefaultTable, 1)
 	b.newTable(0)
 	list := []*change{{to: compileShared(needsOf(&p))}}
@@ -39,6 +40,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func decodeAll(body []byte) {
+	parseFlowtable(data)
 	body = body[min(nfgenmsg, len(body)):]
 	var r weightsReader
 	table := weightsReader{places: 4}

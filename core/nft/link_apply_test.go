@@ -159,3 +159,31 @@ func TestLinkRefusals(t *testing.T) {
 		})
 	}
 }
+
+// Who only reads sees that nothing would change.
+func TestLinkDiff(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	p := linkPlan()
+	mustSync(t, a, p)
+	read, err := Read(context.Background(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := read.Diff(p); len(list) > 0 {
+		t.Errorf("the same plan: %+v", list)
+	}
+	changed := plan(append([]core.ServicePlan{}, p.Services...)...)
+	for i := range changed.Services {
+		if s := &changed.Services[i]; s.Name == "web" {
+			*s = weighed(*s, 1, 3)
+		}
+	}
+	if list := read.Diff(changed); len(list) != 1 || list[0].Service != "web" || list[0].ElementsAdded == 0 || len(list[0].ChainsRewritten) > 0 {
+		t.Errorf("another weight: %+v", list)
+	}
+	p.Services = p.Services[:1]
+	if list := read.Diff(p); len(list) != 3 { // two services, and the interfaces' chains
+		t.Errorf("two services less: %+v", list)
+	}
+}

@@ -3,9 +3,11 @@
 package nft
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,4 +127,25 @@ func TestLinkEmpty(t *testing.T) {
 	if err != nil || counts[core.CounterKey{Service: "tcp4"}].Refused == 0 {
 		t.Errorf("counted %+v, %v: want refused ones", counts, err)
 	}
+}
+
+// A datagram whose sender made no checksum has none afterwards: one that is mended
+// from nothing would be wrong, and the backend would drop it.
+func TestLinkDatagramWithoutChecksum(t *testing.T) {
+	t.Parallel()
+	w := newLinkWorld(t)
+	w.sync(w.plan(core.Stateless, time.Minute))
+	w.in(w.client, func() {
+		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+			cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1) })
+			return errors.Join(cerr, err)
+		}}
+		c, err := d.Dial("udp", "10.0.9.1:80")
+		w.must(err)
+		defer c.Close()
+		k := &longTalk{Conn: c, r: bufio.NewReader(c)}
+		if _, err := k.say(); err != nil {
+			t.Error(err)
+		}
+	})
 }

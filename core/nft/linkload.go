@@ -4,6 +4,7 @@ package nft
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,6 +18,10 @@ import (
 // has of the same services.
 func (a *Applier) loadLink(ctx context.Context, l *loader) error {
 	if !a.linkThere {
+		return nil
+	}
+	if a.linkOther {
+		l.complain("the table netdev %s has another layout", a.table)
 		return nil
 	}
 	a.w.req.linked = true
@@ -67,7 +72,7 @@ func (a *Applier) loadDeals(h *held, f *fragment) error {
 		if len(d.next) != len(d.stable) {
 			return fmt.Errorf("maps of %d and %d positions", len(d.next), len(d.stable))
 		}
-		d.resume(a.clock())
+		d.resume(a.now())
 		f.deals[i] = d
 	}
 	return nil
@@ -140,17 +145,20 @@ func (p *planReader) dealtTo(f *fragment) {
 	}
 }
 
-// ownLink takes the second table over, if it is there and has no owner.
-func (a *Applier) ownLink(gen uint32) (uint32, error) {
+// findLink looks for the second table.
+func (a *Applier) findLink() (tableState, error) {
 	a.w.req.linked = true
 	t, err := a.w.table(a.table)
 	a.w.req.linked = false
-	if err != nil {
+	a.linkThere, a.linkOther = t.exists, t.exists && t.comment != layout
+	return t, err
+}
+
+// ownLink takes the second table over, if it is there and has no owner.
+func (a *Applier) ownLink(gen uint32) (uint32, error) {
+	t, err := a.findLink()
+	if err != nil || !t.exists || t.owner != 0 || a.flags == 0 || t.flags&nftTableFPersist == 0 {
 		return gen, err
-	}
-	a.linkThere = t.exists
-	if !t.exists || t.owner != 0 || a.flags == 0 || t.flags&nftTableFPersist == 0 {
-		return gen, nil
 	}
 	a.b.reset(a.table, a.w.seq)
 	a.b.linked = true
@@ -242,4 +250,26 @@ func (a *Applier) verifyDeal(service, family string, d *deal) error {
 		}
 	}
 	return nil
+}
+
+// leavesBy is the number of the interface by which a service's frames leave; 0 if
+// they do not leave at once.
+func (f *fragment) leavesBy() uint32 {
+	for _, c := range f.chains {
+		for _, r := range c.rules {
+			var last []byte
+			for list := (attrs{rest: r.raw}); list.next(); {
+				data := find(list.val, unix.NFTA_EXPR_DATA)
+				switch text(find(list.val, unix.NFTA_EXPR_NAME)) {
+				case "immediate":
+					last = find(find(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VALUE)
+				case "fwd":
+					if len(last) == 4 {
+						return binary.NativeEndian.Uint32(last)
+					}
+				}
+			}
+		}
+	}
+	return 0
 }

@@ -59,6 +59,22 @@ func share(s *core.ServicePlan, v6 bool, dev devices, size int) ([]owner, []uint
 	return owners, target
 }
 
+// next is a service as it should be after h, for those who only compare: the
+// interface that frames leave by is taken to be the one that they leave by now.
+func (h *held) next(s *core.ServicePlan) *fragment {
+	if !linked(s) || h == nil || h.deals == [2]*deal{} {
+		return compileAt(s, h.seatFor(s))
+	}
+	dev := h.devices
+	if h.read != nil && h.read.link != nil {
+		dev = devices{}
+		for _, b := range s.Backends {
+			dev[b.Hop.Device] = h.read.link.leavesBy()
+		}
+	}
+	return compileLink(s, dealsOf(s, h.deals, dev, 0), dev)
+}
+
 // compile is a service as it should be, with all flows where they are now.
 func (a *Applier) compile(s *core.ServicePlan, at seat) *fragment {
 	if !linked(s) {
@@ -68,7 +84,7 @@ func (a *Applier) compile(s *core.ServicePlan, at seat) *fragment {
 	if h := a.known[s.Name]; h != nil {
 		before = h.deals
 	}
-	return compileLink(s, dealsOf(s, before, a.devices, a.clock()), a.devices)
+	return compileLink(s, dealsOf(s, before, a.devices, a.now()), a.devices)
 }
 
 // reweighed is what a re-weight of a service in force ends with.
@@ -76,7 +92,7 @@ func (a *Applier) reweighed(s *core.ServicePlan, h *held) *fragment {
 	if !linked(s) {
 		return compileWeights(s, h.seat)
 	}
-	return &fragment{name: s.Name, link: compileDeals(s, dealsOf(s, h.deals, h.devices, a.clock()))}
+	return &fragment{name: s.Name, link: compileDeals(s, dealsOf(s, h.deals, h.devices, a.now()))}
 }
 
 // withoutInterface takes the services out of a list whose interfaces are not
@@ -182,4 +198,12 @@ func (a *Applier) forgetFormer(s *core.ServicePlan) *change {
 func parseOwner(e *elem) owner {
 	name, addr, _ := strings.Cut(e.comment, " ")
 	return owner{name: name, value: string(e.key), addr: addr}
+}
+
+// now is the time on the Applier's clock; one that only reads has none.
+func (a *Applier) now() time.Duration {
+	if a.clock == nil {
+		return 0
+	}
+	return a.clock()
 }

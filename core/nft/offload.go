@@ -119,13 +119,19 @@ func flowAdd(name string) clause {
 }
 
 // able is the service as this kernel can carry it: without offload where there are
-// no flowtables.
+// no flowtables, and silent where packets off the link cannot be rejected.
 func (a *Applier) able(s *core.ServicePlan) *core.ServicePlan {
-	if s.Traffic == nil || !s.Offload || !a.lacks(featureFlowtable) {
+	if s.Traffic == nil {
 		return s
 	}
 	t := *s.Traffic
-	t.Offload = false
+	t.Offload = s.Offload && !a.lacks(featureFlowtable)
+	if linked(s) && a.lacks(featureReject) {
+		t.OnEmpty = core.Drop
+	}
+	if t.Offload == s.Offload && t.OnEmpty == s.OnEmpty {
+		return s
+	}
 	c := *s
 	c.Traffic = &t
 	return &c

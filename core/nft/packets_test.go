@@ -159,7 +159,13 @@ func TestBytesSurvive(t *testing.T) {
 	inKernel(t, a)
 	mustSync(t, a, p)
 	look("after adoption")
-	nftOutput(t, "add", "chain", "inet", DefaultTable, "stranger")
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a = open(t, Config{}) // who replaces a table without an owner, where the kernel knows owners
+	if _, ok, err := a.Adopt(context.Background()); !ok || err != nil || a.replace != (a.flags != 0) {
+		t.Fatalf("adopt: %v, %v, replace %v", ok, err, a.replace)
+	}
 	mustSync(t, a, p)
 	look("after the table was replaced")
 	*web = with(*web, func(t *core.Traffic) { t.Bytes = false })

@@ -65,6 +65,9 @@ func (a *Applier) readTable(ctx context.Context) (*Table, error) {
 		out.Wrong = fmt.Errorf("it has another layout: %q", t.comment)
 		return out, nil
 	}
+	if _, err := a.findLink(); err != nil {
+		return nil, err
+	}
 	l, err := a.load(ctx)
 	if err != nil {
 		return nil, err
@@ -77,8 +80,8 @@ func (a *Applier) readTable(ctx context.Context) (*Table, error) {
 // None reports that there is no table of this layout.
 func (t *Table) None() bool { return t.shared == nil }
 
-// Diff is what a Sync of a plan would do to the table.
+// Diff is what a Sync of a plan would do to the table, on this kernel.
 func (t *Table) Diff(to core.Plan) []ServiceDiff {
-	after, refused := Check(t.Plan, to, nil)
+	after, refused := Check(t.Plan, to, t.Features)
 	return diffTable(t.shared, t.known, after, refused)
 }

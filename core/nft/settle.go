@@ -30,10 +30,14 @@ const (
 // Settle ends what has moved for long enough, of services without connection
 // tracking, so that their packets cost one lookup again: see the document on the
 // data plane. It returns when it wants to be called again; 0 says that nothing
-// moves, until a Sync or a Reweight. It belongs to the goroutine that calls those.
+// moves, until a Sync or a Reweight. It belongs to the goroutine that calls those,
+// and is part of Tend.
 // If it is never called, packets of what was re-weighted go on to be looked up
 // twice, and to the same backends.
 func (a *Applier) Settle(ctx context.Context) (again time.Duration, err error) {
+	if a.shared == nil || a.shared.link == nil {
+		return 0, nil
+	}
 	var list []*change
 	for _, name := range slices.Sorted(maps.Keys(a.known)) {
 		h := a.known[name]
@@ -64,6 +68,19 @@ func (a *Applier) Settle(ctx context.Context) (again time.Duration, err error) {
 	return again, nil
 }
 
+// settleDue is Settle, but not before it asked to be called again.
+func (a *Applier) settleDue(ctx context.Context) (again time.Duration, err error) {
+	if wait := a.settleAt - a.now(); wait > 0 {
+		return wait, nil
+	}
+	again, err = a.Settle(ctx)
+	if ctx.Err() != nil {
+		return settleLeast, nil
+	}
+	a.settleAt = a.now() + again
+	return again, err
+}
+
 // settling is the change that one service has come to, if any, and when to look
 // again.
 func (a *Applier) settling(ctx context.Context, h *held) (*change, time.Duration, error) {
@@ -80,7 +97,7 @@ func (a *Applier) settling(ctx context.Context, h *held) (*change, time.Duration
 		if err != nil {
 			return nil, 0, err
 		}
-		n := d.settle(foreign, full, s.FlowTimeout+settleSlack, a.clock())
+		n := d.settle(foreign, full, s.FlowTimeout+settleSlack, a.now())
 		deals[i] = n
 		moving = moving || n.moving()
 		changed = changed || !n.alike(d)

@@ -38,6 +38,9 @@ func TestSpares(t *testing.T) {
 	b := open(t, Config{Unowned: true})
 	b.spares = true
 	inKernel(t, b)
+	if before, _ = b.w.generation(); t.Failed() {
+		return
+	}
 	if c := mustSync(t, b, p); c.Changed != 0 || c.Generation != before {
 		t.Errorf("adopted: %+v: want nothing written after %d", c, before)
 	}

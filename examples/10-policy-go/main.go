@@ -15,6 +15,7 @@ func init() {
 			{Name: "floor", Default: 0.1, Min: 0.01, Max: 1, About: "least idle ratio that is reckoned with"},
 			{Name: "tau", Default: 30, Min: 1, Max: 600, About: "time constant of the smoothing, seconds"},
 		},
+		Reads:        []string{policy.ReadCPU, policy.ReadCores},
 		BackendSlots: 1, // the smoothed headroom, in cores; 0 until there is one
 		Schedule:     headroom,
 	})

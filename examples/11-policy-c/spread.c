@@ -14,7 +14,7 @@
 SY_MANIFEST(
     "{\"abi\":1,\"policies\":[{\"name\":\"spread\","
     "\"about\":\"configured weights, corrected by open connections\","
-    "\"backend_slots\":1,"
+    "\"reads\":[\"connections\"],\"backend_slots\":1,"
     "\"params\":[{\"name\":\"floor\",\"default\":0.25,\"min\":0.01,\"max\":1,"
     "\"about\":\"least factor on the configured weight\"}]}]}")
 

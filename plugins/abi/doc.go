@@ -43,6 +43,11 @@
 // NaN (0x7FF8000000000000, 0x7FC00000), or 0 if it is an integer. The window of
 // done is the window of cpu.
 //
+// A policy whose manifest says what it reads, such as "reads": ["cpu", "cores"],
+// is given nothing else: the bits of all other readings are clear. The names are
+// cpu, cores, response, connections, opened and closed. Without "reads" it is
+// given all, and has every connection of the node followed for that.
+//
 // # The blocks behind, in this order
 //
 // Records; params, f64 in the order of the manifest, NaN = not given; service

@@ -20,6 +20,8 @@ type Frame struct {
 	Params       []float64 // in the manifest's order; NaN is not given
 	BackendSlots int
 	ServiceSlots int
+	// Hidden are the readings that are left unknown, as bits of valid.
+	Hidden uint16
 	// Service is the service's state, ServiceSlots*8 bytes, or nil for zeros.
 	// Backend returns the state of a backend by its id, or nil for zeros.
 	Service []byte
@@ -62,7 +64,7 @@ func Encode(dst []byte, s *core.Snapshot, f Frame) ([]byte, error) {
 
 	for i := range s.Backends {
 		b := &s.Backends[i]
-		encodeBackend(dst[HeaderSize+i*Stride:][:Stride], b)
+		encodeBackend(dst[HeaderSize+i*Stride:][:Stride], b, f.Hidden)
 		if f.BackendSlots > 0 && f.Backend != nil {
 			copy(dst[be+i*f.BackendSlots*8:][:f.BackendSlots*8], f.Backend(b.ID))
 		}
@@ -75,7 +77,7 @@ func Encode(dst []byte, s *core.Snapshot, f Frame) ([]byte, error) {
 	return dst, nil
 }
 
-func encodeBackend(r []byte, b *core.BackendInput) {
+func encodeBackend(r []byte, b *core.BackendInput, hidden uint16) {
 	le.PutUint64(r[recID:], b.ID)
 	le.PutUint32(r[recWeight:], b.Weight)
 	le.PutUint32(r[recShare:], uint32(math.Round(min(max(b.Share, 0), 1)*core.Slots)))
@@ -94,7 +96,7 @@ func encodeBackend(r []byte, b *core.BackendInput) {
 		{&b.New, validNew, recNew, 0},
 		{&b.Done, validDone, recDone, 0},
 	} {
-		known := v.r.Known && finite(v.r.Value)
+		known := v.r.Known && hidden&v.bit == 0 && finite(v.r.Value)
 		if known {
 			valid |= v.bit
 		}

@@ -26,6 +26,9 @@ type PolicyInfo struct {
 	Params       []ParamInfo `json:"params"`
 	BackendSlots int         `json:"backend_slots"` // f64 per backend
 	ServiceSlots int         `json:"service_slots"` // f64 per service
+	// Reads are the readings that the policy goes by; the others are unknown to
+	// it. Nil, as when the manifest does not say, means all.
+	Reads []string `json:"reads"`
 }
 
 // A ParamInfo describes one parameter.
@@ -82,6 +85,9 @@ func (p *PolicyInfo) check() error {
 	}
 	if p.BackendSlots < 0 || p.BackendSlots > MaxStateSlots || p.ServiceSlots < 0 || p.ServiceSlots > MaxStateSlots {
 		return fmt.Errorf("%d backend slots and %d service slots: want 0 to %d", p.BackendSlots, p.ServiceSlots, MaxStateSlots)
+	}
+	if err := p.checkReads(); err != nil {
+		return err
 	}
 	if len(p.Params) > maxParams {
 		return fmt.Errorf("%d parameters: at most %d", len(p.Params), maxParams)

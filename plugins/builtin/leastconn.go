@@ -51,6 +51,7 @@ func LeastConn() policy.Policy {
 			{Name: "ki", Default: 0.02, Min: 0, Max: 1, About: "answer to a lasting error, per second"},
 			{Name: "band", Default: 8, Min: 1, Max: 1000, About: "largest factor between weight and configured weight"},
 		},
+		Reads:        []string{policy.ReadConnections},
 		BackendSlots: 2,
 		Schedule:     leastConn,
 	}

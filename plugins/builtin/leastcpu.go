@@ -53,6 +53,7 @@ func LeastCPU() policy.Policy {
 		Params: []policy.Param{
 			{Name: "alpha", Default: 0.3, Min: 0.01, Max: 1, About: "weight of a fresh sample in the estimate, ratio"},
 		},
+		Reads:        []string{policy.ReadCPU, policy.ReadCores, policy.ReadClosed},
 		BackendSlots: 3,
 		Schedule:     leastCPU,
 	}

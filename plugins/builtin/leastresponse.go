@@ -32,6 +32,7 @@ func LeastResponse() policy.Policy {
 			{Name: "ki", Default: 0.01, Min: 0, Max: 1, About: "answer to a lasting error, per second"},
 			{Name: "band", Default: 4, Min: 1, Max: 1000, About: "largest factor between weight and configured weight"},
 		},
+		Reads:        []string{policy.ReadResponse},
 		BackendSlots: 3,
 		Schedule:     leastResponse,
 	}

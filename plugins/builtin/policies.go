@@ -22,6 +22,7 @@ func RoundRobin() policy.Policy {
 	return policy.Policy{
 		Name:  "rr",
 		About: "the same share for every backend",
+		Reads: []string{},
 		Schedule: func(s *policy.Snapshot) error {
 			for i := range s.Len() {
 				w := 0.0
@@ -40,6 +41,7 @@ func Weighted() policy.Policy {
 	return policy.Policy{
 		Name:  "weighted",
 		About: "shares in proportion to the configured weights",
+		Reads: []string{},
 		Schedule: func(s *policy.Snapshot) error {
 			for i := range s.Len() {
 				w := 0.0

@@ -146,7 +146,7 @@ static inline void sy_hold(sy_snapshot *s, uint32_t i) {
     }                                                                          \
     static int32_t sy_policy(sy_snapshot *s)
 
-/* SY_MANIFEST("...") tells names, parameters and state slots, as JSON. */
+/* SY_MANIFEST("...") tells names, parameters, state slots and readings, as JSON. */
 #define SY_MANIFEST(json)                                                      \
     SY_EXPORT(sy_manifest) uint64_t sy_manifest_text(void) {                   \
         static const char text[] = json;                                       \

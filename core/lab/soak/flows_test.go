@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
 // long says that `make soak` runs, and not `go test`.
@@ -35,12 +36,14 @@ var trials = []trial{
 	{"sticky", func(t *core.Traffic) {
 		t.Persistence = core.Persistence{Timeout: 90 * time.Second, Prefix4: 32, Prefix6: 128, Size: 2 * clients}
 	}, 24, 1_000_000, 1_000},
+	// Past the first 1,000 services several share a map of weights.
+	{"shared", func(*core.Traffic) {}, 16, 1_000_000, 1_000},
 }
 
-// TestNoFlowIsMissed sends connections through a service, one per frame and none
+// TestSoakFlows sends connections through a service, one per frame and none
 // like another, while its weights change in every way there is. Each must find a
 // backend.
-func TestNoFlowIsMissed(t *testing.T) {
+func TestSoakFlows(t *testing.T) {
 	var tested []core.ServicePlan
 	for i := range trials {
 		tested = append(tested, trials[i].service(i))
@@ -49,6 +52,9 @@ func TestNoFlowIsMissed(t *testing.T) {
 	for i, tr := range trials {
 		t.Run(tr.name, func(t *testing.T) {
 			st.t = t
+			if _, err := st.lab.Balancer.Command(t.Context(), "nft", "list", "map", "inet", nft.DefaultTable, "w-"+tested[i].Name); (err == nil) == (tr.name == "shared") {
+				t.Fatalf("has it a map of its own? %v", err)
+			}
 			if !long {
 				tr.flows, tr.commits = tr.flows/65, tr.commits/25
 			}
@@ -61,6 +67,9 @@ func (tr *trial) service(i int) core.ServicePlan {
 	traffic := core.Simple(netip.MustParseAddrPort(fmt.Sprintf("203.0.113.10:%d", firstVIP+i)), core.UDP)
 	tr.edit(&traffic)
 	s := core.ServicePlan{Name: "by-" + tr.name, Traffic: &traffic}
+	if tr.name == "shared" {
+		s.Name = "last" // by name, after the idle ones
+	}
 	for b := range tr.backends {
 		addr := netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + b%nodes)})
 		s.Backends = append(s.Backends, core.BackendPlan{

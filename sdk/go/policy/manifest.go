@@ -20,6 +20,9 @@ func Manifest(policies []*Policy) []byte {
 		b = strconv.AppendInt(b, int64(p.BackendSlots), 10)
 		b = append(b, `,"service_slots":`...)
 		b = strconv.AppendInt(b, int64(p.ServiceSlots), 10)
+		if p.Reads != nil {
+			b = reads(b, p.Reads)
+		}
 		b = append(b, `,"params":[`...)
 		for j, q := range p.Params {
 			if j > 0 {
@@ -30,6 +33,17 @@ func Manifest(policies []*Policy) []byte {
 		b = append(b, "]}"...)
 	}
 	return append(b, "]}"...)
+}
+
+func reads(b []byte, names []string) []byte {
+	b = append(b, `,"reads":[`...)
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = quoted(b, name)
+	}
+	return append(b, ']')
 }
 
 func param(b []byte, q Param) []byte {
@@ -53,7 +67,11 @@ func num(b []byte, key string, v float64) []byte {
 func str(b []byte, key, s string) []byte {
 	b = append(b, '"')
 	b = append(b, key...)
-	b = append(b, '"', ':', '"')
+	return quoted(append(b, '"', ':'), s)
+}
+
+func quoted(b []byte, s string) []byte {
+	b = append(b, '"')
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '"' || c == '\\':

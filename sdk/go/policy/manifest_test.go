@@ -12,19 +12,23 @@ import (
 // TestManifestIsJSON: the manifest is written by hand, so a parser checks it,
 // with texts that need escaping.
 func TestManifestIsJSON(t *testing.T) {
-	p := policy.Policy{Name: "a", About: "a \"quoted\" back\\slash,\na new line and µ", BackendSlots: 2, ServiceSlots: 1,
+	p := policy.Policy{Name: "a", About: "a \"quoted\" back\\slash,\na new line and µ", BackendSlots: 2, ServiceSlots: 1, Reads: []string{policy.ReadCPU, policy.ReadCores},
 		Params: []policy.Param{{Name: "x", Default: 0.1, Min: -1e-9, Max: 1e300}, {Name: "y"}}}
-	b := policy.Manifest([]*policy.Policy{&p, {Name: "b"}})
+	b := policy.Manifest([]*policy.Policy{&p, {Name: "b", Reads: []string{}}, {Name: "c"}})
 	var got struct {
 		Policies []struct {
 			Name, About string
+			Reads       []string
 			Params      []struct{ Min, Max float64 }
 		}
 	}
 	if err := json.Unmarshal(b, &got); err != nil {
 		t.Fatalf("%v\n%s", err, b)
 	}
-	if len(got.Policies) != 2 || got.Policies[0].About != "a \"quoted\" back\\slash, a new line and µ" ||
+	if r := got.Policies; len(r) != 3 || len(r[0].Reads) != 2 || r[1].Reads == nil || len(r[1].Reads) != 0 || r[2].Reads != nil {
+		t.Errorf("reads: got %+v, want two, none and all", r)
+	}
+	if len(got.Policies) != 3 || got.Policies[0].About != "a \"quoted\" back\\slash, a new line and µ" ||
 		got.Policies[0].Params[0].Min != -1e-9 || got.Policies[0].Params[0].Max != 1e300 {
 		t.Errorf("got %+v", got)
 	}

@@ -13,6 +13,11 @@ type Policy struct {
 	About  string // one sentence
 	Params []Param
 
+	// Reads are the readings that Schedule goes by; the others are unknown to it.
+	// Nil means all. Say what you need: for CPU alone, or for nothing (an empty
+	// list that is not nil), the host need not follow every connection.
+	Reads []string
+
 	// BackendSlots and ServiceSlots are how many numbers the policy keeps
 	// about each backend and about the service.
 	BackendSlots, ServiceSlots int
@@ -28,6 +33,16 @@ type Param struct {
 	Default, Min, Max float64
 	About             string // with the unit
 }
+
+// The readings that Policy.Reads may name, after the methods of Backend.
+const (
+	ReadCPU         = "cpu"
+	ReadCores       = "cores"
+	ReadResponse    = "response"
+	ReadConnections = "connections"
+	ReadOpened      = "opened"
+	ReadClosed      = "closed"
+)
 
 // registered are the policies of this program, in the order of the entries.
 var registered []*Policy

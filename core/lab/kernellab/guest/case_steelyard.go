@@ -25,6 +25,14 @@ func steelyardCases() []*benchCase {
 		{benchCase{name: "steelyard, persistence", traffic: newAndEst, most: 1000}, func(s *core.ServicePlan) {
 			s.Persistence = core.Persistence{Timeout: time.Hour, Prefix4: 32, Prefix6: 128, Size: 65536}
 		}},
+		{benchCase{name: "steelyard, offload", traffic: onlyEst, most: 1000}, func(s *core.ServicePlan) { s.Offload = true }},
+		{benchCase{name: "steelyard, count_bytes", traffic: onlyEst, most: 1000}, func(s *core.ServicePlan) { s.Bytes = true }},
+		{benchCase{name: "steelyard, qos", traffic: onlyEst, most: 1000}, func(s *core.ServicePlan) {
+			dscp := uint8(46)
+			for i := range s.Backends {
+				s.Backends[i].QoS = core.QoS{DSCP: &dscp, Mark: 0x10, Mask: 0xf0}
+			}
+		}},
 	} {
 		c := v.benchCase
 		c.setUp = func(w *world, n int) (func() error, error) { return w.steelyard(servicesPlan(n, v.change)) }

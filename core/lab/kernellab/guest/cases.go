@@ -47,6 +47,7 @@ func cases() []*benchCase {
 	list = append(list, iptablesCases()...)
 	list = append(list, nftCases()...)
 	list = append(list, steelyardCases()...)
+	list = append(list, linkCases()...)
 	return list
 }
 

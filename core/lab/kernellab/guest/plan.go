@@ -11,7 +11,7 @@ import (
 
 // servicesPlan is a plan of n services, each as change leaves it.
 func servicesPlan(n int, change func(*core.ServicePlan)) core.Plan {
-	var plan core.Plan
+	plan := core.Plan{OffloadDevices: []string{"b0", "b1"}}
 	for i := range n {
 		t := core.Simple(netip.AddrPortFrom(vip(i), vipPort), core.UDP)
 		s := core.ServicePlan{Name: serviceName(i), Traffic: &t, Backends: backendPlans()}
