@@ -33,7 +33,7 @@ type Event struct {
 	At       time.Time
 	Node     string
 	Severity Severity
-	Topic    string // one word: policy, reload, kernel, bus, override, start, stop
+	Topic    string // one word: policy, reload, kernel, bus, override, session, start, stop
 	Service  string // empty if it concerns the node
 	Backend  string // empty if it concerns the service
 	Message  string

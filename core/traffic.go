@@ -3,8 +3,10 @@
 package core
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -134,6 +136,22 @@ type QoS struct {
 
 // Active reports whether there is anything to do.
 func (q QoS) Active() bool { return q.DSCP != nil || q.Priority != nil || q.Mask != 0 }
+
+// String is such as "dscp 46, class 1:20, mark 0x10/0xf0"; empty if there is
+// nothing to do.
+func (q QoS) String() string {
+	var parts []string
+	if q.DSCP != nil {
+		parts = append(parts, fmt.Sprintf("dscp %d", *q.DSCP))
+	}
+	if q.Priority != nil {
+		parts = append(parts, fmt.Sprintf("class %x:%x", *q.Priority>>16, *q.Priority&0xffff))
+	}
+	if q.Mask != 0 {
+		parts = append(parts, fmt.Sprintf("mark 0x%x/0x%x", q.Mark, q.Mask))
+	}
+	return strings.Join(parts, ", ")
+}
 
 // A Frontend is one thing that clients connect to: an address or a network, a
 // range of ports, and a protocol.

@@ -98,6 +98,7 @@ type ServiceView struct {
 	Connections      *uint64      `json:"connections"` // open now
 	ConnectionsTotal uint64       `json:"connections_total"`
 	RefusedTotal     uint64       `json:"refused_total"`
+	QoS              string       `json:"qos,omitempty"`     // as in "dscp 46, class 1:20, mark 0x10/0xf0"
 	CountBytes       bool         `json:"count_bytes"`       // as configured
 	Offload          bool         `json:"offload,omitempty"` // as configured, whether or not the kernel can
 	Traffic          *TrafficView `json:"traffic"`           // null while packets are not counted
@@ -142,6 +143,8 @@ type BackendView struct {
 	MaxConnections uint32     `json:"max_connections,omitempty"`
 	Sorry          bool       `json:"sorry,omitempty"`
 	Forwarding     Forwarding `json:"forwarding"`
+	// QoS is what its packets are marked with where that is not as of its service.
+	QoS string `json:"qos,omitempty"`
 	// Share and Slots are those in force in the kernel, not those of a decision
 	// that still waits for its commit.
 	Share float64 `json:"share_ratio"`

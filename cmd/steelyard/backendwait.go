@@ -23,6 +23,7 @@ const (
 	sayEvery    = 5 * time.Second        // of lines that are not a terminal's
 	rateOver    = 10 * time.Second       // what the rate and the estimate go by
 	unknownFor  = 5 * time.Second        // how long a count may be missing
+	recountFor  = 30 * time.Second       // how long it may be of before the drain: a large table takes some time
 	absentFor   = 30 * time.Second       // how long the daemon may be away, as for a restart
 	cutPatience = 10 * time.Second       // from a cut until the count has followed
 )
@@ -181,7 +182,11 @@ func (d *drainWait) look(ctx context.Context) (end bool, err error) {
 			"`steelyard monitor event.info.override` shows by whom"}
 	}
 	if b.Connections == nil || b.ConnectionsAt.Before(d.since) {
-		if now.Sub(d.counting) < unknownFor {
+		patience := unknownFor
+		if b.Connections != nil {
+			patience = recountFor
+		}
+		if now.Sub(d.counting) < patience {
 			return false, nil
 		}
 		return false, &codedError{exitFailure, fmt.Errorf("nobody counts the open connections of %s", d.id),

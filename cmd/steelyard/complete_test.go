@@ -71,7 +71,7 @@ func TestCompletionDoesNotHang(t *testing.T) {
 	}
 	defer l.Close()
 	start := time.Now()
-	out, _, _ := run(t, t.Context(), nil, "__complete", "--socket", path, "show", "")
+	out, _, _ := run(t, t.Context(), nil, "__complete", "--socket", path, "explain", "")
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("took %s", took)
 	}

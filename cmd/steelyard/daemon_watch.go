@@ -22,7 +22,7 @@ var _ engine.Reaper = (*conntrack.Reader)(nil)
 
 // watch points the probes and the connection counts at a configuration.
 func (d *daemon) watch(cfg *config.Config) {
-	d.flows.Watch(watched(cfg.Services))
+	d.flows.Watch(watched(cfg.Services, d.host.FollowsConnections))
 	d.runner.SetTargets(targets(cfg))
 }
 
@@ -46,10 +46,13 @@ func targets(cfg *config.Config) []probes.Target {
 	return out
 }
 
-// watched are the backends whose connections the kernel tracks.
-func watched(services []core.Service) []conntrack.Watched {
+// watched are the backends whose connections the kernel tracks. Their counts must
+// be live where the policy goes by them, as follows says, or where a backend takes
+// so many connections only; drains and deaths conntrack knows by itself.
+func watched(services []core.Service, follows func(policy string) bool) []conntrack.Watched {
 	var out []conntrack.Watched
 	for _, s := range services {
+		live := follows(s.Policy)
 		for _, b := range s.Backends {
 			forwarding := cmp.Or(b.Forwarding, s.Forwarding)
 			if !forwarding.Tracked() {
@@ -58,6 +61,7 @@ func watched(services []core.Service) []conntrack.Watched {
 			w := conntrack.Watched{
 				ID: core.BackendID{Service: s.Name, Backend: b.Name}, Frontends: s.Frontends,
 				Addrs: []netip.AddrPort{b.Addr}, Local: forwarding == core.Local,
+				Live: live || b.MaxConnections > 0,
 			}
 			if b.Alt.IsValid() {
 				w.Addrs = append(w.Addrs, b.Alt)

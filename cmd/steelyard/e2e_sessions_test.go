@@ -66,10 +66,11 @@ func TestSessions(t *testing.T) {
 	r.untilShares("web", 50, 50)
 	stays(other)
 
-	// Unpinned it is where persistence has it: on the backend of the pin.
+	// Unpinned it goes back to where persistence had it before: an entry keeps its
+	// backend, and the connections to the pin's only kept it from expiring.
 	run(0, "session unpin web "+client+" --author alice", "unpinned; ended: pin of "+client+" to "+other+" by alice: test")
-	stays(other)
-	run(0, "session forget web --backend "+first+" --author alice", "0 sessions forgotten")
+	stays(first)
+	run(0, "session forget web --backend "+other+" --author alice", "0 sessions forgotten")
 	run(0, "session forget web "+client+" --author alice", "1 session forgotten")
 	run(0, "show sessions web --limit 1", "ipv4 0 of 4")
 

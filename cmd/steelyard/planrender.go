@@ -90,27 +90,26 @@ func renderServiceDiff(w io.Writer, d nft.ServiceDiff, p painter) {
 		name = "(shared)"
 	}
 	var parts []string
-	add := func(what string, names []string) {
+	add := func(noun, verb string, names []string) {
 		switch {
 		case len(names) > 3:
-			parts = append(parts, fmt.Sprintf("%d %ss", len(names), strings.Replace(what, " ", "s ", 1)))
-			parts[len(parts)-1] = strings.TrimSuffix(parts[len(parts)-1], "s")
+			parts = append(parts, fmt.Sprintf("%s %s", plural(len(names), noun), verb))
 		case len(names) > 0:
-			noun, verb, _ := strings.Cut(what, " ")
 			parts = append(parts, noun+" "+strings.Join(names, ", ")+" "+verb)
 		}
 	}
-	if d.Added {
+	switch {
+	case d.Added:
 		parts = append(parts, "made")
-	} else if d.Removed {
+	case d.Removed:
 		parts = append(parts, "removed")
-	} else {
-		add("set made", d.SetsAdded)
-		add("set removed", d.SetsRemoved)
-		add("set remade", d.SetsRemade)
-		add("chain made", d.ChainsAdded)
-		add("chain removed", d.ChainsRemoved)
-		add("chain rewritten", d.ChainsRewritten)
+	default:
+		add("set", "made", d.SetsAdded)
+		add("set", "removed", d.SetsRemoved)
+		add("set", "remade", d.SetsRemade)
+		add("chain", "made", d.ChainsAdded)
+		add("chain", "removed", d.ChainsRemoved)
+		add("chain", "rewritten", d.ChainsRewritten)
 	}
 	if d.ElementsAdded+d.ElementsRemoved > 0 {
 		parts = append(parts, fmt.Sprintf("%d elements added, %d removed", d.ElementsAdded, d.ElementsRemoved))

@@ -77,16 +77,34 @@ func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	if s.Distribution != "" && s.Distribution != core.Random {
 		fields = append(fields, clean(string(s.Distribution)))
 	}
+	if s.QoS != "" {
+		fields = append(fields, clean(s.QoS))
+	}
+	if s.Offload {
+		fields = append(fields, "offload")
+	}
 	fields = append(fields,
 		clean(s.Policy),
 		healthCounts(s.Backends, p),
-		"conns "+count(s.Connections),
+		"conns "+count(s.Connections)+countedAgo(s, at),
 		perSecond(s.NewPerSecond),
 	)
 	if s.RefusedTotal > 0 {
 		fields = append(fields, p.paint(yellow, fmt.Sprintf("refused %d", s.RefusedTotal)))
 	}
 	return strings.Join(append(fields, "decided "+ago(s.DecidedAt, at)), "  ")
+}
+
+// countedAgo says when the open connections of a service were counted, if that
+// was more than a moment ago: nobody but the reader goes by them then.
+func countedAgo(s core.ServiceView, at time.Time) string {
+	const moment = 2 * time.Second
+	for _, b := range s.Backends {
+		if !b.ConnectionsAt.IsZero() && at.Sub(b.ConnectionsAt) > moment {
+			return " (" + ago(b.ConnectionsAt, at) + ")"
+		}
+	}
+	return ""
 }
 
 // frontends is the first frontend of a service, and how many more there are.

@@ -14,7 +14,7 @@ import (
 func statsView() core.NodeView {
 	v := sampleView()
 	web, dns := &v.Services[0], &v.Services[1]
-	web.CountBytes, web.Offload = true, true
+	web.CountBytes, web.Offload, web.QoS = true, true, "dscp 46, class 1:20"
 	web.Traffic = &core.TrafficView{
 		PacketsIn: 81234, PacketsOut: 123456, BytesIn: 9876543, BytesOut: 1234567890123,
 		Rates: &core.TrafficRates{PacketsIn: 812.3, PacketsOut: 1234, BytesIn: 98765, BytesOut: 12345678},

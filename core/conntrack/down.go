@@ -29,11 +29,13 @@ func (s scope) covers(protocol uint8) bool {
 // that comes back from the same port would be sent to that backend once more, and
 // each attempt begins the 10 s anew. A connection that is open, or was closed in
 // the usual way, is left alone; the kernel itself gives the port of the latter free.
+// While it has connections the counts are live. To say again that it is idle has
+// them counted anew at once.
 func (r *Reader) SetIdle(id core.BackendID, idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.fates[id]
-	if f.idle == idle {
+	if !f.idle && !idle {
 		return
 	}
 	f.idle = idle

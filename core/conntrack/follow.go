@@ -81,13 +81,18 @@ func (l *loop) stopFollowing() error {
 		return err
 	}
 	l.follow.joined = false
-	l.setLive(false)
+	now := time.Now()
 	for l.more = true; l.more; {
 		if err := l.readEvents(); err != nil {
 			return err
 		}
 	}
-	l.due = time.Now().Add(l.unhurried())
+	l.tableMu.Lock()
+	if l.stats.Live {
+		l.readAt, l.stats.Live = now, false // they are as good as just read
+	}
+	l.tableMu.Unlock()
+	l.due = now.Add(l.unhurried())
 	l.log.Debug("conntrack events are not followed any more")
 	return nil
 }
@@ -119,46 +124,42 @@ func (l *loop) anyFated() bool {
 // table that began after joining has ended.
 func (l *loop) live() bool { return l.stats.Live }
 
-func (l *loop) setLive(live bool) {
-	l.tableMu.Lock()
-	defer l.tableMu.Unlock()
-	l.stats.Live = live
+// checkSetting follows what becomes of eventsSysctl.
+func (l *loop) checkSetting() {
+	setting, err := l.ns.enableEvents()
+	if setting == l.follow.setting {
+		return
+	}
+	l.follow.setting = setting
+	switch setting {
+	case eventsAuto:
+		l.log.Info("conntrack events are followed all the time, which costs CPU; set net.netfilter.nf_conntrack_events to 1", "err", err)
+	case eventsOff:
+		l.log.Warn("conntrack events are switched off, so open connections are counted late; set net.netfilter.nf_conntrack_events to 1")
+	}
 }
 
-// checkSetting reads eventsSysctl, and has all connections able to tell of
-// themselves unless an operator has switched that off: those that cannot would
-// go unnoticed when the events are needed later.
-func (l *loop) checkSetting() {
-	was := l.follow.setting
-	err := l.ns.do(func() error {
+// enableEvents has all connections from now on able to tell of themselves, unless
+// an operator has switched that off, and returns eventsSysctl as it is then: those
+// that cannot would go unnoticed when the events are needed later.
+func (n *namespace) enableEvents() (setting string, err error) {
+	err = n.do(func() error {
 		raw, err := os.ReadFile(eventsSysctl)
 		if errors.Is(err, fs.ErrNotExist) { // CONFIG_NF_CONNTRACK_EVENTS is not set
-			l.follow.setting = eventsOff
+			setting = eventsOff
 			return nil
 		}
-		if err != nil {
+		if setting = strings.TrimSpace(string(raw)); err != nil || setting != eventsAuto {
 			return err
-		}
-		l.follow.setting = strings.TrimSpace(string(raw))
-		if l.follow.setting != eventsAuto {
-			return nil
 		}
 		if err := os.WriteFile(eventsSysctl, []byte(eventsOn), 0); err != nil {
 			return err
 		}
-		l.follow.setting = eventsOn
+		setting = eventsOn
 		return nil
 	})
-	if l.follow.setting == "" {
-		l.follow.setting = eventsAuto // the careful reading
+	if setting == "" {
+		setting = eventsAuto // the careful reading
 	}
-	if was == l.follow.setting {
-		return
-	}
-	switch l.follow.setting {
-	case eventsAuto:
-		l.log.Info("conntrack events are followed all the time, which costs more CPU; set net.netfilter.nf_conntrack_events to 1", "err", err)
-	case eventsOff:
-		l.log.Warn("conntrack events are switched off, so open connections are counted late; set net.netfilter.nf_conntrack_events to 1")
-	}
+	return setting, err
 }

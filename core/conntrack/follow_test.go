@@ -172,10 +172,13 @@ func TestIdleBackendIsFollowed(t *testing.T) {
 	}
 	b.end(polite, politely)
 	awaitLive(t, r, false)
-	r.SetIdle(tcp4, false)
-	r.SetIdle(tcp4, true)
+	at, _ := r.AsOf()
+	r.SetIdle(tcp4, true) // once more, as when a backend of weight 0 is drained
 	awaitLive(t, r, true)
 	awaitLive(t, r, false)
+	if again, _ := r.AsOf(); !again.After(at) {
+		t.Error("the connections were not counted anew")
+	}
 }
 
 // With events switched off by an operator the counts come all the same, late.

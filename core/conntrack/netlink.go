@@ -41,7 +41,6 @@ const (
 	ctaTCP        = 1 // CTA_PROTOINFO_TCP
 	ctaTCPState   = 1
 	ctaSCTP       = 3 // CTA_PROTOINFO_SCTP
-	ctaStatsCount = 1 // CTA_STATS_GLOBAL_ENTRIES
 
 	statusSeenReply = 1 << 1 // IPS_SEEN_REPLY
 	statusAssured   = 1 << 2 // IPS_ASSURED

@@ -64,7 +64,7 @@ type Reader struct {
 	tableMu sync.Mutex
 	table   *table    // guarded by tableMu
 	stats   Stats     // guarded by tableMu
-	readAt  time.Time // guarded by tableMu; when the last reading of the whole table began
+	readAt  time.Time // guarded by tableMu; see AsOf
 }
 
 // Stats are about the Reader itself, counted since it started.
@@ -104,6 +104,8 @@ func New(cfg Config) (*Reader, error) {
 	if r.release, err = open(); err != nil {
 		return nil, errors.Join(err, unix.Close(r.events), unix.Close(r.dump), r.ns.file.Close())
 	}
+	loadModule(r.release)
+	_, _ = r.ns.enableEvents() // before there are connections; Run looks again and tells
 	return r, nil
 }
 
@@ -148,8 +150,8 @@ func (r *Reader) Counts() map[core.BackendID]core.FlowCount {
 }
 
 // AsOf says of what time the counts are. While live they follow the kernel's
-// events, a few hundredths of a second behind; else they are of the time at which
-// the whole table was last read, zero before the first time. Ask before Counts.
+// events, a few hundredths of a second behind; else they are of at, when the whole
+// table was last read or they were last live, zero before. Ask before Counts.
 func (r *Reader) AsOf() (at time.Time, live bool) {
 	r.tableMu.Lock()
 	defer r.tableMu.Unlock()

@@ -61,7 +61,7 @@ func (l *loop) begin() {
 		return
 	}
 	l.began, l.again = time.Now(), false
-	l.checkSetting() // only now is the kernel's module there for certain
+	l.checkSetting()
 	l.tableMu.Lock()
 	l.table.beginSync()
 	l.tableMu.Unlock()

@@ -69,6 +69,15 @@ func leave(fd int) error {
 	return nil
 }
 
+// loadModule asks the kernel for anything, for which it loads its module if it has
+// to: before that there is no setting of events.
+func loadModule(fd int) {
+	if send(fd, request(msgCTStats, 0, unix.AF_UNSPEC, nil)) == nil {
+		var answer [256]byte
+		_, _ = receiveDump(fd, answer[:])
+	}
+}
+
 func open() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {

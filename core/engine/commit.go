@@ -37,7 +37,7 @@ type committer struct {
 	syncWaiters []syncWaiter
 	chores      []chore            // commands that wait for their turn
 	tendAt      time.Time          // when the Applier is next given its turn to tend; zero: after the next commit
-	cut         context.CancelFunc // ends the tending in flight early; nil while there is none
+	cut         context.CancelFunc // ends the chore or tending in flight early; nil while there is none
 }
 
 // hurry brings the next full sync forward, for a health transition of a service

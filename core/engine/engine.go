@@ -26,7 +26,8 @@ type Scheduler interface {
 // Tend does what has to be done again and again between two changes; it ends soon
 // once ctx is done, which is no error, and says when to call it next: 0 means
 // not before the next change. Forget deletes entries of the maps of persistence
-// and returns how many.
+// and returns how many; it ends soon once ctx is done,
+// with an error, and is called again.
 //
 // The error of Reweight may have a method Refused() map[string]error: then the
 // services in that map were refused, and the others are in force.

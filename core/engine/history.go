@@ -7,14 +7,13 @@ import "time"
 // historyLen times meterEvery is how far back a window may begin: 64 s.
 const historyLen = 128
 
-// A history is how many closed connections conntrack had counted for a backend at
-// recent times, so that closed connections per second can be had over just the window that a CPU
-// sample speaks of. Comparing rates of different windows alone makes the shares
-// swing (see RATIONALE.md, "Why the same window?").
+// A history is how many closed connections conntrack had counted for a backend
+// at recent times, so that closed connections per second can be had over just
+// the window that a CPU sample speaks of. Comparing rates of different windows
+// alone makes the shares swing (see RATIONALE.md, "Why the same window?").
 type history struct {
 	points [historyLen]point
 	n      int // points ever added
-	latest uint64 // closed
 }
 
 // A point is the count at a time.
@@ -26,12 +25,15 @@ type point struct {
 // continues reports whether a count can follow the latest point: counts begin
 // anew when the VIP of the service changes, and a clock may be set back.
 func (h *history) continues(at time.Time, closed uint64) bool {
-	return h.n == 0 || at.UnixNano() > h.points[(h.n-1)%historyLen].at && closed >= h.latest
+	if h.n == 0 {
+		return true
+	}
+	latest := h.points[(h.n-1)%historyLen]
+	return at.UnixNano() > latest.at && closed >= latest.closed
 }
 
 func (h *history) add(at time.Time, closed uint64) {
 	h.points[h.n%historyLen] = point{at.UnixNano(), closed}
-	h.latest = closed
 	h.n++
 }
 

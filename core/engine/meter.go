@@ -19,8 +19,8 @@ type meterReading struct {
 	flows     map[core.BackendID]core.FlowCount
 	countedAt time.Time // of what time flows are, unless they are live
 	live      bool
-	counters map[core.CounterKey]core.Counters // nil if not read this time
-	err      error
+	counters  map[core.CounterKey]core.Counters // nil if not read this time
+	err       error
 }
 
 // meterLoop reads counters off the engine's goroutine, since a dump of many

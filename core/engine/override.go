@@ -103,6 +103,9 @@ func (e *Engine) setOverride(s *service, b *backend, o *core.Override, trigger s
 		// It may have been replaced meanwhile: it begins like one that came up.
 		b.cameUp, b.opinion, b.opinionFrom = now, core.Hold, now
 	}
+	if b.idle && b.drained() && e.cfg.Flows != nil {
+		e.cfg.Flows.SetIdle(b.id, true) // no commit will: whoever drains it wants the count of now
+	}
 	if weightOf(was) != weightOf(o) {
 		s.free = true // the operator asked for new weights
 	}

@@ -6,18 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
-
-// A PinKeeper keeps the pins by command over a restart, by the names of services.
-// It is to Pin what Keeper is to Override.
-type PinKeeper interface {
-	Save(version uint64, all map[string][]core.PinState) error
-}
 
 // A syncWaiter is told what became of the first full sync that carried a change.
 type syncWaiter struct {
@@ -142,75 +135,6 @@ func (s *service) pinnable(p core.Pin) error {
 	return fmt.Errorf("backend %s has no address of the family of client %s", b.id, core.ClientText(p.Client))
 }
 
-// inheritedPins are the pins by command of the service that spec takes the place
-// of. A backend that has another name now is known by its address. At a start they
-// are those of an earlier life.
-func (e *Engine) inheritedPins(old *service, s *service) (pins []core.PinState) {
-	from := e.keptPins[s.spec.Name]
-	if old != nil {
-		from = old.pins
-	}
-	for _, p := range from {
-		if o := old.find(p.Backend); o != nil && s.at(o.spec.Addr) != nil {
-			p.Backend = s.at(o.spec.Addr).spec.Name
-		}
-		if s.pinnable(p.Pin) == nil {
-			pins = append(pins, p)
-		}
-	}
-	return pins
-}
-
-// installPins brings in what commands changed while a reload was under way, and
-// tells of the pins that have nowhere to go any more.
-func (e *Engine) installPins(before map[string]*service) {
-	left := make(map[string][]core.PinState, len(before)) // by the name of the service before
-	for name, s := range before {
-		left[name] = s.pins
-	}
-	if len(before) == 0 {
-		left = maps.Clone(e.keptPins)
-	}
-	for _, name := range e.names {
-		s := e.services[name]
-		was := name
-		if s.from != nil {
-			was = s.from.spec.Name
-			if pins := e.inheritedPins(s.from, s); !slices.Equal(pins, s.pins) {
-				s.setPins(pins)
-				e.resync()
-			}
-		}
-		if left[was] == nil {
-			continue
-		}
-		left[was] = slices.DeleteFunc(slices.Clone(left[was]), func(p core.PinState) bool {
-			return slices.ContainsFunc(s.pins, func(o core.PinState) bool { return o.Client == p.Client })
-		})
-	}
-	dropped := false
-	for name, pins := range left {
-		dropped = dropped || len(pins) > 0
-		for _, p := range pins {
-			e.event(core.Warn, "session", name, p.Backend, fmt.Sprintf("%s dropped: %s/%s is not in the configuration any more", p, name, p.Backend))
-		}
-	}
-	e.keptPins = nil
-	e.pinDue = e.nextPin()
-	if dropped || len(left) > 0 && e.pinsThere() { // names may have changed
-		e.savePinsLater()
-	}
-}
-
-func (e *Engine) pinsThere() bool {
-	for _, s := range e.services {
-		if len(s.pins) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // endPins ends those whose time is up.
 func (e *Engine) endPins(now time.Time) {
 	if e.pinDue.IsZero() || now.Before(e.pinDue) {
@@ -268,41 +192,6 @@ func (e *Engine) resync() uint64 {
 	e.committer.changes++
 	e.committer.needSync, e.committer.retryAt = true, time.Now()
 	return e.committer.changes
-}
-
-// pinSaver returns what saves the pins as they are now.
-func (e *Engine) pinSaver() func() error {
-	if e.cfg.PinKeeper == nil {
-		return func() error { return nil }
-	}
-	e.pinVersion++
-	version, all := e.pinVersion, map[string][]core.PinState{}
-	for name, s := range e.services {
-		for _, p := range s.pins {
-			all[name] = append(all[name], *shownPin(p))
-		}
-	}
-	return func() error { return e.cfg.PinKeeper.Save(version, all) }
-}
-
-// savePinsLater saves off the engine's goroutine, which waits for no disk.
-func (e *Engine) savePinsLater() {
-	save := e.pinSaver()
-	e.wg.Go(func() {
-		if err := save(); err != nil {
-			e.log.Error("the pins could not be saved: a restart will bring back those before", "err", err)
-			e.event(core.Error, "session", "", "", fmt.Sprintf("the pins could not be saved: %v", err))
-		}
-	})
-}
-
-// shownPin is a pin as it leaves the engine: a copy, in UTC.
-func shownPin(p core.PinState) *core.PinState {
-	p.Since = p.Since.UTC()
-	if !p.Until.IsZero() {
-		p.Until = p.Until.UTC()
-	}
-	return &p
 }
 
 // Pins are the pins of a service that count, the longest prefix first, and its

@@ -20,8 +20,9 @@ const (
 )
 
 // A chore is a command that needs the Applier and commits no decision. It is run
-// while no commit is, and answers whoever waits for it.
-type chore func(ctx context.Context)
+// while no commit is, answers whoever waits for it, and reports whether it is done:
+// it is called again if something urgent has cut it short.
+type chore func(ctx context.Context) (done bool)
 
 // ErrNoPersistence says that a command is about the sessions of a service that has
 // none.
@@ -36,18 +37,21 @@ func (e *Engine) launchChore(ctx context.Context) bool {
 	if len(c.chores) == 0 && !due || e.urgentWaits() {
 		return false
 	}
+	turn, cut := context.WithCancel(ctx)
+	c.cut = cut
 	if len(c.chores) > 0 {
 		f := c.chores[0]
-		c.chores = c.chores[1:]
-		// A command that has begun is finished.
 		e.run(ctx, func() commitResult {
-			f(ctx)
-			return commitResult{chore: func() {}}
+			defer cut()
+			done := f(turn)
+			return commitResult{chore: func() {
+				if done {
+					c.chores = c.chores[1:]
+				}
+			}}
 		})
 		return true
 	}
-	turn, cut := context.WithCancel(ctx)
-	c.cut = cut
 	e.run(ctx, func() commitResult {
 		defer cut()
 		again, err := e.cfg.Applier.Tend(turn)
@@ -79,7 +83,7 @@ func (c *committer) tendLater() {
 	}
 }
 
-// hurryTend cuts a turn of tending short when an urgent decision waits behind it.
+// hurryTend cuts a chore or a turn of tending short when an urgent decision waits behind it.
 func (e *Engine) hurryTend() {
 	if e.committer.cut != nil && e.urgentWaits() {
 		e.committer.cut()
@@ -117,9 +121,15 @@ func (e *Engine) Forget(ctx context.Context, service string, f core.SessionFilte
 		case len(e.committer.chores) == maxChores:
 			bad = fmt.Errorf("forget sessions of %s: %d commands wait for the kernel already", service, maxChores)
 		default:
-			e.committer.chores = append(e.committer.chores, func(ctx context.Context) {
+			sum := 0
+			e.committer.chores = append(e.committer.chores, func(ctx context.Context) bool {
 				n, err := e.cfg.Applier.Forget(ctx, service, f)
-				done <- outcome{n, err}
+				sum += n
+				if err != nil && ctx.Err() != nil {
+					return false
+				}
+				done <- outcome{sum, err}
+				return true
 			})
 		}
 	})

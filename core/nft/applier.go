@@ -41,6 +41,7 @@ type Applier struct {
 	b     batch   // the transaction being written
 
 	readers []*socket // for weights maps; at least one
+	sweeper *socket   // for maps of persistence, whose reading is cut short when something urgent waits
 	ownMaps int       // services that have a weights map of their own
 	spares  bool      // weights maps have a second copy
 	heard   *listener // nil where the table has an owner
@@ -93,6 +94,10 @@ func Open(cfg Config) (*Applier, error) {
 	}
 	began := time.Now()
 	a.clock = func() time.Duration { return time.Since(began) }
+	if a.sweeper, err = openSocket(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), a.w.close(), a.r.close(), a.route.Close())
+	}
+	a.sweeper.hasty = true
 	a.readers, err = openReaders()
 	if err == nil && !cfg.Unowned {
 		a.flags, err = a.probeOwner()
@@ -139,7 +144,7 @@ func (a *Applier) Owned() bool { return a.owned }
 func (a *Applier) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return errors.Join(a.w.close(), a.r.close(), closeAll(a.readers), a.heard.close(), a.route.Close())
+	return errors.Join(a.w.close(), a.r.close(), a.sweeper.close(), closeAll(a.readers), a.heard.close(), a.route.Close())
 }
 
 // Flush removes the table, and with it every service, in one transaction. There

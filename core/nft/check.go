@@ -134,6 +134,9 @@ func checkService(s *core.ServicePlan) error {
 	if s.OnEmpty != core.Reject && s.OnEmpty != core.Drop {
 		return fmt.Errorf("service %s: on empty %q: want reject or drop", s.Name, s.OnEmpty)
 	}
+	if s.Distribution == core.Hash && s.Seed == 0 {
+		return fmt.Errorf("service %s: hash seed 0: the kernel would take one of its own, and no other node the same", s.Name)
+	}
 	if err := checkTurn(s); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package nft
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -185,5 +186,40 @@ func TestLinkDiff(t *testing.T) {
 	p.Services = p.Services[:1]
 	if list := read.Diff(p); len(list) != 3 { // two services, and the interfaces' chains
 		t.Errorf("two services less: %+v", list)
+	}
+}
+
+// A service whose interface has gone is refused, and no other with it; when it is
+// back, with another number, the service is, too.
+func TestLinkInterfaceGoes(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	add := func() { ip(t, "link", "add", "v0", "type", "veth", "peer", "name", "v1") }
+	add()
+	web := service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:0", core.Slots))
+	gone := with(untracked(web, core.DSR, core.BySource), func(t *core.Traffic) { t.Interfaces = []string{"v0"} })
+	gone.Backends[0].Hop.Device = "v0"
+	other := untracked(service("other", "192.0.2.11:80", core.TCP, backend("b1", "198.51.100.1:0", core.Slots)), core.DSR, core.BySource)
+	p := plan(other, gone)
+	mustSync(t, a, p)
+	ip(t, "link", "del", "v0")
+	for range 2 {
+		_, refused, err := a.Sync(context.Background(), p)
+		if err != nil || len(refused) != 1 || refused["web"] == nil {
+			t.Fatalf("refused %v, %v: want web", refused, err)
+		}
+		a.known = nil
+	}
+	add()
+	mustSync(t, a, p)
+	if list := listTable(t); !strings.Contains(list, `hook ingress device "v0"`) || !strings.Contains(list, `fwd to "v0"`) {
+		t.Errorf("the interface is back, and the table is not:\n%.2000s", list)
+	}
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
 	}
 }

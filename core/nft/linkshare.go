@@ -41,6 +41,7 @@ type linkNeeds struct {
 	devices map[string]bool // by interface: whether answers leave by it, too
 	fronts  map[*set]bool
 	answers map[core.Frontend]bool // one frontend for each kind
+	there   devices                // a chain can be had of these only
 }
 
 func (n *linkNeeds) add(s *core.ServicePlan) {
@@ -93,6 +94,9 @@ func (n *linkNeeds) share(f *fragment) {
 		untracked = append(untracked, newRule(key.in(set), notrack()))
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.devices)) {
+		if !n.there.has(name) {
+			continue
+		}
 		l.chains = append(l.chains, chain{"ingress." + name, netdevHook("ingress", 0, name), in})
 		if n.devices[name] {
 			l.chains = append(l.chains, chain{"egress." + name, netdevHook("egress", nfNetdevEgress, name), out})

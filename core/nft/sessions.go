@@ -149,7 +149,8 @@ func (a *Applier) sweep(ctx context.Context, s *core.ServicePlan) error {
 
 // Forget deletes the entries that the filter picks from the maps of persistence
 // of a service, so that the next connections of those clients are balanced, and
-// returns how many there were. It belongs to the goroutine of Sync and Reweight.
+// returns how many there were. It ends soon once ctx is done, with its error and
+// those that were deleted by then. It belongs to the goroutine of Sync and Reweight.
 func (a *Applier) Forget(ctx context.Context, service string, f core.SessionFilter) (int, error) {
 	if a.known == nil {
 		if err := a.refresh(ctx); err != nil {
@@ -192,7 +193,10 @@ func (a *Applier) deleteSessions(ctx context.Context, s *core.ServicePlan, drop 
 
 func (a *Applier) deleteFrom(ctx context.Context, c *compiler, of *set, drop func(netip.Prefix, netip.AddrPort) bool) (n int, err error) {
 	var list []*elem
-	err = a.w.elements(a.table, of.name, func() { list = list[:0] }, func(e element) error {
+	if err := a.sweeper.drain(ctx); err != nil {
+		return 0, err
+	}
+	err = a.sweeper.elements(a.table, of.name, func() { list = list[:0] }, func(e element) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,6 +44,10 @@ type socket struct {
 	// tries is how often a dump is begun.
 	tries int
 	req   batch // for requests that are no transaction
+	// hasty gives a dump up as soon as its reader has an error; left is the one that
+	// was given up, 0 for none: its rest has to be drained before another is asked for.
+	hasty bool
+	left  uint32
 }
 
 // openSocket opens a socket in the network namespace of the calling thread.
@@ -176,7 +181,31 @@ func (s *socket) collect(seq uint32, dump bool, each func(body []byte) error) (i
 				return false, err
 			}
 		}
+		if s.hasty && err != nil {
+			s.left = seq
+			return interrupted, err
+		}
 	}
+}
+
+// drain reads the rest of a dump that was given up, until ctx is done.
+func (s *socket) drain(ctx context.Context) error {
+	for s.left != 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		in, err := s.receive(true)
+		if err != nil {
+			return err
+		}
+		m := messages{rest: in}
+		for m.next() {
+			if m.seq == s.left && (m.typ == unix.NLMSG_ERROR || m.typ == unix.NLMSG_DONE) {
+				s.left = 0
+			}
+		}
+	}
+	return nil
 }
 
 func (s *socket) send(b []byte) error {

@@ -98,6 +98,7 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 // kept because they could not be changed.
 func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, seats map[string]seat, refused map[string]error) *fragment {
 	n := newNeeds(plan.LocalClients, plan.OffloadDevices)
+	n.link.there = a.devices
 	for _, s := range good {
 		n.add(s)
 		n.sit(s, seats[s.Name])

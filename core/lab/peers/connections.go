@@ -31,6 +31,8 @@ type way struct {
 	targets []string
 	servers []*lab.Process
 	process func() *lab.Process // that balances; nil for none
+	// prepare is called before each measurement; nil for nothing to do.
+	prepare func(context.Context) error
 
 	perSecond []float64 // connections
 	cpu       []float64 // µs per connection, of everybody
@@ -44,7 +46,7 @@ func (b *bench) connect(ctx context.Context) (t table, err error) {
 	for _, s := range []struct {
 		name string
 		ways func(context.Context, *lab.Lab, []*lab.Process) ([]way, error)
-	}{{"proxy", b.proxyWays}, {"static", staticWays}, {"daemon", b.daemonWays}, {"uncounted", b.uncountedWays}} {
+	}{{"proxy", b.proxyWays}, {"static", staticWays}, {"daemon", b.daemonWays}} {
 		l, err := b.stage(ctx, s.name, liveBackends)
 		if err != nil {
 			return t, err
@@ -120,9 +122,9 @@ func staticWays(ctx context.Context, l *lab.Lab, servers []*lab.Process) ([]way,
 	return []way{w}, errors.Join(shortTimeWait(l), noEvents(l))
 }
 
-// daemonWays are both forwarding modes under the daemon as it comes, which
-// probes, and follows every connection for its counts.
-func (b *bench) daemonWays(ctx context.Context, l *lab.Lab, servers []*lab.Process) ([]way, error) {
+// daemonWays are both forwarding modes under the daemon as it comes, with a policy
+// that reads nothing, and with one for which every connection is followed.
+func (b *bench) daemonWays(ctx context.Context, l *lab.Lab, servers []*lab.Process) (ways []way, err error) {
 	d, err := b.newDaemon(l, []listen{{dnatPort, core.DNAT}, {masqPort, core.Masquerade}})
 	if err != nil {
 		return nil, err
@@ -130,18 +132,14 @@ func (b *bench) daemonWays(ctx context.Context, l *lab.Lab, servers []*lab.Proce
 	if err := d.start(ctx); err != nil {
 		return nil, err
 	}
-	w := way{lab: l, servers: servers, process: func() *lab.Process { return d.proc }}
-	return bothModes(w, "steelyard run, "), shortTimeWait(l)
-}
-
-// uncountedWays are those of a daemon that the kernel tells of no connection:
-// the difference is what counting the open ones costs.
-func (b *bench) uncountedWays(ctx context.Context, l *lab.Lab, servers []*lab.Process) ([]way, error) {
-	ways, err := b.daemonWays(ctx, l, servers)
-	for i := range ways {
-		ways[i].name += ", no conntrack events"
+	for _, policy := range []string{"weighted", "least-conn"} {
+		w := way{
+			lab: l, servers: servers, process: func() *lab.Process { return d.proc },
+			prepare: func(ctx context.Context) error { return d.use(ctx, policy) },
+		}
+		ways = append(ways, bothModes(w, "steelyard run, "+policy+", ")...)
 	}
-	return ways, errors.Join(err, noEvents(l))
+	return ways, shortTimeWait(l)
 }
 
 // noEvents keeps the kernel from telling of connections. Without a listener it
@@ -196,6 +194,11 @@ func (b *bench) measure(ctx context.Context, w *way) error {
 	var out bytes.Buffer
 	load := exec.Command("/proc/self/exe", append([]string{"load", text(b.connections)}, w.targets...)...)
 	load.Stdout, load.Stderr = &out, os.Stderr
+	if w.prepare != nil {
+		if err := w.prepare(ctx); err != nil {
+			return err
+		}
+	}
 	before, err := w.spent()
 	if err != nil {
 		return err
@@ -234,7 +237,7 @@ func (b *bench) connectTable(ways []way) table {
 		intro: fmt.Sprintf("%d connections per run, %d at a time: one byte there, one back, close. Client, balancer and %d servers share the cores, so the rate is of all of them together. "+
 			"CPU is user and system time of client, servers, balancing process and the kernel's softirq threads; this kernel counts a softirq as time of the process that it interrupts, "+
 			"which for veth links is the one that sends, so the packet path is in it. *Added* is what is above the plain route through the same kind of namespace in the same run: "+
-			"the balancer's share, whoever's clock it ran on. The daemon follows the kernel's conntrack events to count open connections; the rows without them set net.netfilter.nf_conntrack_events=0.", b.connections, parallel, liveBackends),
+			"the balancer's share, whoever's clock it ran on. The daemon follows the kernel's conntrack events only if something needs live counts: with `least-conn` it does, with `weighted` it does not.", b.connections, parallel, liveBackends),
 		head: []string{"what", "connections/s", "CPU per connection", "of it, the process", "added by the balancer", "added ÷ haproxy"},
 	}
 	if irqTimeIsSeparate() {

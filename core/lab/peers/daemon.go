@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
@@ -27,9 +28,15 @@ type daemon struct {
 	binary string
 	node   *lab.Node
 	config string
+	yaml   string // of the policy "weighted"
+	policy string // in force
 	client *admin.Client
 	proc   *lab.Process
 }
+
+// settle is how long a daemon with another policy is left alone: it follows
+// connections, or not, within a second.
+const settle = 2 * time.Second
 
 // newDaemon writes the configuration: services on the lab's VIP, each over all
 // of its backends.
@@ -50,7 +57,29 @@ func (b *bench) newDaemon(l *lab.Lab, services []listen) (*daemon, error) {
 			fmt.Fprintf(&y, "      %s: {address: %s, port: %d}\n", n.Name, n.Addr4, serverPort)
 		}
 	}
-	return d, os.WriteFile(d.config, []byte(y.String()), 0o600)
+	d.yaml, d.policy = y.String(), "weighted"
+	return d, os.WriteFile(d.config, []byte(d.yaml), 0o600)
+}
+
+// use reloads the daemon with another policy, unless it has it.
+func (d *daemon) use(ctx context.Context, policy string) error {
+	if d.policy == policy {
+		return nil
+	}
+	yaml := strings.ReplaceAll(d.yaml, "policy: weighted", "policy: "+policy)
+	if err := os.WriteFile(d.config, []byte(yaml), 0o600); err != nil {
+		return err
+	}
+	if err := d.client.Reload(ctx); err != nil {
+		return err
+	}
+	d.policy = policy
+	select {
+	case <-time.After(settle):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // start runs the daemon and waits until it answers: it does so once the kernel

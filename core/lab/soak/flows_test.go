@@ -20,6 +20,14 @@ import (
 // long says that `make soak` runs, and not `go test`.
 var long = os.Getenv("STEELYARD_SOAK") != ""
 
+// choose is how much of something a test does.
+func choose(short, full int) int {
+	if long {
+		return full
+	}
+	return short
+}
+
 // A trial is a service under test: how it deals, over how many backends, and how
 // many connections and re-weights it goes through.
 type trial struct {
@@ -48,16 +56,14 @@ func TestSoakFlows(t *testing.T) {
 	for i := range trials {
 		tested = append(tested, trials[i].service(i))
 	}
-	st := newStand(t, tested)
+	st := newStand(t, 1000, tested)
 	for i, tr := range trials {
 		t.Run(tr.name, func(t *testing.T) {
 			st.t = t
 			if _, err := st.lab.Balancer.Command(t.Context(), "nft", "list", "map", "inet", nft.DefaultTable, "w-"+tested[i].Name); (err == nil) == (tr.name == "shared") {
 				t.Fatalf("has it a map of its own? %v", err)
 			}
-			if !long {
-				tr.flows, tr.commits = tr.flows/65, tr.commits/25
-			}
+			tr.flows, tr.commits = choose(tr.flows/65, tr.flows), choose(tr.commits/25, tr.commits)
 			st.run(&tested[i], tr)
 		})
 	}
@@ -122,11 +128,7 @@ func weigh(s *core.ServicePlan, k int) {
 // run sends the connections of one trial and draws up the account.
 func (st *stand) run(s *core.ServicePlan, tr trial) {
 	before := st.losses()
-	var snd *sender
-	st.must(st.lab.Client.Do(func() (err error) {
-		snd, err = newSender(st.routerMAC(), netip.AddrPortFrom(s.First().Addr(), s.First().Ports.First))
-		return err
-	}))
+	snd := st.sender(s)
 	defer snd.close()
 	ctx, cancel := context.WithTimeoutCause(st.t.Context(), 15*time.Minute, errors.New("it takes too long"))
 	defer cancel()
@@ -143,6 +145,16 @@ func (st *stand) run(s *core.ServicePlan, tr trial) {
 	slices.Sort(took)
 	st.t.Logf("%d connections and %d re-weights in %s: %.0f connections/s; a re-weight took %s in the middle, %s at p99", snd.next, len(took),
 		elapsed.Round(time.Millisecond), float64(snd.next)/elapsed.Seconds(), took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond))
+}
+
+// sender is a sender to a service.
+func (st *stand) sender(s *core.ServicePlan) (snd *sender) {
+	st.t.Helper()
+	st.must(st.lab.Client.Do(func() (err error) {
+		snd, err = newSender(st.routerMAC(), netip.AddrPortFrom(s.First().Addr(), s.First().Ports.First))
+		return err
+	}))
+	return snd
 }
 
 // both sends connections and changes weights at the same time, evenly over one
@@ -196,11 +208,7 @@ func both(ctx context.Context, snd *sender, tr trial, change func(k int) error) 
 // before or behind our table, and counted, are no misses; they are told.
 func (st *stand) account(s *core.ServicePlan, sent uint64, commits int, lost loss) {
 	st.t.Helper()
-	entered := st.counted(st.lab.Balancer, "inet", s.Name)
-	var arrived uint64
-	for _, n := range st.lab.Backends {
-		arrived += st.counted(n, "netdev", s.Name)
-	}
+	entered, arrived := st.arrivals(s)
 	sum, each := st.connections(s)
 	var dealt uint64
 	for i, n := range each {

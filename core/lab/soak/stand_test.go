@@ -26,14 +26,13 @@ import (
 
 const (
 	nodes    = 4    // of backends
-	loaded   = 1000 // services beside those under test
 	perIdle  = 16   // backends of each of them
 	firstVIP = 5001 // port of the first service under test
 	firstDst = 9001 // port of the first backend of a node
 )
 
-// A stand is a lab with the applier's table in it, and with counters before and
-// behind that table.
+// A stand is a lab with the applier's table in it, of the services under test and
+// of others beside them, and with counters before and behind that table.
 type stand struct {
 	t    *testing.T
 	lab  *lab.Lab
@@ -41,7 +40,7 @@ type stand struct {
 	plan core.Plan
 }
 
-func newStand(t *testing.T, tested []core.ServicePlan) *stand {
+func newStand(t *testing.T, loaded int, tested []core.ServicePlan) *stand {
 	st := &stand{t: t, lab: labtest.New(t, lab.Config{Backends: nodes})}
 	for _, n := range st.lab.Nodes() {
 		// Every connection here is new and over at once; without this conntrack
@@ -53,7 +52,7 @@ func newStand(t *testing.T, tested []core.ServicePlan) *stand {
 	st.routeClients()
 	st.meetNeighbours()
 	st.count(tested)
-	st.plan.Services = append(idle(st.lab.VIP4), tested...)
+	st.plan.Services = append(idle(loaded, st.lab.VIP4), tested...)
 	slices.SortFunc(st.plan.Services, func(x, y core.ServicePlan) int { return strings.Compare(x.Name, y.Name) })
 	st.must(st.lab.Balancer.Do(func() (err error) { st.a, err = nft.Open(nft.Config{}); return err }))
 	t.Cleanup(func() { st.a.Close() })
@@ -71,8 +70,8 @@ func (st *stand) must(err error) {
 }
 
 // idle are the services that nobody connects to.
-func idle(vip netip.Addr) []core.ServicePlan {
-	list := make([]core.ServicePlan, loaded)
+func idle(n int, vip netip.Addr) []core.ServicePlan {
+	list := make([]core.ServicePlan, n)
 	for i := range list {
 		traffic := core.Simple(netip.AddrPortFrom(vip, uint16(10_000+i)), core.TCP)
 		list[i] = core.ServicePlan{Name: fmt.Sprintf("idle%04d", i), Traffic: &traffic}
@@ -162,6 +161,17 @@ func (st *stand) counted(n *lab.Node, family, name string) uint64 {
 	v, err := strconv.ParseUint(packets, 10, 64)
 	st.must(err)
 	return v
+}
+
+// arrivals are the connections to a service that came to the ruleset, and to the
+// backends.
+func (st *stand) arrivals(s *core.ServicePlan) (entered, arrived uint64) {
+	st.t.Helper()
+	entered = st.counted(st.lab.Balancer, "inet", s.Name)
+	for _, n := range st.lab.Backends {
+		arrived += st.counted(n, "netdev", s.Name)
+	}
+	return entered, arrived
 }
 
 // A loss is what the kernel dropped outside of our table, and says that it did.
