@@ -255,3 +255,17 @@ func TestWorkerKilled(t *testing.T) {
 		}
 	}
 }
+
+// Only policies that go by open or closed connections have them followed, and
+// those that do not say, or that nobody knows.
+func TestFollowsConnections(t *testing.T) {
+	h := newHost(t, "count")
+	for name, want := range map[string]bool{
+		"rr": false, "weighted": false, "least-response": false, "least-conn": true, "least-cpu": true,
+		"count": true, "none": true,
+	} {
+		if got := h.FollowsConnections(name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}

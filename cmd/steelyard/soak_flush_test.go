@@ -67,10 +67,12 @@ func TestSoakFlushOfAnOpenTable(t *testing.T) {
 		// backend goes out untranslated; the client resets what it does not know,
 		// and waits in vain.
 		{"as it is", "", "ip", []string{refused, reset, late}, []string{reset, late}},
-		// A packet that comes in the gap is lost, and sent again.
-		{"the VIP leads nowhere", nowhere, "ip", []string{reset, late}, []string{reset, late}},
+		// A packet that comes in the gap is lost, and sent again; with a flush each
+		// 40 ms or so one SYN may be lost three times. A new map of weights is empty
+		// for some 20 µs: a connection of that moment is refused.
+		{"the VIP leads nowhere", nowhere, "ip", []string{refused, reset, late}, []string{reset, late}},
 		{"NAT of iptables beside it", anchor, "iptables-legacy", []string{refused, reset}, nil},
-		{"both", nowhere + ";" + anchor, "iptables-legacy", nil, nil},
+		{"both", nowhere + ";" + anchor, "iptables-legacy", []string{refused, late}, nil},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conntrack counts the connections of each backend by following the
-// kernel's connection tracking table, and deletes those of backends that are
-// down.
+// Package conntrack counts the connections of each backend by the kernel's
+// connection tracking table, and deletes those of backends that are down.
 //
-// A Reader listens to the kernel's events and keeps one small record per open
-// connection. From that it answers, per backend: how many are open now, how
-// many were opened, how many closed.
+// A Reader answers, per backend: how many connections are open, how many were
+// opened, how many closed.
+//
+// # Live or not
+//
+// While a watched backend is Live, or one that is idle or down has connections,
+// the Reader follows the kernel's events. Else nobody listens, which spares the
+// kernel writing them, and the whole table is read every 10 s, or a hundred times
+// as long as that takes: see AsOf. Following begins within a second, with a
+// reading of the table, unless that takes longer.
+//
+// New sets net.netfilter.nf_conntrack_events to 1 where it is 2: connections that
+// begin while nobody listens could not tell of their end later. If it may not,
+// the Reader follows all the time. With an operator's 0 it reads the table every
+// second, or in a tenth of the time, where counts should be live.
 //
 // # What counts
 //
@@ -21,8 +32,8 @@
 //
 // # What it promises
 //
-//   - Without a lost event, and below 50,000 events a second (three per TCP
-//     connection), the counts are exact. Above that one connection in two, four
+//   - Live, without a lost event, and below 50,000 events a second (three per TCP
+//     connection), the counts are exact, 20 ms late. Above that one connection in two, four
 //     or more is followed and counts for as many: of n that are followed, the
 //     error is about √n. Stats.OneIn says so.
 //   - Events are lost when they come faster than they are read and the socket's
@@ -30,8 +41,8 @@
 //     once, and Open is right again. A connection that was opened and closed
 //     inside the gap is missing from Opened and Closed.
 //   - The table is also read at the start, when there is something new to watch,
-//     and every Config.Resync: entries that the kernel made while nobody listened
-//     end without an event. All readings together take a tenth of a core at most.
+//     and every Config.Resync: entries that the kernel made before New end without
+//     an event. All readings together take a tenth of a core at most.
 //   - Memory is about 40 bytes per open connection that is followed.
 //   - Only what List does waits for the kernel.
 //

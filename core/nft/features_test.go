@@ -53,7 +53,7 @@ func TestMissingFeatureRefusesOneService(t *testing.T) {
 		"dynset":     with(web, func(t *core.Traffic) { t.Limits.OpenPerClient, t.Limits.Clients = 5, 5 }),
 		"helper ftp": with(web, func(t *core.Traffic) { t.Helper = "ftp" }),
 		"masquerade": forwarding(web, core.Masquerade),
-		"hash":       with(web, func(t *core.Traffic) { t.Distribution = core.Hash }),
+		"hash":       with(web, func(t *core.Traffic) { t.Distribution, t.Seed = core.Hash, 1 }),
 		"sctp":       with(web, func(t *core.Traffic) { t.Frontends[0].Protocol = core.SCTP }),
 	}
 	for name, s := range needy {

@@ -103,15 +103,24 @@ func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, seats map[
 		n.add(s)
 		n.sit(s, seats[s.Name])
 	}
+	read := false
 	for name := range refused {
-		if h := a.known[name]; h != nil {
+		h := a.known[name]
+		switch {
+		case h == nil:
+		case h.read != nil:
+			read = true
+		default:
 			n.add(h.plan)
-			if h.read == nil {
-				n.sit(h.plan, h.seat)
-			}
+			n.sit(h.plan, h.seat)
 		}
 	}
-	return compileShared(n)
+	shared := compileShared(n)
+	if read && a.shared != nil {
+		// What a service that was only read leads to is not known by its plan.
+		shared = shared.and(a.shared)
+	}
+	return shared
 }
 
 // seats gives the services of a plan their seats.

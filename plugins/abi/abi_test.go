@@ -129,6 +129,8 @@ func TestSDKReadsWhatTheHostWrites(t *testing.T) {
 func TestParseManifest(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"good", `{"abi":1,"policies":[{"name":"a","params":[{"name":"x","default":1,"min":0,"max":2}],"backend_slots":3}]}`, ""},
+		{"reads", `{"abi":1,"policies":[{"name":"a","reads":["cpu","closed"]},{"name":"b","reads":[]}]}`, ""},
+		{"reads what is not there", `{"abi":1,"policies":[{"name":"a","reads":["conns"]}]}`, `reads "conns": there are cpu`},
 		{"not json", `{`, "unexpected EOF"},
 		{"other abi", `{"abi":2,"policies":[{"name":"a"}]}`, "abi is 2"},
 		{"none", `{"abi":1}`, "0 policies"},

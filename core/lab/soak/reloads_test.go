@@ -62,7 +62,7 @@ func elsewhere(s *core.ServicePlan) core.Frontend {
 }
 
 func reloads(t *testing.T, cycle []reload, mayMiss bool) {
-	tr := trial{"random", func(*core.Traffic) {}, 8, choose(30_000, 2_000_000), choose(20, 2_000)}
+	tr := trial{"random", func(*core.Traffic) {}, 8, choose(30_000, 1_000_000), choose(20, 1_000)}
 	s := tr.service(0)
 	st := newStand(t, choose(100, 1000), []core.ServicePlan{s})
 	snd := st.sender(&s)
