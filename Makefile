@@ -38,7 +38,7 @@ kernel-lab-short: ## The same in a few minutes: one kernel, up to 1,000 services
 .PHONY: kernel-lab kernel-lab-short
 
 .PHONY: soak
-soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign flushes (root, six minutes)
+soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign flushes (root, eight minutes)
 	@.ci/deps nftables iproute2 iptables
 	CI=true STEELYARD_SOAK=1 $(GO) test -p 1 -count=1 -v -timeout 40m -run 'TestSoak' ./core/lab/soak ./cmd/steelyard
 

@@ -41,7 +41,7 @@ func TestCountedAgo(t *testing.T) {
 		want string
 	}{
 		{"live", 400 * time.Millisecond, ""},
-		{"not live", 8 * time.Second, " (8.00 s ago)"},
+		{"not live", 8 * time.Second, " (8.0 s ago)"},
 		{"never", at.Sub(time.Time{}), ""},
 	} {
 		s := core.ServiceView{Backends: []core.BackendView{{ConnectionsAt: at.Add(-tt.age)}}}

@@ -11,8 +11,8 @@ import (
 )
 
 // eventsSysctl says which connections can tell of themselves: with 0 none, with
-// 1 all, and with 2, which is the kernel's own choice since 6.0, those that began
-// while somebody listened in their namespace.
+// 1 all, and with 2, the default of newer kernels, those that began while somebody
+// listened in their namespace.
 const eventsSysctl = "/proc/sys/net/netfilter/nf_conntrack_events"
 
 // The settings of eventsSysctl.
@@ -27,8 +27,8 @@ const (
 const lookEvery = time.Second
 
 // A follower knows whether the kernel's events are followed, and why. They cost
-// the kernel and us twice as much as balancing the connection itself, so nobody
-// listens unless something needs them.
+// more than balancing the connection itself, so nobody listens unless something
+// needs them.
 type follower struct {
 	wanted bool // by Watch
 	// fated says that some backend with a fate has connections, or had when it got

@@ -55,7 +55,7 @@ func TestNobodyListens(t *testing.T) {
 	b.end(first, politely)
 	await(t, r, tcp4, core.FlowCount{Open: 1, Opened: 2, Closed: 1})
 	b.hammer(100, 10)
-	if s := r.Stats(); s.Events != 0 || s.Live {
+	if s := r.Stats(); s.Events != 0 || s.Live || b.listens() {
 		t.Errorf("events were followed: %+v", s)
 	}
 	if at, _ := r.AsOf(); at.IsZero() || time.Since(at) > 2*time.Second {
@@ -80,6 +80,25 @@ func (b *bench) setting() (value string) {
 	return value
 }
 
+// listens reports whether a socket in the balancer has joined a group of netfilter.
+func (b *bench) listens() (yes bool) {
+	b.t.Helper()
+	const netfilter = "12" // NETLINK_NETFILTER
+	err := b.Balancer.Do(func() error {
+		raw, err := os.ReadFile("/proc/thread-self/net/netlink")
+		for line := range strings.Lines(string(raw)) {
+			// sk, Eth (the protocol), Pid, Groups and others
+			f := strings.Fields(line)
+			yes = yes || len(f) > 3 && f[1] == netfilter && strings.Trim(f[3], "0") != ""
+		}
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return yes
+}
+
 // From the moment that somebody needs live counts, connections that began before
 // tell of their end like any other.
 func TestSwitch(t *testing.T) {
@@ -99,6 +118,9 @@ func TestSwitch(t *testing.T) {
 		if open := r.Counts()[tcp4].Open; open != uint64(len(held)) {
 			t.Errorf("%d connections open once the counts are live, want %d", open, len(held))
 		}
+		if !b.listens() {
+			t.Error("nobody listens, says the kernel")
+		}
 		resyncs := r.Stats().Resyncs
 		b.end(held[0], [...]byte{politely, rudely}[i])
 		held = append(held[1:], b.dial("tcp", b.VIP4), b.dial("tcp", b.VIP4))
@@ -113,8 +135,8 @@ func TestSwitch(t *testing.T) {
 		b.hammer(20, 10)
 		b.end(held[0], politely) // nobody hears of this
 		held = held[1:]
-		if n := r.Stats().Events; n != events {
-			t.Errorf("%d events after following has ended", n-events)
+		if n := r.Stats().Events; n != events || b.listens() {
+			t.Errorf("%d events after following has ended; listens: %t", n-events, b.listens())
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 type job struct {
 	list     []*change
 	skeleton bool // with the table itself
+	careful  bool // what is new to the table may be in the way of packets already
 }
 
 // A result is what became of jobs.
@@ -37,6 +38,9 @@ func (r *result) refuse(name string, err error) {
 // tried again without them; the number of tries is bounded by their number. The
 // error is one that concerns all of them, and says that nothing was committed.
 func (a *Applier) apply(ctx context.Context, j job, r *result) error {
+	if j.careful {
+		a.advance(ctx, &j, r)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -51,7 +55,9 @@ func (a *Applier) apply(ctx context.Context, j job, r *result) error {
 		case err != nil:
 			return a.settle(ctx, j, r, err)
 		case len(list) == 0:
+			retired := a.b.retired
 			a.committed(j, r)
+			a.retire(retired)
 			return a.commitSpares(ctx, j, r)
 		}
 		bad, err := a.blame(list)
@@ -94,7 +100,7 @@ func (a *Applier) commit(j *job) ([]msgError, error) {
 
 func (a *Applier) write(j *job) {
 	a.b.reset(a.table, a.w.seq)
-	a.b.flags = a.flags
+	a.b.flags, a.b.careful = a.flags, j.careful
 	if j.skeleton {
 		if a.linkThere {
 			a.b.linked = true
@@ -204,10 +210,10 @@ func (a *Applier) halve(ctx context.Context, j job, r *result, cause error) erro
 		return nil
 	}
 	half := len(j.list) / 2
-	if err := a.apply(ctx, job{list: j.list[:half]}, r); err != nil {
+	if err := a.apply(ctx, job{list: j.list[:half], careful: j.careful}, r); err != nil {
 		return err
 	}
-	return a.apply(ctx, job{list: j.list[half:]}, r)
+	return a.apply(ctx, job{list: j.list[half:], careful: j.careful}, r)
 }
 
 // settle finds out what a transaction has done whose answer was lost: the

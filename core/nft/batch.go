@@ -43,6 +43,10 @@ type batch struct {
 	owner   string   // of the messages being added; empty for the table itself
 	changed int      // elements added and removed
 	setID   uint32   // of sets made in this transaction; the kernel insists on one
+	// careful leaves sets that go for a transaction of their own, after this one;
+	// they are in retired.
+	careful bool
+	retired []string
 
 	start  int    // of the message being written
 	flags  uint32 // of tables that are made
@@ -54,6 +58,7 @@ func (b *batch) reset(table string, seq uint32) {
 	b.table = table
 	b.buf, b.owners = b.buf[:0], b.owners[:0]
 	b.first, b.owner, b.changed, b.setID, b.linked = seq, "", 0, 0, false
+	b.careful, b.retired = false, nil
 	b.begin(unix.NFNL_MSG_BATCH_BEGIN, 0)
 	b.batchHeader()
 	b.end()

@@ -92,7 +92,7 @@ func (c *compiler) weightMap(v6 bool) weightMap {
 	}
 	data := c.target(v6)
 	def := set{
-		name: weightsName(c.s.Name, v6), key: tuple{tInteger}, data: data,
+		name: c.weightsName(v6), key: tuple{tInteger}, data: data,
 		dataOf: targetSource(v6, data, c.protocols()),
 	}
 	if c.s.Distribution == core.Random {

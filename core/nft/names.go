@@ -2,7 +2,12 @@
 
 package nft
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
 
 // DefaultTable is the name of the table where Config names none.
 const DefaultTable = "steelyard"
@@ -26,6 +31,8 @@ const (
 	kindChain    = "svc"
 	kindWeights  = "w"
 	kindWeights6 = "w6"
+	kindRing     = "ring" // the weights of round robin, with the number of places
+	kindHash     = "hash" // of the hashes
 	kindRefused  = "refused"
 )
 
@@ -34,11 +41,17 @@ func nameOf(kind, service string) string { return kind + "-" + service }
 func chainName(service string) string   { return nameOf(kindChain, service) }
 func refusedName(service string) string { return nameOf(kindRefused, service) }
 
-func weightsName(service string, v6 bool) string {
-	if v6 {
-		return nameOf(kindWeights6, service)
+// weightsName is another for each kind and size of map, so that one can be made
+// while the other is still looked up: "w-web", "ring420-web", "hash4093v6-web".
+func (c *compiler) weightsName(v6 bool) string {
+	if c.s.Distribution == core.Random {
+		return nameOf(byFamily(v6, kindWeights, kindWeights6), c.s.Name)
 	}
-	return nameOf(kindWeights, service)
+	kind := kindHash
+	if c.s.Distribution == core.RoundRobin {
+		kind = kindRing
+	}
+	return nameOf(fmt.Sprintf("%s%d%s", kind, c.places(v6), byFamily(v6, "", "v6")), c.s.Name)
 }
 
 // serviceOf is the service that something of that name belongs to; empty for
@@ -50,6 +63,10 @@ func serviceOf(name string) string {
 
 // isWeights reports whether a set of that name is a weights map.
 func isWeights(name string) bool {
-	kind, _, ok := strings.Cut(name, "-")
-	return ok && (kind == kindWeights || kind == kindWeights6) || isGroup(name) || isSpare(name)
+	kind, _, own := strings.Cut(name, "-")
+	if !own {
+		return isGroup(name)
+	}
+	return kind == kindWeights || kind == kindWeights6 || isSpare(name) ||
+		strings.HasPrefix(kind, kindRing) || strings.HasPrefix(kind, kindHash)
 }

@@ -166,10 +166,10 @@ func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, seats map[str
 		linked = append([]*change{before}, linked...)
 	}
 	if len(linked) > 0 {
-		jobs = append(jobs, job{list: linked})
+		jobs = append(jobs, job{list: linked, careful: true})
 	}
 	for chunk := range slices.Chunk(rest, chunkServices) {
-		jobs = append(jobs, job{list: chunk})
+		jobs = append(jobs, job{list: chunk, careful: true})
 	}
 	if !afterwards.nothing() {
 		jobs = append(jobs, job{list: []*change{afterwards}})
@@ -219,13 +219,10 @@ func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, seats ma
 	if a.there || len(list) == 0 {
 		return []job{{list: append([]*change{first}, list...), skeleton: true}}
 	}
-	var jobs []job
+	jobs := []job{{list: []*change{first}, skeleton: true}}
 	for chunk := range slices.Chunk(list, chunkServices) {
-		if len(jobs) == 0 {
-			jobs = append(jobs, job{list: append([]*change{first}, chunk...), skeleton: true})
-			continue
-		}
-		jobs = append(jobs, job{list: chunk})
+		// Of many, each is served the sooner the fewer transactions there are.
+		jobs = append(jobs, job{list: chunk, careful: len(list) <= chunkServices})
 	}
 	return jobs
 }

@@ -57,11 +57,16 @@ func (b *batch) clear(d *diff) {
 	}
 	b.clearFlowtable(from.flow, d.flow())
 	for _, s := range from.sets {
-		if d.setGoes(s) {
+		if !d.setGoes(s) {
+			continue
+		}
+		if b.careful && !b.linked && (d.c.to == nil || d.c.to.set(s.name) == nil) {
+			b.retired = append(b.retired, s.name)
+		} else {
 			b.delSet(s.name)
-			if m := from.weights(s.name); m != nil {
-				b.changed += len(m.intervals)
-			}
+		}
+		if m := from.weights(s.name); m != nil {
+			b.changed += len(m.intervals)
 		}
 	}
 	for i := range from.objects {

@@ -21,18 +21,11 @@ type reload func(*core.ServicePlan)
 // TestSoakReloads sends connections through a service while it is changed in more
 // than its weights, with other services coming and going. Each must find a
 // backend: the rules and the elements that they look up change in one moment.
-//
-// There is one exception. A map of intervals that a transaction makes is empty for
-// some 20 µs after the transaction's rules are in force: the kernel (6.18, rbtree)
-// fills it when it has switched generations already. So some connections of that
-// moment are refused when a service gets a new map for random numbers. That is
-// counted, and has a bound.
 func TestSoakReloads(t *testing.T) {
 	same := func(*core.ServicePlan) {}
 	tests := []struct {
-		name    string
-		cycle   []reload
-		mayMiss bool
+		name  string
+		cycle []reload
 	}{
 		{"its maps stay", []reload{
 			same,
@@ -42,16 +35,16 @@ func TestSoakReloads(t *testing.T) {
 			},
 			func(s *core.ServicePlan) { s.Limits.New = core.Rate{PerSecond: 1e6, Burst: 1e6} },
 			func(s *core.ServicePlan) { s.Frontends = append(s.Frontends, elsewhere(s)) },
-		}, false},
+		}},
 		{"it gets new maps", []reload{
 			func(s *core.ServicePlan) { s.Distribution = core.RoundRobin },
 			func(s *core.ServicePlan) { s.Distribution, s.Seed = core.Hash, 7 },
 			same,
 			func(s *core.ServicePlan) { s.Name = "by-another-name" },
-		}, true},
+		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { reloads(t, tt.cycle, tt.mayMiss) })
+		t.Run(tt.name, func(t *testing.T) { reloads(t, tt.cycle) })
 	}
 }
 
@@ -61,7 +54,7 @@ func elsewhere(s *core.ServicePlan) core.Frontend {
 	return core.ExactFrontend(netip.AddrPortFrom(f.Addr(), f.Ports.First+1000), f.Protocol)
 }
 
-func reloads(t *testing.T, cycle []reload, mayMiss bool) {
+func reloads(t *testing.T, cycle []reload) {
 	tr := trial{"random", func(*core.Traffic) {}, 8, choose(30_000, 1_000_000), choose(20, 1_000)}
 	s := tr.service(0)
 	st := newStand(t, choose(100, 1000), []core.ServicePlan{s})
@@ -78,11 +71,8 @@ func reloads(t *testing.T, cycle []reload, mayMiss bool) {
 	missed := int64(snd.next) - int64(arrived) - int64(lost.toBalancer+lost.full+lost.notInserted+lost.toBackends)
 	t.Logf("%d connections and %d reloads in %s: entered %d, arrived %d, missed %d; the kernel dropped %+v",
 		snd.next, len(took), time.Since(began).Round(time.Millisecond), entered, arrived, missed, lost)
-	switch {
-	case missed != 0 && !mayMiss:
+	if missed != 0 {
 		t.Errorf("%d of %d connections found no backend during %d reloads", missed, entered, len(took))
-	case missed < 0 || missed > int64(entered/20):
-		t.Errorf("%d of %d connections found no backend during %d reloads: that is more than a moment of each", missed, entered, len(took))
 	}
 }
 
