@@ -119,6 +119,7 @@ func TestGolden(t *testing.T) {
 			}
 
 			newNetns(t)
+			needAllOf(t, plan)
 			if out, err := exec.Command("nft", "-c", "-f", file).CombinedOutput(); err != nil && !unreadable[name] {
 				t.Errorf("nft -c -f %s: %v\n%s", file, err, out)
 			}

@@ -81,6 +81,7 @@ func TestLinkAdopt(t *testing.T) {
 // A listing that an admin saved and loaded again is adopted as well.
 func TestLinkAdoptsReloadedListing(t *testing.T) {
 	newNetns(t)
+	needLinkReject(t)
 	p := linkPlan()
 	file := filepath.Join(t.TempDir(), "saved.nft")
 	if err := os.WriteFile(file, []byte(Render(p)), 0o600); err != nil {
@@ -164,6 +165,7 @@ func TestLinkRefusals(t *testing.T) {
 // Who only reads sees that nothing would change.
 func TestLinkDiff(t *testing.T) {
 	newNetns(t)
+	needLinkReject(t)
 	a := open(t, Config{})
 	p := linkPlan()
 	mustSync(t, a, p)

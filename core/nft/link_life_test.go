@@ -108,6 +108,10 @@ func (w *linkWorld) weighedDead(p core.Plan) core.Plan {
 func TestLinkEmpty(t *testing.T) {
 	t.Parallel()
 	w := newLinkWorld(t)
+	var rejects bool
+	if w.in(w.balancer, func() { rejects = rejectsOnLink(t) }); !rejects {
+		t.Skipf("this kernel lacks %s", featureReject)
+	}
 	p := w.plan(core.Stateless, time.Minute)
 	w.sync(p)
 	list := w.talks(p, 5)

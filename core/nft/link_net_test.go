@@ -244,3 +244,31 @@ func (w *linkWorld) reweight(p core.Plan, weights ...uint32) core.Plan {
 	}
 	return core.Plan{Services: list}
 }
+
+// needLinkReject skips where the kernel cannot reject in the family netdev, as
+// Debian's 6.1: an empty service drops there, and the table differs by that.
+func needLinkReject(t *testing.T) {
+	t.Helper()
+	if !rejectsOnLink(t) {
+		t.Skipf("this kernel lacks %s", featureReject)
+	}
+}
+
+func rejectsOnLink(t *testing.T) bool {
+	for _, f := range open(t, Config{}).Features() {
+		if f.Name == featureReject {
+			return f.Present
+		}
+	}
+	return true
+}
+
+// needAllOf is needLinkReject for a plan that may need it.
+func needAllOf(t *testing.T, p core.Plan) {
+	t.Helper()
+	for i := range p.Services {
+		if !p.Services[i].Forwarding.Tracked() {
+			needLinkReject(t)
+		}
+	}
+}

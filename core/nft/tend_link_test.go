@@ -12,6 +12,7 @@ import (
 // is stable again, as the deal and the kernel's maps say, and Tend wants no call.
 func TestTendSettles(t *testing.T) {
 	newNetns(t)
+	needLinkReject(t)
 	a := open(t, Config{Unowned: true})
 	var now time.Duration
 	a.clock = func() time.Duration { return now }
