@@ -167,3 +167,19 @@ func TestSyncGainsOwnership(t *testing.T) {
 		t.Errorf("-want +kernel:\n%s", diff)
 	}
 }
+
+// The places of a ring are read back as slots that add up, or the plan that was
+// read could not be compared with: 5:1:1 of 420 places leaves a slot to rounding.
+func TestAdoptRing(t *testing.T) {
+	newNetns(t)
+	s := with(service("web", "192.0.2.10:80", core.TCP, backend("a", "198.51.100.1:80", 46812), backend("b", "198.51.100.2:80", 9362), backend("c", "198.51.100.3:80", 9362)),
+		func(t *core.Traffic) { t.Distribution = core.RoundRobin })
+	mustSync(t, open(t, Config{Unowned: true}), plan(s))
+	sum := uint32(0)
+	for _, b := range inKernel(t, open(t, Config{Unowned: true})).Services[0].Backends {
+		sum += b.Slots
+	}
+	if sum != core.Slots {
+		t.Errorf("the slots that were read add up to %d, want %d", sum, core.Slots)
+	}
+}

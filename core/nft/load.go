@@ -394,10 +394,21 @@ func (p *planReader) ring(m *weightMap) {
 			p.backend(name, m.targets[k]).Slots++
 		}
 	}
-	for _, b := range p.backends {
-		if len(m.ring) > 0 && slices.Contains(m.targets, b.Addr) {
-			b.Slots = uint32(uint64(b.Slots) * core.Slots / uint64(len(m.ring)))
+	left := uint32(core.Slots) // what rounding leaves is the last backend's, so that they add up
+	var last *core.BackendPlan
+	for _, addr := range m.targets {
+		name, ok := names[addr]
+		if !ok {
+			continue
 		}
+		if b := p.backend(name, addr); b.Slots > 0 {
+			b.Slots = uint32(uint64(b.Slots) * core.Slots / uint64(len(m.ring)))
+			left -= b.Slots
+			last = b
+		}
+	}
+	if last != nil {
+		last.Slots += left
 	}
 }
 
