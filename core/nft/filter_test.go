@@ -140,7 +140,10 @@ func TestTurnIsChecked(t *testing.T) {
 		{"no burst", func(t *core.Traffic) { t.Limits.New.PerSecond = 5 }, "new connections: 5 a second, 0 at once"},
 		{"fast", func(t *core.Traffic) { t.Log.PerSecond = maxRate + 1 }, "log: 1000001 a second"},
 		{"no clients", func(t *core.Traffic) { t.Limits.OpenPerClient = 5 }, "at most 0 clients"},
-		{"untracked", func(t *core.Traffic) { t.Forwarding, t.Limits.Open = core.DSR, 5 }, "forwarding dsr has none"},
+		{"untracked", func(t *core.Traffic) {
+			t.Forwarding, t.Limits.Open = core.DSR, 5
+			t.Interfaces, t.Seed, t.FlowTimeout = []string{"lo"}, 1, 1
+		}, "limits need connection tracking"},
 		{"unknown helper", func(t *core.Traffic) { t.Helper = "irc" }, `helper "irc"`},
 		{"helper of UDP", func(t *core.Traffic) { t.Helper = "tftp" }, "follows [udp]"},
 	}

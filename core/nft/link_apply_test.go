@@ -4,6 +4,7 @@ package nft
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,6 +158,26 @@ func TestLinkRefusals(t *testing.T) {
 			_, refused, err := a.Sync(context.Background(), plan(ok, test.s))
 			if err != nil || len(refused) != 1 || !strings.Contains(errorOf(refused).Error(), test.want) {
 				t.Errorf("refused %v, %v: want %q", refused, err, test.want)
+			}
+		})
+	}
+}
+
+// Who may connect is asked without connection tracking, too, and told in the log.
+func TestLinkLists(t *testing.T) {
+	for _, f := range []core.Forwarding{core.DSR, core.Stateless} {
+		t.Run(string(f), func(t *testing.T) {
+			newNetns(t)
+			web := service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:0", core.Slots))
+			mustSync(t, open(t, Config{}), plan(with(untracked(web, f, core.BySource), func(t *core.Traffic) {
+				t.Allow, t.Deny = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}
+				t.Log.PerSecond = 5
+			})))
+			got := nftOutput(t, "list", "chain", "netdev", DefaultTable, "svc-web")
+			for _, want := range []string{"ip saddr @deny-web goto denied-web", "ip saddr != @allow-web goto denied-web"} {
+				if !strings.Contains(got, want) {
+					t.Errorf("no %q in\n%s", want, got)
+				}
 			}
 		})
 	}

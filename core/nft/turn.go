@@ -141,10 +141,6 @@ const maxRate = 1_000_000
 // what nft could not read back.
 func checkTurn(s *core.ServicePlan) error {
 	l := &s.Limits
-	asks := len(s.Allow)+len(s.Deny) > 0 || *l != core.Limits{} || s.Log.PerSecond > 0
-	if asks && !s.Forwarding.Tracked() {
-		return fmt.Errorf("service %s: allow, deny, limits and log need connection tracking, and forwarding %s has none", s.Name, s.Forwarding)
-	}
 	for name, r := range map[string]core.Rate{
 		"new connections": l.New, "new connections of a client": l.NewPerClient, "resets": l.ResetsPerClient,
 		"log": {PerSecond: s.Log.PerSecond, Burst: s.Log.PerSecond},
