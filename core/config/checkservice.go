@@ -50,8 +50,12 @@ const needsTracking = "%s needs connection tracking, and forwarding %s has none"
 func (s *build) checkUntracked() {
 	s.refuse(needsTracking,
 		conflict{s.Persistence.Timeout > 0, "persistence.timeout"},
+		conflict{len(s.Pins) > 0, "pins"},
 		conflict{s.Hairpin, "hairpin"},
 		conflict{len(s.MasqueradeFor) > 0, "masquerade_for"},
+		conflict{s.Limits.New.PerSecond > 0, "limits.new_per_second"},
+		conflict{s.Limits.NewPerClient.PerSecond > 0, "limits.new_per_second_per_client"},
+		conflict{s.Limits.ResetsPerClient.PerSecond > 0, "limits.resets_per_second_per_client"},
 		conflict{s.Limits.Open > 0, "limits.connections"},
 		conflict{s.Limits.OpenPerClient > 0, "limits.connections_per_client"},
 		conflict{s.Limits.Strict, "limits.invalid"},
