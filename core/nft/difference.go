@@ -41,7 +41,11 @@ func Diff(from, to core.Plan) []ServiceDiff {
 	before, _ := Check(core.Plan{}, from, nil)
 	known := map[string]*held{}
 	for i := range before.Services {
-		known[before.Services[i].Name] = &held{plan: &before.Services[i]}
+		h := &held{plan: &before.Services[i]}
+		if linked(h.plan) {
+			h.deals = dealsOf(h.plan, h.deals, nil, 0)
+		}
+		known[h.plan.Name] = h
 	}
 	return diffTable(compileShared(needsOf(&before)), known, after, refused)
 }

@@ -212,6 +212,28 @@ func TestLinkDiff(t *testing.T) {
 	}
 }
 
+// A service may change from one forwarding without connection tracking to the
+// other, and away; what that changes can be told without the kernel.
+func TestLinkForwardingChanges(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	web := service("web", "192.0.2.10:80", core.TCP, backend("b1", "198.51.100.1:0", core.Slots/2), backend("b2", "198.51.100.2:0", core.Slots/2))
+	before := core.Plan{}
+	for _, s := range []core.ServicePlan{
+		untracked(web, core.DSR, core.BySource), weighed(untracked(web, core.DSR, core.BySource), 1, 3),
+		untracked(web, core.Stateless, core.BySource), untracked(web, core.DSR, core.BySource), forwarding(web, core.DNAT),
+	} {
+		if list := Diff(before, plan(s)); len(list) == 0 {
+			t.Errorf("to %s: nothing would change", s.Forwarding)
+		}
+		before = plan(s)
+		mustSync(t, a, before)
+	}
+	if list := Diff(before, core.Plan{}); len(list) == 0 {
+		t.Error("to no service: nothing would change")
+	}
+}
+
 // A service whose interface has gone is refused, and no other with it; when it is
 // back, with another number, the service is, too.
 func TestLinkInterfaceGoes(t *testing.T) {

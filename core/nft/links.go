@@ -62,7 +62,7 @@ func share(s *core.ServicePlan, v6 bool, dev devices, size int) ([]owner, []uint
 // next is a service as it should be after h, for those who only compare: the
 // interface that frames leave by is taken to be the one that they leave by now.
 func (h *held) next(s *core.ServicePlan) *fragment {
-	if !linked(s) || h == nil || h.deals == [2]*deal{} {
+	if !linked(s) || h == nil || h.deals == [2]*deal{} || h.plan.Forwarding != s.Forwarding {
 		return compileAt(s, h.seatFor(s))
 	}
 	dev := h.devices
@@ -81,8 +81,8 @@ func (a *Applier) compile(s *core.ServicePlan, at seat) *fragment {
 		return compileAt(s, at)
 	}
 	var before [2]*deal
-	if h := a.known[s.Name]; h != nil {
-		before = h.deals
+	if h := a.known[s.Name]; h != nil && h.plan.Forwarding == s.Forwarding {
+		before = h.deals // of another forwarding they hold other values: addresses, or frames
 	}
 	return compileLink(s, dealsOf(s, before, a.devices, a.now()), a.devices)
 }
