@@ -98,10 +98,12 @@ type ServiceView struct {
 	Connections      *uint64      `json:"connections"` // open now
 	ConnectionsTotal uint64       `json:"connections_total"`
 	RefusedTotal     uint64       `json:"refused_total"`
-	QoS              string       `json:"qos,omitempty"`     // as in "dscp 46, class 1:20, mark 0x10/0xf0"
-	CountBytes       bool         `json:"count_bytes"`       // as configured
-	Offload          bool         `json:"offload,omitempty"` // as configured, whether or not the kernel can
-	Traffic          *TrafficView `json:"traffic"`           // null while packets are not counted
+	TurnedAwayTotal  Turned       `json:"turned_away_total"`     // by allow, deny and limits
+	TurnedAway       string       `json:"turned_away,omitempty"` // the same in words, with the limits
+	QoS              string       `json:"qos,omitempty"`         // as in "dscp 46, class 1:20, mark 0x10/0xf0"
+	CountBytes       bool         `json:"count_bytes"`           // as configured
+	Offload          bool         `json:"offload,omitempty"`     // as configured, whether or not the kernel can
+	Traffic          *TrafficView `json:"traffic"`               // null while packets are not counted
 	NewPerSecond     *float64     `json:"new_connections_per_second"`
 	DecisionSeq      uint64       `json:"decision_seq"`
 	DecidedAt        time.Time    `json:"decided_at"`

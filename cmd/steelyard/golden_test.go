@@ -71,7 +71,7 @@ func sampleView() core.NodeView {
 			},
 			{
 				Name: "dns6", VIP: "[2001:db8::53]:53", Protocol: core.UDP, Forwarding: core.Masquerade, Policy: "mine",
-				PolicyError: "trap: \x1b[31munreachable", Error: "no buffer space available", RefusedTotal: 9,
+				PolicyError: "trap: \x1b[31munreachable", Error: "no buffer space available", RefusedTotal: 9, TurnedAway: "12 denied, 3 over 10 new/s",
 				Backends: []core.BackendView{
 					{Name: "a", Address: "[2001:db8:0:1::2001]:5353", Health: core.Unknown, Configured: 1, Share: 0.0001, Why: "first probe has not ended"},
 				},

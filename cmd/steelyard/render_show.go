@@ -92,6 +92,9 @@ func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	if s.RefusedTotal > 0 {
 		fields = append(fields, p.paint(yellow, fmt.Sprintf("refused %d", s.RefusedTotal)))
 	}
+	if s.TurnedAway != "" {
+		fields = append(fields, p.paint(yellow, clean("turned away: "+s.TurnedAway)))
+	}
 	return strings.Join(append(fields, "decided "+ago(s.DecidedAt, at)), "  ")
 }
 

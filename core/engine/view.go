@@ -58,7 +58,7 @@ func (s *service) view() core.ServiceView {
 		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
 		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
-		RefusedTotal: s.counters.Refused, QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
+		RefusedTotal: s.counters.Refused, TurnedAwayTotal: s.counters.Turned, TurnedAway: s.counters.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
 	}
 	for _, p := range s.pins {
 		v.Pins = append(v.Pins, *shownPin(p))
