@@ -33,7 +33,11 @@ func statsTable(s core.ServiceView, o showOptions) table {
 	row := func(name cell, address string, conns uint64, cps *float64, traffic *core.TrafficView) {
 		cells := []any{name, address}
 		if o.Stats {
-			cells = append(cells, conns)
+			if s.Forwarding.Tracked() {
+				cells = append(cells, conns)
+			} else {
+				cells = append(cells, unknown) // nobody counts them
+			}
 			cells = append(cells, totals(traffic)...)
 		}
 		if o.Rate {

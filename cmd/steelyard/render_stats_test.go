@@ -48,3 +48,13 @@ func TestByteCount(t *testing.T) {
 		}
 	}
 }
+
+// Of dsr and stateless nobody counts connections: that is no 0.
+func TestStatsUntracked(t *testing.T) {
+	v := core.ServiceView{Name: "web", Forwarding: core.DSR, Backends: []core.BackendView{{Name: "b1", Address: "198.51.100.1:80"}}}
+	for _, row := range statsTable(v, showOptions{Stats: true}).rows {
+		if got := row[2].text; got != unknown {
+			t.Errorf("CONNS of %s is %q, want %q", row[0].text, got, unknown)
+		}
+	}
+}
