@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -115,7 +116,7 @@ func (b *builder) checkProbes(path string, r *rawService) {
 		at := join(path, "probes."+strconv.Itoa(i))
 		switch {
 		case !slices.Contains(known, p):
-			b.wrong(at, oneOf(p, known), "unknown probe %q", p)
+			b.wrong(at, cmp.Or(oneOf(p, known), "a probe is defined below probes, as in probes: {alive: {type: tcp}}"), "unknown probe %q", p)
 		case slices.Index(r.Probes, p) < i:
 			b.wrong(at, "", "probe %q stands here twice", p)
 		}

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -111,7 +112,7 @@ func (l *loader) unknown(at pos, path, name string, k *key) {
 	if other := homes(&table, name, ""); len(other) > 0 {
 		hint = "it is a key of " + strings.Join(other, " and of ")
 	} else {
-		hint = oneOf(name, k.children())
+		hint = cmp.Or(oneOf(name, k.children()), "`steelyard config reference` has all that there are")
 	}
 	l.spoil(at, join(path, name), hint, "unknown key %q", keyName(name))
 }
