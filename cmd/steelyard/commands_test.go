@@ -104,7 +104,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 		g.dial = func(string) control { return c }
 	}
 	root := &cobra.Command{Use: "steelyard", SilenceErrors: true, SilenceUsage: true}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(flagError)
 	root.SetOut(&out)
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
@@ -172,7 +172,7 @@ func TestCommands(t *testing.T) {
 		{"show, JSON", good(), "show -o json", 0, `"cpu_ratio": 0.708`, ""},
 		{"show, odd format", good(), "show -o xml", 64, "", `output "xml": want table or json`},
 		{"show, too many words", good(), "show a b", 64, "", "usage: steelyard show"},
-		{"show, unknown flag", good(), "show --frob", 64, "", "unknown flag"},
+		{"show, unknown flag", good(), "show --frob", 64, "", "unknown flag: --frob\n  = steelyard show --help lists the flags"},
 		{"show, watch too fast", good(), "show --watch=1ms", 64, "", "want at least 100ms"},
 		{"explain", good(), "explain web/web1", 0, "×0.600", ""},
 		{"explain, a probe that fails", good(), "explain web/web1", 0, "\n  alive  health  L7OK    0 s\n  cpu    metric  SNMPOK  0 s\n", ""},
@@ -191,6 +191,7 @@ func TestCommands(t *testing.T) {
 		{"ready", drained(nil), "backend ready web/web1", 0, "web/web1: ready already: nothing was set by command\n", ""},
 		{"ready takes no time", good(), "backend ready web/web1 --for 3m", 64, "", "unknown flag: --for"},
 		{"drain, odd name", good(), "backend drain web", 64, "", `backend "web": want SERVICE/BACKEND`},
+		{"drain, no unit", good(), "backend drain web/web1 --for 30", 64, "", "= a time has a unit, as in 30s, 30m or 2h"},
 		{"drain, back in time", good(), "backend drain web/web1 --for -3m", 64, "", "want a time above 0"},
 		{"a deadline without a wait", good(), "backend drain web/web1 --deadline 3m", 64, "", "--deadline is for --wait"},
 		{"a cut without a deadline", good(), "backend drain web/web1 --wait --cut", 64, "", "--cut needs --wait and a --deadline"},

@@ -27,6 +27,22 @@ func (g *globals) completeServices(cmd *cobra.Command, done []string, _ string) 
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completePin offers services, and for the third word the backends of the one named.
+func (g *globals) completePin(cmd *cobra.Command, done []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(done) != 2 {
+		return g.completeServices(cmd, done, word)
+	}
+	var out []string
+	for _, s := range g.completeView(cmd).Services {
+		for _, b := range s.Backends {
+			if s.Name == done[0] {
+				out = append(out, fmt.Sprintf("%s\t%s, %s open", b.Name, stateOf(b), count(b.Connections)))
+			}
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeBackends offers the names of services and of their backends.
 func (g *globals) completeBackends(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(done) > 0 {

@@ -35,6 +35,9 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("%q is not offered:\n%s", want, out)
 		}
 	}
+	if out, _, _ := run(t, t.Context(), c, "__complete", "session", "pin", "web", "192.0.2.7", ""); !strings.Contains(out, "web1\tup, 310 open\n") || strings.Contains(out, "a\t") {
+		t.Errorf("session pin does not offer the backends of web and no others:\n%s", out)
+	}
 	if out, _, _ := run(t, t.Context(), c, "__complete", "show", ""); strings.Contains(out, "web/web1") {
 		t.Errorf("show offers backends:\n%s", out)
 	}

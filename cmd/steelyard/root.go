@@ -44,6 +44,15 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return g.fail(err)
 }
 
+// flagError is what is wrong with the flags, with a remedy.
+func flagError(cmd *cobra.Command, err error) error {
+	e := &codedError{code: exitUsage, err: err, hint: cmd.CommandPath() + " --help lists the flags"}
+	if strings.Contains(err.Error(), "time: ") {
+		e.hint = "a time has a unit, as in 30s, 30m or 2h"
+	}
+	return e
+}
+
 // unknownCommand puts cobra's proposals into the hint.
 func unknownCommand(err error) error {
 	what, proposals, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
@@ -65,7 +74,7 @@ func newRootCommand(g *globals) *cobra.Command {
 	}
 	g.addFlags(root.PersistentFlags())
 	_ = root.RegisterFlagCompletionFunc("output", completeOutput) // it is there: the line above made it
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(
 		&cobra.Group{ID: "use", Title: "Balance:"},
 		&cobra.Group{ID: "look", Title: "Look:"},

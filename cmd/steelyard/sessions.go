@@ -118,7 +118,7 @@ an address, or a network such as 192.0.2.0/24. A drained backend keeps the clien
 that are pinned to it; one that is down does not get them.`,
 		Example:           `  steelyard session pin web 192.0.2.7 web1 --for 30m --reason "look at one client"`,
 		Args:              args(cobra.ExactArgs(3)),
-		ValidArgsFunction: g.completeServices,
+		ValidArgsFunction: g.completePin,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return g.pin(cmd.Context(), a[0], a[1], a[2], f)
 		},
