@@ -112,7 +112,7 @@ func renderServiceDiff(w io.Writer, d nft.ServiceDiff, p painter) {
 		add("chain", "rewritten", d.ChainsRewritten)
 	}
 	if d.ElementsAdded+d.ElementsRemoved > 0 {
-		parts = append(parts, fmt.Sprintf("%d elements added, %d removed", d.ElementsAdded, d.ElementsRemoved))
+		parts = append(parts, fmt.Sprintf("%s added, %d removed", plural(d.ElementsAdded, "element"), d.ElementsRemoved))
 	}
 	fmt.Fprintf(w, "  %s  %s\n", p.paint(bold, clean(name)), clean(strings.Join(parts, "; ")))
 	for _, lost := range d.Lost {

@@ -100,7 +100,7 @@ func refusal(o syncOutcome) error {
 	}
 	var names []string
 	for name, err := range o.refused {
-		names = append(names, fmt.Sprintf("service %s: %v", name, err))
+		names = append(names, fmt.Sprintf("service %s: %s", name, strings.TrimPrefix(err.Error(), "service "+name+": ")))
 	}
 	slices.Sort(names)
 	return fmt.Errorf("the kernel refused %s", strings.Join(names, "; "))

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -105,4 +106,12 @@ func TestDeathDuringReload(t *testing.T) {
 			t.Errorf("decision %q because %q, err %v", ds[0].Trigger, ds[0].Backends[0].Why, err)
 		}
 	})
+}
+
+// What the data plane says of a service may name it already.
+func TestRefusalNamesAServiceOnce(t *testing.T) {
+	err := refusal(syncOutcome{refused: map[string]error{"b": errors.New("service b: no such port"), "a": errors.New("invalid argument")}})
+	if want := "the kernel refused service a: invalid argument; service b: no such port"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
 }
