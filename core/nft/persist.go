@@ -141,14 +141,13 @@ type pinSpan struct {
 // an address, the longer prefix counts, as in a routing table.
 func pinSpans(s *core.ServicePlan, v6 bool) []pinSpan {
 	var pins []pinSpan
-	for _, p := range s.Pins {
+	// The shortest prefix first; each later one is cut out of those before.
+	for _, p := range slices.SortedStableFunc(slices.Values(s.Pins), func(a, b core.Pin) int { return a.Client.Bits() - b.Client.Bits() }) {
 		i := slices.IndexFunc(s.Backends, func(b core.BackendPlan) bool { return b.Name == p.Backend && b.Addr.Addr().Is6() == v6 })
 		if i >= 0 && s.Backends[i].Alive && p.Client.Addr().Is6() == v6 {
 			pins = append(pins, pinSpan{p.Client.Masked().Addr(), lastAddr(p.Client.Masked()), &s.Backends[i]})
 		}
 	}
-	// The shortest prefix first; each later one is cut out of those before.
-	slices.SortStableFunc(pins, func(a, b pinSpan) int { return b.width(a) })
 	var out []pinSpan
 	for _, p := range pins {
 		var rest []pinSpan
@@ -159,17 +158,6 @@ func pinSpans(s *core.ServicePlan, v6 bool) []pinSpan {
 	}
 	slices.SortFunc(out, func(a, b pinSpan) int { return a.first.Compare(b.first) })
 	return out
-}
-
-// width compares by size, the smaller first: prefixes are nested or apart.
-func (p pinSpan) width(o pinSpan) int {
-	switch {
-	case p.first.Compare(o.first) <= 0 && o.last.Compare(p.last) <= 0 && p != o:
-		return 1
-	case o.first.Compare(p.first) <= 0 && p.last.Compare(o.last) <= 0 && p != o:
-		return -1
-	}
-	return 0
 }
 
 // without is what p has beside o.
