@@ -102,13 +102,25 @@ func (c *compiler) target(v6 bool) tuple {
 // Where the map has no element for the number, the rule ends there.
 func (c *compiler) choose() {
 	for _, v6 := range c.families() {
-		maps, number := c.weights(v6), c.number(v6)
-		for _, p := range c.protocols() {
-			for _, s := range maps {
-				c.rule(l4proto(p), c.send(v6, s, number))
+		maps := c.weights(v6)
+		for _, client := range c.hashed(v6) {
+			number := c.number(v6, client)
+			for _, p := range c.protocols() {
+				for _, s := range maps {
+					c.rule(l4proto(p), c.send(v6, s, number))
+				}
 			}
 		}
 	}
+}
+
+// hashed are the families of the clients that a map is for, as far as a hash has to
+// tell them apart: of one map for the ports of this node, both.
+func (c *compiler) hashed(v6 bool) []bool {
+	if c.s.Forwarding == core.Local && c.s.Distribution == core.Hash {
+		return c.clientFamilies()
+	}
+	return []bool{v6}
 }
 
 // send is what a number does with the packet.

@@ -12,15 +12,16 @@ import (
 )
 
 // number is what a new connection is looked up by in the weights map. Random
-// numbers fall among intervals; the others into a table with a place for each.
-func (c *compiler) number(v6 bool) operand {
+// numbers fall among intervals; the others into a table with a place for each. The
+// families are that of the map, and that of the client.
+func (c *compiler) number(v6, client bool) operand {
 	if c.s.Distribution == core.Random {
 		return numgenAt(c.seat.base)
 	}
 	places := uint32(c.places(v6))
 	switch c.s.Distribution {
 	case core.Hash:
-		return jhash(c.hashKey(v6), places, c.s.Seed)
+		return jhash(c.hashKey(client), places, c.s.Seed)
 	case core.SymHash:
 		return symhash(places)
 	}

@@ -4,6 +4,7 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -18,13 +19,19 @@ func distributeGoldens() map[string]core.Plan {
 	a, b := backend("a", "198.51.100.1:8080", 43690), backend("b", "198.51.100.2:8080", 21846)
 	web := service("web", "192.0.2.10:80", core.TCP, a, b)
 	web6 := service("web6", "[2001:db8::10]:80", core.TCP, backend("a", "[2001:db8:1::1]:8080", 65536))
+	own := forwarding(service("own", "192.0.2.11:80", core.TCP, backend("a", "127.0.0.1:8080", 65536)), core.Local)
+	own = with(own, func(t *core.Traffic) {
+		t.Frontends = append(t.Frontends, core.ExactFrontend(netip.MustParseAddrPort("[2001:db8::11]:80"), core.TCP))
+	})
 	return map[string]core.Plan{
-		"roundrobin": plan(distributed(web, core.RoundRobin, core.BySource)),
-		"hash":       plan(distributed(web, core.Hash, core.BySource)),
-		"hash-port":  plan(distributed(web, core.Hash, core.BySourcePort)),
-		"hash6":      plan(distributed(web6, core.Hash, core.BySource)),
-		"hash6-port": plan(distributed(web6, core.Hash, core.BySourcePort)),
-		"symhash":    plan(distributed(web, core.SymHash, core.BySource)),
+		"local-hash":      plan(distributed(own, core.Hash, core.BySource)),
+		"local-hash-port": plan(distributed(own, core.Hash, core.BySourcePort)),
+		"roundrobin":      plan(distributed(web, core.RoundRobin, core.BySource)),
+		"hash":            plan(distributed(web, core.Hash, core.BySource)),
+		"hash-port":       plan(distributed(web, core.Hash, core.BySourcePort)),
+		"hash6":           plan(distributed(web6, core.Hash, core.BySource)),
+		"hash6-port":      plan(distributed(web6, core.Hash, core.BySourcePort)),
+		"symhash":         plan(distributed(web, core.SymHash, core.BySource)),
 	}
 }
 

@@ -91,6 +91,12 @@ func forwardCases() []forwardCase {
 	dual.Backends[0].Slots = core.Slots
 	local := forwarding(service("local", "10.0.9.1:84", core.TCP, backend("one", "127.0.0.1:80", 65536)), core.Local)
 	local = with(local, func(t *core.Traffic) { t.Frontends = append(t.Frontends, vip6("84")) })
+	localHash := with(local, at("10.0.9.1:89"))
+	localHash = with(localHash, func(t *core.Traffic) { t.Distribution, t.Seed, t.Frontends[1] = core.Hash, 1, vip6("89") })
+	localHash.Name = "local-hash"
+	localPort := with(localHash, at("10.0.9.1:90"))
+	localPort = with(localPort, func(t *core.Traffic) { t.HashKey, t.Frontends[1] = core.BySourcePort, vip6("90") })
+	localPort.Name = "local-port"
 	many := with(service("many", "10.0.9.1:85", core.UDP, backend("b1", "10.0.2.11:0", 32768), backend("b2", "10.0.2.12:0", 32768)), func(t *core.Traffic) {
 		t.Frontends = []core.Frontend{ports("10.0.9.1", 8000, 8999, core.UDP), ports("10.0.9.1", 8000, 8999, core.TCP)}
 	})
@@ -111,6 +117,10 @@ func forwardCases() []forwardCase {
 		{dual, "[fd00:9::1]:83", "client", "fd00:1::2", "b2"},
 		{local, "10.0.9.1:84", "client", "10.0.1.2", "balancer"},
 		{local, "[fd00:9::1]:84", "client", "fd00:1::2", "balancer"},
+		{localHash, "10.0.9.1:89", "client", "10.0.1.2", "balancer"},
+		{localHash, "[fd00:9::1]:89", "client", "fd00:1::2", "balancer"},
+		{localPort, "10.0.9.1:90", "client", "10.0.1.2", "balancer"},
+		{localPort, "[fd00:9::1]:90", "client", "fd00:1::2", "balancer"},
 		{many, "10.0.9.1:8080", "client", "10.0.1.2", "b1 b2"},
 		{net24, "10.0.8.77:80", "client", "10.0.1.2", "b1 b2"},
 		{hairpin, "10.0.9.1:86", "backends", "10.0.2.1", "b1 b2"},

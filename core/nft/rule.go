@@ -136,9 +136,17 @@ func snatTo(v6 bool, to operand) clause {
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(family(v6)), RegAddrMin: register(0)})}
 }
 
-// redirectTo is `redirect to :OPERAND`, a port of this node.
+// redirectTo is `redirect to :OPERAND`, a port of this node. As it does not say of
+// which family it is, nft lists the match of the operand's.
 func redirectTo(to operand) clause {
-	return clause{text: "redirect to :" + to.text, needs: to.needs, exprs: append(to.load(0),
+	text := "redirect to :" + to.text
+	switch to.needs {
+	case unix.NFPROTO_IPV4:
+		text = "meta nfproto ipv4 " + text
+	case unix.NFPROTO_IPV6:
+		text = "meta nfproto ipv6 " + text
+	}
+	return clause{text: text, needs: to.needs, exprs: append(to.load(0),
 		&expr.Redir{RegisterProtoMin: register(0), Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})}
 }
 
