@@ -45,6 +45,8 @@ func compileWeights(s *core.ServicePlan, at seat) *fragment {
 	c := compiler{s, &fragment{name: s.Name}, at}
 	for _, v6 := range c.families() {
 		c.weights(v6)
+	}
+	for _, v6 := range c.clientFamilies() {
 		c.pins(v6)
 	}
 	return c.f
@@ -107,7 +109,7 @@ func (c *compiler) choose() {
 			number := c.number(v6, client)
 			for _, p := range c.protocols() {
 				for _, s := range maps {
-					c.rule(l4proto(p), c.send(v6, s, number))
+					c.rule(l4proto(p), c.send(v6, s, number.mapped(s)))
 				}
 			}
 		}
@@ -123,12 +125,12 @@ func (c *compiler) hashed(v6 bool) []bool {
 	return []bool{v6}
 }
 
-// send is what a number does with the packet.
-func (c *compiler) send(v6 bool, s *set, number operand) clause {
+// send leads a packet to what was found for it in a map.
+func (c *compiler) send(v6 bool, of *set, found operand) clause {
 	if c.s.Forwarding == core.Local {
-		return redirectTo(number.mapped(s))
+		return redirectTo(found)
 	}
-	return dnatTo(v6, len(s.data) == 2, number.mapped(s))
+	return dnatTo(v6, len(of.data) == 2, found)
 }
 
 // refuse counts and answers what choose let fall through:

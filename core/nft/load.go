@@ -72,7 +72,7 @@ func (h *held) weights() *fragment {
 	for i := range h.tables {
 		c.f.sets = append(c.f.sets, h.tables[i].set)
 	}
-	for _, v6 := range c.families() {
+	for _, v6 := range c.clientFamilies() {
 		c.pins(v6)
 	}
 	return c.f

@@ -50,7 +50,7 @@ func (c *compiler) client(v6 bool) operand {
 
 // known leads clients back: those that are pinned, and those that are remembered.
 func (c *compiler) known() {
-	for _, v6 := range c.families() {
+	for _, v6 := range c.clientFamilies() {
 		if pins := c.pins(v6); pins != nil {
 			c.leadBack(v6, ipSaddr(v6).mapped(pins), pins)
 		}
@@ -64,8 +64,13 @@ func (c *compiler) known() {
 
 func (c *compiler) leadBack(v6 bool, to operand, s *set) {
 	for _, p := range c.protocols() {
-		c.rule(l4proto(p), dnatTo(v6, len(s.data) == 2, to))
+		c.rule(l4proto(p), c.send(v6, s, to))
 	}
+}
+
+// takes reports whether clients of a family can get to a backend.
+func (c *compiler) takes(b *core.BackendPlan, v6 bool) bool {
+	return c.s.Forwarding == core.Local || b.Addr.Addr().Is6() == v6
 }
 
 // persist adds the chains that remember.
@@ -73,11 +78,11 @@ func (c *compiler) persist() {
 	if c.s.Persistence.Timeout == 0 {
 		return
 	}
-	for _, v6 := range c.families() {
+	for _, v6 := range c.clientFamilies() {
 		var after []string // the chains that see to the source, each once
 		for i := range c.s.Backends {
 			b := &c.s.Backends[i]
-			if next := c.sourceOf(b); b.Addr.Addr().Is6() == v6 && !slices.Contains(after, next) {
+			if next := c.sourceOf(b); c.takes(b, v6) && !slices.Contains(after, next) {
 				after = append(after, next)
 			}
 		}
@@ -96,7 +101,10 @@ func (c *compiler) rememberChain(v6 bool, next string) string {
 func (c *compiler) remember(v6 bool, next string) []rule {
 	s := c.stickyMap(v6)
 	value := ipDaddr(v6)
-	if len(s.data) == 2 {
+	switch {
+	case c.s.Forwarding == core.Local:
+		value = thDport()
+	case len(s.data) == 2:
 		value = concat(value, thDport())
 	}
 	list := []rule{newRule(renew(s, c.client(v6), value))}
@@ -140,10 +148,11 @@ type pinSpan struct {
 // pinSpans lays out the pins of live backends without overlap: of two that cover
 // an address, the longer prefix counts, as in a routing table.
 func pinSpans(s *core.ServicePlan, v6 bool) []pinSpan {
+	c := compiler{s: s}
 	var pins []pinSpan
 	// The shortest prefix first; each later one is cut out of those before.
 	for _, p := range slices.SortedStableFunc(slices.Values(s.Pins), func(a, b core.Pin) int { return a.Client.Bits() - b.Client.Bits() }) {
-		i := slices.IndexFunc(s.Backends, func(b core.BackendPlan) bool { return b.Name == p.Backend && b.Addr.Addr().Is6() == v6 })
+		i := slices.IndexFunc(s.Backends, func(b core.BackendPlan) bool { return b.Name == p.Backend && c.takes(&b, v6) })
 		if i >= 0 && s.Backends[i].Alive && p.Client.Addr().Is6() == v6 {
 			pins = append(pins, pinSpan{p.Client.Masked().Addr(), lastAddr(p.Client.Masked()), &s.Backends[i]})
 		}

@@ -211,3 +211,39 @@ func TestPersistenceAfterRemovalAndWhenFull(t *testing.T) {
 		t.Errorf("sessions %+v, %v: want still one", found, err)
 	}
 }
+
+// TestBoundToPortOfThisNode pins a client of a service whose backends are ports of this
+// node, and has persistence remember it: either leads it to the port that answers,
+// while the weights lead to one that does not.
+func TestBoundToPortOfThisNode(t *testing.T) {
+	for _, tt := range []struct{ vip, client string }{{"10.0.9.1:80", "10.0.1.0/24"}, {"[fd00:9::1]:80", "fd00:1::/64"}} {
+		s := forwarding(service("own", tt.vip, core.TCP, backend("one", "127.0.0.1:80", 65536), backend("two", "127.0.0.1:9", 0)), core.Local)
+		s.Backends[1].Alive = true
+		away := *clonePlan(&s)
+		away.Backends[0].Slots, away.Backends[1].Slots = 0, core.Slots
+		pinned := with(away, func(t *core.Traffic) { t.Pins = []core.Pin{{Client: netip.MustParsePrefix(tt.client), Backend: "one"}} })
+		w, a := newTraffic(t, plan(pinned))
+		answers := func(when string) {
+			t.Helper()
+			w.in(w.client, func() {
+				if name, _, err := ask("tcp", tt.vip, patience); err != nil || name != "balancer" {
+					t.Errorf("%s, %s: %q, %v", tt.vip, when, name, err)
+				}
+			})
+		}
+		answers("pinned")
+		bound := func(s core.ServicePlan) core.ServicePlan {
+			return with(s, func(t *core.Traffic) {
+				t.Persistence = core.Persistence{Timeout: time.Minute, Prefix4: 32, Prefix6: 64, Size: 100}
+			})
+		}
+		mustSync(t, a, plan(bound(s)))
+		answers("new")
+		mustSync(t, a, plan(bound(away)))
+		answers("remembered")
+		found, err := a.Sessions(t.Context(), bound(away), core.SessionFilter{}, 5)
+		if err != nil || len(found.List) != 1 || found.List[0].Backend != "one" {
+			t.Errorf("%s: sessions %+v, %v: want one, of backend one", tt.vip, found, err)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (a *Applier) Sessions(ctx context.Context, s core.ServicePlan, f core.Sessi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := compiler{s: &s}
-	for _, v6 := range c.families() {
+	for _, v6 := range c.clientFamilies() {
 		if err := ctx.Err(); err != nil {
 			return core.Sessions{}, err
 		}
@@ -176,7 +176,7 @@ func (a *Applier) Forget(ctx context.Context, service string, f core.SessionFilt
 // deleteSessions deletes the entries of a service that drop says yes to.
 func (a *Applier) deleteSessions(ctx context.Context, s *core.ServicePlan, drop func(netip.Prefix, netip.AddrPort) bool) (int, error) {
 	c, n := compiler{s: s}, 0
-	for _, v6 := range c.families() {
+	for _, v6 := range c.clientFamilies() {
 		for try := 1; ; try++ {
 			k, err := a.deleteFrom(ctx, &c, c.stickyMap(v6), drop)
 			n += k
