@@ -55,9 +55,6 @@ func (e entry) epoch() uint8   { return uint8(e) & 15 }
 // to is the entry with another slot.
 func (e entry) to(slot uint32) entry { return entry(slot<<8) | e&0xff }
 
-// maxRules is how many numbers of rules fit into an entry.
-const maxRules = 1 << 24
-
 // none is the number of no rule.
 const none = ^uint32(0)
 

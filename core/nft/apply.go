@@ -15,6 +15,7 @@ import (
 type job struct {
 	list     []*change
 	skeleton bool // with the table itself
+	shrinks  bool // takes away what services shared before, and is the last
 	careful  bool // what is new to the table may be in the way of packets already
 }
 

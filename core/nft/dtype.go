@@ -4,7 +4,6 @@ package nft
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,7 +25,6 @@ var (
 	tInteger = &dtype{"integer", 4, 4, decimal}
 	tIPv4    = &dtype{"ipv4_addr", 7, 4, addrString}
 	tIPv6    = &dtype{"ipv6_addr", 8, 16, addrString}
-	tEther   = &dtype{"ether_addr", 9, 6, func(b []byte) string { return net.HardwareAddr(b).String() }}
 	tProto   = &dtype{"inet_proto", 12, 1, protoString}
 	tPort    = &dtype{"inet_service", 13, 2, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }}
 )

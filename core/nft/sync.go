@@ -87,11 +87,28 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	seats := a.seats(good)
 	shared := a.sharedFor(plan, good, seats, refused)
 	for _, j := range a.jobs(shared, good, seats, refused) {
+		if j.shrinks && len(r.refused) > len(refused) {
+			break
+		}
 		if err := a.apply(ctx, j, r); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(r.refused) == len(refused) {
+		return nil
+	}
+	return a.keepShared(ctx, plan, good, seats, r)
+}
+
+// keepShared follows a refusal by the kernel: the services that stay as they were
+// still need what they shared before.
+func (a *Applier) keepShared(ctx context.Context, plan core.Plan, good []*core.ServicePlan, seats map[string]seat, r *result) error {
+	good = slices.DeleteFunc(good, func(s *core.ServicePlan) bool { return r.refused[s.Name] != nil })
+	c := &change{from: a.shared, to: a.sharedFor(plan, good, seats, r.refused)}
+	if c.nothing() {
+		return nil
+	}
+	return a.apply(ctx, job{list: []*change{c}}, r)
 }
 
 // sharedFor is the shared part as these services need it, and those that are
@@ -172,7 +189,7 @@ func (a *Applier) jobs(shared *fragment, want []*core.ServicePlan, seats map[str
 		jobs = append(jobs, job{list: chunk, careful: true})
 	}
 	if !afterwards.nothing() {
-		jobs = append(jobs, job{list: []*change{afterwards}})
+		jobs = append(jobs, job{list: []*change{afterwards}, shrinks: true})
 	}
 	return jobs
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -307,5 +308,37 @@ func TestSyncReplacesOtherLayout(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, inKernel(t, a), comparePlans); diff != "" {
 		t.Errorf("-want +kernel:\n%s", diff)
+	}
+}
+
+// What a service leads to outlives its refusal by the kernel: the service is to go on
+// as before.
+func TestKernelRefusalKeepsWhatIsShared(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{Unowned: true})
+	web := sticky(forwarding(service("web", "192.0.2.1:53", core.UDP, backend("a", "198.51.100.1:0", 65536)), core.Masquerade))
+	other := service("other", "192.0.2.2:80", core.TCP, backend("a", "198.51.100.1:80", 65536))
+	mustSync(t, a, plan(other, web))
+	want := nftOutput(t, "list", "chain", "inet", DefaultTable, "account") + nftOutput(t, "list", "chain", "inet", DefaultTable, "masq")
+	// A stranger holds the map fast, and is not seen.
+	nftOutput(t, "add", "chain", "inet", DefaultTable, "stranger")
+	nftOutput(t, "add", "rule", "inet", DefaultTable, "stranger", "ip daddr set ip saddr map @sticky-web")
+	a.gen, _ = a.w.generation()
+
+	next := with(forwarding(web, core.DNAT), at("192.0.2.1:53"))
+	next = with(next, func(t *core.Traffic) { t.Persistence.Timeout, t.Frontends[0].Protocol = 2*time.Minute, core.TCP })
+	_, refused, err := a.Sync(context.Background(), plan(other, next))
+	if err != nil || !errors.Is(refused["web"], unix.EBUSY) {
+		t.Fatalf("sync: %v, refused %v: want web, with EBUSY", err, refused)
+	}
+	got := nftOutput(t, "list", "chain", "inet", DefaultTable, "account") + nftOutput(t, "list", "chain", "inet", DefaultTable, "masq")
+	if !strings.Contains(got, "udp") {
+		t.Errorf("of the service that goes on is left:\n%s\nof\n%s", got, want)
+	}
+
+	nftOutput(t, "flush", "chain", "inet", DefaultTable, "stranger")
+	mustSync(t, a, plan(other, next))
+	if text := listTable(t); strings.Contains(text, "udp") || strings.Contains(text, "chain masq") {
+		t.Errorf("what nobody needs any more is left:\n%s", text)
 	}
 }

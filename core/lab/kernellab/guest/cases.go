@@ -34,7 +34,6 @@ type benchCase struct {
 }
 
 var (
-	onlyNew   = []kernellab.Traffic{kernellab.New}
 	onlyEst   = []kernellab.Traffic{kernellab.Established}
 	newAndEst = []kernellab.Traffic{kernellab.New, kernellab.Established}
 )

@@ -30,5 +30,5 @@ func run(args []string) error {
 	case len(args) >= 3 && args[0] == "docs":
 		return docs(args[1], args[2:])
 	}
-	return errors.New("usage: host modules DIR OUT | report FILE... | docs PAGE FILE...")
+	return errors.New("usage: host modules DIR OUT | report FILES | docs PAGE FILES")
 }
