@@ -90,6 +90,9 @@ func benchmarkStart(b *testing.B, n int, adopt bool) {
 func BenchmarkStartCold1000x16(b *testing.B)  { benchmarkStart(b, 1000, false) }
 func BenchmarkStartAdopt1000x16(b *testing.B) { benchmarkStart(b, 1000, true) }
 
+func BenchmarkStartCold10000x16(b *testing.B)  { benchmarkStart(b, 10000, false) }
+func BenchmarkStartAdopt10000x16(b *testing.B) { benchmarkStart(b, 10000, true) }
+
 func BenchmarkCounters1000x16(b *testing.B) {
 	a, _ := loaded(b, 1000)
 	for b.Loop() {
