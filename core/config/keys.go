@@ -26,7 +26,7 @@ var table = key{kind: kObject, keys: []key{
 	}},
 	{name: "kernel", kind: kObject, doc: "what holds for all services in the kernel", keys: []key{
 		{name: "local_clients", kind: kBool, def: "false", doc: "balance the connections that this node itself makes, too"},
-		{name: "hash_seed", kind: kInt, def: "1", max: math.MaxUint32,
+		{name: "hash_seed", kind: kInt, def: "1", min: 1, max: math.MaxUint32,
 			doc: "of distribution hash; nodes with the same seed and backends choose the same backend for a client"},
 		{name: "offload_devices", kind: kList, def: "[]",
 			elem: &key{kind: kText, pattern: interfacePattern, hint: "an interface name has 1 to 15 characters, without spaces, /, : and *"},
