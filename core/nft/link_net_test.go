@@ -85,7 +85,7 @@ func (w *linkWorld) hop(i int) (h core.Hop) {
 }
 
 // echo answers every line, and every datagram, with its name.
-func (w *linkWorld) echo(ns netns.NsHandle, name, addr string) {
+func (w *world) echo(ns netns.NsHandle, name, addr string) {
 	w.in(ns, func() {
 		l, err := net.Listen("tcp", addr)
 		w.must(err)
@@ -250,7 +250,7 @@ func (w *linkWorld) reweight(p core.Plan, weights ...uint32) core.Plan {
 func needLinkReject(t *testing.T) {
 	t.Helper()
 	if !rejectsOnLink(t) {
-		t.Skipf("this kernel lacks %s", featureReject)
+		giveUp(t, "this kernel lacks %s", featureReject)
 	}
 }
 

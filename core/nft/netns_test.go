@@ -20,16 +20,21 @@ import (
 // green run must mean that the kernel agreed.
 func needKernel(t testing.TB) {
 	t.Helper()
-	give := t.Skipf
-	if os.Getenv("CI") != "" {
-		give = t.Fatalf
-	}
 	if os.Geteuid() != 0 {
-		give("needs root for a network namespace")
+		giveUp(t, "needs root for a network namespace")
 	}
 	if _, err := exec.LookPath("nft"); err != nil {
-		give("needs nft: %v", err)
+		giveUp(t, "needs nft: %v", err)
 	}
+}
+
+// giveUp skips the test, and fails it in CI.
+func giveUp(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // newNetns gives the test a network namespace of its own. The thread is never

@@ -19,7 +19,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/steelyard-lb/steelyard/core"
-	"github.com/vishvananda/netns"
 )
 
 // offloadPlan has a frontend of each kind that is handed over, and two that are
@@ -228,34 +227,6 @@ func TestTrafficOffload(t *testing.T) {
 	for _, c := range open {
 		c.Close()
 	}
-}
-
-// echo answers each line of each connection with its name, until the test ends.
-func (w *world) echo(ns netns.NsHandle, name, addr string) {
-	w.in(ns, func() {
-		l, err := net.Listen("tcp", addr)
-		w.must(err)
-		w.t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					for r := bufio.NewReader(c); ; {
-						if _, err := r.ReadString('\n'); err != nil {
-							return
-						}
-						if _, err := fmt.Fprintln(c, name); err != nil {
-							return
-						}
-					}
-				}()
-			}
-		}()
-	})
 }
 
 // A talk is a connection that is asked again and again.
