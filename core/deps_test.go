@@ -16,11 +16,12 @@ const module = "github.com/steelyard-lb/steelyard/"
 // which is nearly always cmd/steelyard.
 var allowed = map[string][]string{
 	"core":               {},
+	"core/nlmsg":         {}, // a file format, so to speak: for everyone who speaks netlink
 	"core/engine":        {"core"},
 	"core/config":        {"core"},
-	"core/nft":           {"core", "core/nft"},
-	"core/conntrack":     {"core"},
-	"core/neigh":         {"core"},
+	"core/nft":           {"core", "core/nft", "core/nlmsg"},
+	"core/conntrack":     {"core", "core/nlmsg"},
+	"core/neigh":         {"core", "core/nlmsg"},
 	"core/admin":         {"core"},
 	"core/lab":           {"core", "core/lab"},
 	"core/lab/kernellab": {"core", "core/lab", "core/nft"},               // a program: it counts what the applier writes

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A conn is a connection as the kernel would describe it.
@@ -27,13 +28,13 @@ func (c conn) watched(id core.BackendID) Watched {
 }
 
 // The messages, as the kernel writes them.
-func (c conn) created() []byte             { return c.message(msgCTNew, nlmFCreate, 0) }
+func (c conn) created() []byte             { return c.message(msgCTNew, unix.NLM_F_CREATE, 0) }
 func (c conn) updated(state uint8) []byte  { return c.message(msgCTNew, 0, state) }
 func (c conn) destroyed(last uint8) []byte { return c.message(msgCTDelete, 0, last) }
-func (c conn) listed(state uint8) []byte   { return c.message(msgCTNew, nlmFMulti, state) }
+func (c conn) listed(state uint8) []byte   { return c.message(msgCTNew, unix.NLM_F_MULTI, state) }
 
 func (c conn) message(typ, flags uint16, state uint8) []byte {
-	b := make([]byte, nlmsghdrLen+nfgenmsgLen)
+	b := make([]byte, nlmsg.HeaderLen+nlmsg.NfgenmsgLen)
 	b = append(b, nest(ctaTupleOrig, tupleAttrs(c.protocol.Number(), c.client, c.vip))...)
 	b = append(b, nest(ctaTupleRply, tupleAttrs(c.protocol.Number(), c.backend, c.client))...)
 	b = appendUint32Attr(b, ctaID, c.id)

@@ -50,7 +50,7 @@ func firstError(fd int) error {
 		for part := buf[:n]; len(part) > 0; {
 			m, rest, ok := next(part)
 			if ok && m.kind == failed && m.errno != 0 && first == nil {
-				first = unix.Errno(-m.errno)
+				first = m.errno
 			}
 			part = rest
 		}

@@ -113,7 +113,7 @@ func (m *message) end(ok bool) (end bool, err error) {
 	case !ok:
 		return true, errors.New("read the conntrack table: broken message")
 	case m.kind == failed:
-		return true, fmt.Errorf("read the conntrack table: %w", unix.Errno(-m.errno))
+		return true, fmt.Errorf("read the conntrack table: %w", m.errno)
 	}
 	return m.kind == done, nil
 }

@@ -2,24 +2,20 @@
 
 package conntrack
 
-import "encoding/binary"
+import (
+	"golang.org/x/sys/unix"
 
-// The parts of linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h and
-// nf_conntrack_common.h that the Reader meets.
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
+)
+
+// The parts of linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_common.h
+// that the Reader meets.
 const (
-	nlmsghdrLen  = 16
-	nfgenmsgLen  = 4
-	nlattrLen    = 4
-	nlaTypeMask  = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-	subsysCT     = 1      // NFNL_SUBSYS_CTNETLINK
-	msgCTNew     = 0      // IPCTNL_MSG_CT_NEW: also an update, and an entry of a dump
-	msgCTGet     = 1      // IPCTNL_MSG_CT_GET
-	msgCTDelete  = 2      // IPCTNL_MSG_CT_DELETE
-	msgCTStats   = 5      // IPCTNL_MSG_CT_GET_STATS
-	nlmFMulti    = 0x2
-	nlmFCreate   = 0x400
-	nlmsgError   = 2
-	nlmsgDone    = 3
+	subsysCT     = 1 // NFNL_SUBSYS_CTNETLINK
+	msgCTNew     = 0 // IPCTNL_MSG_CT_NEW: also an update, and an entry of a dump
+	msgCTGet     = 1 // IPCTNL_MSG_CT_GET
+	msgCTDelete  = 2 // IPCTNL_MSG_CT_DELETE
+	msgCTStats   = 5 // IPCTNL_MSG_CT_GET_STATS
 	ctaTupleOrig = 1
 	ctaTupleRply = 2
 	ctaStatus    = 3
@@ -71,7 +67,7 @@ const (
 // the buffer it came in.
 type message struct {
 	kind  kind
-	errno int32 // of failed, negative
+	errno unix.Errno // of failed
 	orig  []byte
 	reply []byte
 	id    uint32
@@ -87,101 +83,61 @@ type message struct {
 // next cuts the first message off buf. rest is nil after the last one. A broken
 // header ends the buffer: nothing after it can be trusted.
 func next(buf []byte) (m message, rest []byte, ok bool) {
-	if len(buf) < nlmsghdrLen {
+	raw := nlmsg.Messages{Rest: buf}
+	if !raw.Next() {
 		return message{}, nil, false
 	}
-	n := binary.NativeEndian.Uint32(buf)
-	if n < nlmsghdrLen || uint64(n) > uint64(len(buf)) {
-		return message{}, nil, false
-	}
-	if end := align(int(n)); end < len(buf) {
-		rest = buf[end:]
-	}
-	typ := binary.NativeEndian.Uint16(buf[4:])
-	flags := binary.NativeEndian.Uint16(buf[6:])
-	body := buf[nlmsghdrLen:n]
 	switch {
-	case typ == nlmsgDone:
+	case raw.Type == unix.NLMSG_DONE:
 		m.kind = done
-	case typ == nlmsgError && len(body) >= 4:
-		m.kind, m.errno = failed, int32(binary.NativeEndian.Uint32(body))
-	case typ == subsysCT<<8|msgCTDelete:
+	case raw.Type == unix.NLMSG_ERROR:
+		m.kind, m.errno = failed, nlmsg.Errno(raw.Body)
+	case raw.Type == subsysCT<<8|msgCTDelete:
 		m.kind = destroyed
-	case typ == subsysCT<<8|msgCTNew && flags&nlmFMulti != 0:
+	case raw.Type == subsysCT<<8|msgCTNew && raw.Flags&unix.NLM_F_MULTI != 0:
 		m.kind = listed
-	case typ == subsysCT<<8|msgCTNew && flags&nlmFCreate != 0:
+	case raw.Type == subsysCT<<8|msgCTNew && raw.Flags&unix.NLM_F_CREATE != 0:
 		m.kind = created
-	case typ == subsysCT<<8|msgCTNew:
+	case raw.Type == subsysCT<<8|msgCTNew:
 		m.kind = updated
 	}
-	if typ>>8 == subsysCT && len(body) >= nfgenmsgLen {
-		m.family = body[0]
-		m.cut(body[nfgenmsgLen:])
+	if raw.Type>>8 == subsysCT && len(raw.Body) >= nlmsg.NfgenmsgLen {
+		m.family = raw.Body[0]
+		m.cut(raw.Body[nlmsg.NfgenmsgLen:])
 	}
-	return m, rest, true
+	return m, raw.Rest, true
 }
 
 // cut finds the attributes that matter.
 func (m *message) cut(attrs []byte) {
 	for len(attrs) > 0 {
-		typ, data, rest := attr(attrs)
+		typ, v, rest, _ := nlmsg.Attr(attrs)
 		switch typ {
 		case ctaTupleOrig:
-			m.orig = data
+			m.orig = v
 		case ctaTupleRply:
-			m.reply = data
+			m.reply = v
 		case ctaProtoinfo:
-			m.states, m.state = state(data)
+			m.states, m.state = state(v)
 		case ctaID:
-			m.id = number(data)
+			m.id = nlmsg.Uint32(v)
 		case ctaStatus:
-			m.status = number(data)
+			m.status = nlmsg.Uint32(v)
 		case ctaTimeout:
-			m.timeout = number(data)
+			m.timeout = nlmsg.Uint32(v)
 		}
 		attrs = rest
 	}
-}
-
-// attr reads the first attribute; rest is empty after the last one, and after
-// one that is broken.
-func attr(b []byte) (typ uint16, data, rest []byte) {
-	if len(b) < nlattrLen {
-		return 0, nil, nil
-	}
-	n := int(binary.NativeEndian.Uint16(b))
-	if n < nlattrLen || n > len(b) {
-		return 0, nil, nil
-	}
-	typ, data = binary.NativeEndian.Uint16(b[2:])&nlaTypeMask, b[nlattrLen:n]
-	if end := align(n); end < len(b) {
-		rest = b[end:]
-	}
-	return typ, data, rest
-}
-
-func align(n int) int { return (n + 3) &^ 3 }
-
-// number reads a 32-bit attribute; 0 if it is of another size.
-func number(data []byte) uint32 {
-	if len(data) != 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(data)
 }
 
 // state reads the state of a TCP or SCTP connection. The attribute has the same
 // number in both.
 func state(protoinfo []byte) (states, state uint8) {
 	for b := protoinfo; len(b) > 0; {
-		typ, data, rest := attr(b)
+		typ, v, rest, _ := nlmsg.Attr(b)
 		if typ == ctaTCP || typ == ctaSCTP {
-			for t := data; len(t) > 0; {
-				inner, state, more := attr(t)
-				if inner == ctaTCPState && len(state) == 1 {
-					return uint8(typ), state[0]
-				}
-				t = more
+			if state := nlmsg.Find(v, ctaTCPState); len(state) == 1 {
+				return uint8(typ), state[0]
 			}
 		}
 		b = rest

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 func TestNextBroken(t *testing.T) {
@@ -16,7 +17,7 @@ func TestNextBroken(t *testing.T) {
 		name string
 		raw  []byte
 	}{
-		{"shorter than a header", whole[:nlmsghdrLen-1]},
+		{"shorter than a header", whole[:nlmsg.HeaderLen-1]},
 		{"cut short", whole[:len(whole)-1]},
 		{"length zero", make([]byte, 64)},
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A filter says which connections the kernel is to list: those whose destination
@@ -101,39 +103,26 @@ func (f filter) dump() []byte {
 // appendDeletion deletes the connection of a message. The kernel compares the
 // id, so that it cannot be a later one of the same addresses and ports.
 func appendDeletion(b []byte, m *message) []byte {
-	start := len(b)
-	b = append(b, make([]byte, nlmsghdrLen+nfgenmsgLen)...)
+	b, start := begin(b, msgCTDelete, 0, m.family)
 	b = append(b, nest(ctaTupleOrig, m.orig)...)
-	b = appendUint32Attr(b, ctaID, m.id)
-	head(b[start:], msgCTDelete, 0, m.family)
-	return b
+	return nlmsg.End(appendUint32Attr(b, ctaID, m.id), start)
 }
 
 func request(typ, flags uint16, family uint8, attrs []byte) []byte {
-	b := append(make([]byte, nlmsghdrLen+nfgenmsgLen), attrs...)
-	head(b, typ, flags, family)
-	return b
+	b, start := begin(nil, typ, flags, family)
+	return nlmsg.End(append(b, attrs...), start)
 }
 
-// head fills in the headers of a request that is b as a whole.
-func head(b []byte, typ, flags uint16, family uint8) {
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], subsysCT<<8|typ)
-	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|flags)
-	b[nlmsghdrLen] = family
+// begin begins a request to conntrack.
+func begin(b []byte, typ, flags uint16, family uint8) (buf []byte, start int) {
+	b, start = nlmsg.Begin(b, subsysCT<<8|typ, flags, 0)
+	return append(b, family, unix.NFNETLINK_V0, 0, 0), start
 }
 
-func leaf(typ uint16, data []byte) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, uint16(nlattrLen+len(data)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = append(b, data...)
-	return append(b, make([]byte, align(len(data))-len(data))...)
-}
+func leaf(typ uint16, data []byte) []byte { return nlmsg.AppendAttr(nil, typ, data) }
 
 func nest(typ uint16, data []byte) []byte { return leaf(typ|unix.NLA_F_NESTED, data) }
 
 func appendUint32Attr(b []byte, typ uint16, v uint32) []byte {
-	b = binary.NativeEndian.AppendUint16(b, nlattrLen+4)
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	return binary.BigEndian.AppendUint32(b, v)
+	return nlmsg.AppendAttr(b, typ, binary.BigEndian.AppendUint32(nil, v))
 }

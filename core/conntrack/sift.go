@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 const (
@@ -98,7 +100,7 @@ func (s sift) program() []unix.SockFilter {
 	}
 	const (
 		word, half, octet = unix.BPF_LD | unix.BPF_W, unix.BPF_LD | unix.BPF_H, unix.BPF_LD | unix.BPF_B
-		attrs             = nlmsghdrLen + nfgenmsgLen
+		attrs             = nlmsg.HeaderLen + nlmsg.NfgenmsgLen
 		equal, has        = unix.BPF_JEQ, unix.BPF_JSET
 		immediate         = unix.BPF_IMM
 		setX, copyX       = unix.BPF_LDX | unix.BPF_W | unix.BPF_IMM, unix.BPF_MISC | unix.BPF_TAX
@@ -109,12 +111,12 @@ func (s sift) program() []unix.SockFilter {
 		2:  stmt(word|unix.BPF_ABS, loadAttr),
 		3:  test(3, equal, 0, accept, 4), // cannot be: let the reader see it
 		4:  stmt(copyX, 0),
-		5:  stmt(word|unix.BPF_IND, nlattrLen),
+		5:  stmt(word|unix.BPF_IND, nlmsg.AttrLen),
 		6:  test(6, has, s.mask(), drop, 7),
 		7:  stmt(half|unix.BPF_ABS, 4), // nlmsg_type
 		8:  test(8, equal, hostShort(subsysCT<<8|msgCTNew), 9, accept),
 		9:  stmt(half|unix.BPF_ABS, 6), // nlmsg_flags
-		10: test(10, has, hostShort(nlmFCreate), accept, 11),
+		10: test(10, has, hostShort(unix.NLM_F_CREATE), accept, 11),
 		11: stmt(word|immediate, attrs),
 		12: stmt(setX, ctaProtoinfo),
 		13: stmt(word|unix.BPF_ABS, loadAttr),
@@ -126,7 +128,7 @@ func (s sift) program() []unix.SockFilter {
 		19: stmt(word|unix.BPF_ABS, loadNested),
 		20: test(20, equal, 0, accept, 21),
 		21: stmt(copyX, 0),
-		22: stmt(octet|unix.BPF_IND, nlattrLen),
+		22: stmt(octet|unix.BPF_IND, nlmsg.AttrLen),
 		23: test(23, equal, tcpTimeWait, accept, 24),
 		24: test(24, equal, tcpClose, accept, 25),
 		25: test(25, equal, tcpSynRecv, 26, drop),
@@ -135,7 +137,7 @@ func (s sift) program() []unix.SockFilter {
 		28: stmt(word|unix.BPF_ABS, loadAttr),
 		29: test(29, equal, 0, accept, 30),
 		30: stmt(copyX, 0),
-		31: stmt(word|unix.BPF_IND, nlattrLen),
+		31: stmt(word|unix.BPF_IND, nlmsg.AttrLen),
 		32: test(32, has, statusAssured, accept, drop),
 		33: stmt(unix.BPF_RET|unix.BPF_K, 0xffffffff),
 		34: stmt(unix.BPF_RET|unix.BPF_K, 0),

@@ -2,7 +2,11 @@
 
 package conntrack
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
+)
 
 // A tuple is one direction of a connection.
 type tuple struct {
@@ -16,17 +20,17 @@ type tuple struct {
 func readTuple(b []byte) (t tuple, ok bool) {
 	var seen uint8
 	for len(b) > 0 {
-		typ, data, rest := attr(b)
+		typ, data, rest, _ := nlmsg.Attr(b)
 		switch typ {
 		case ctaTupleIP:
 			for len(data) > 0 {
-				typ, addr, more := attr(data)
+				typ, addr, more, _ := nlmsg.Attr(data)
 				seen |= t.setAddr(typ, addr)
 				data = more
 			}
 		case ctaTupleProto:
 			for len(data) > 0 {
-				typ, v, more := attr(data)
+				typ, v, more, _ := nlmsg.Attr(data)
 				seen |= t.setProto(typ, v)
 				data = more
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A kind says what a message is about.
@@ -71,8 +73,6 @@ const (
 	rtmsgLen     = 12
 	cacheinfoLen = 16
 
-	attrTypeMask = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-
 	userHz = 100 // of times in messages, on every architecture
 
 	ndaFlagsExt   = 15     // NDA_FLAGS_EXT
@@ -82,20 +82,13 @@ const (
 // next reads the first message of buf. rest is nil after the last one. A broken
 // header ends the buffer: nothing after it can be trusted.
 func next(buf []byte) (m message, rest []byte, ok bool) {
-	if len(buf) < unix.SizeofNlMsghdr {
+	raw := nlmsg.Messages{Rest: buf}
+	if !raw.Next() {
 		return message{}, nil, false
 	}
-	n := binary.NativeEndian.Uint32(buf)
-	if n < unix.SizeofNlMsghdr || uint64(n) > uint64(len(buf)) {
-		return message{}, nil, false
-	}
-	if end := align(int(n)); end < len(buf) {
-		rest = buf[end:]
-	}
-	m.interrupted = binary.NativeEndian.Uint16(buf[6:])&unix.NLM_F_DUMP_INTR != 0
-	m.seq = binary.NativeEndian.Uint32(buf[8:])
-	m.read(binary.NativeEndian.Uint16(buf[4:]), buf[unix.SizeofNlMsghdr:n])
-	return m, rest, true
+	m.interrupted, m.seq = raw.Flags&unix.NLM_F_DUMP_INTR != 0, raw.Seq
+	m.read(raw.Type, raw.Body)
+	return m, raw.Rest, true
 }
 
 func (m *message) read(typ uint16, body []byte) {
@@ -104,9 +97,7 @@ func (m *message) read(typ uint16, body []byte) {
 	case unix.NLMSG_DONE:
 		m.kind, ok = done, true
 	case unix.NLMSG_ERROR:
-		if ok = len(body) >= 4; ok {
-			m.kind, m.errno = failed, unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
-		}
+		m.kind, m.errno, ok = failed, nlmsg.Errno(body), len(body) >= 4
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		m.kind, m.gone = aboutNeighbour, typ == unix.RTM_DELNEIGH
 		m.neighbour, ok = readNeighbour(body)
@@ -135,7 +126,7 @@ func readNeighbour(body []byte) (n neighbour, ok bool) {
 	n.foreign = n.state&unix.NUD_PERMANENT != 0 || body[10]&unix.NTF_EXT_LEARNED != 0
 	hasMAC := false
 	for b := body[ndmsgLen:]; len(b) > 0; {
-		typ, data, rest := attr(b)
+		typ, data, rest, _ := nlmsg.Attr(b)
 		switch typ {
 		case unix.NDA_DST:
 			n.addr, _ = netip.AddrFromSlice(data)
@@ -166,7 +157,7 @@ func readLink(body []byte) (l link, ok bool) {
 	l.up = flags&unix.IFF_UP != 0 && flags&unix.IFF_RUNNING != 0
 	hasMAC := false
 	for b := body[ifinfomsgLen:]; len(b) > 0; {
-		typ, data, rest := attr(b)
+		typ, data, rest, _ := nlmsg.Attr(b)
 		switch typ {
 		case unix.IFLA_IFNAME:
 			name, _, _ := bytes.Cut(data, []byte{0})
@@ -190,7 +181,7 @@ func readRoute(body []byte) (r route, ok bool) {
 	}
 	r.typ = body[7]
 	for b := body[rtmsgLen:]; len(b) > 0; {
-		typ, data, rest := attr(b)
+		typ, data, rest, _ := nlmsg.Attr(b)
 		switch typ {
 		case unix.RTA_DST:
 			if a, ok := netip.AddrFromSlice(data); ok && a.Is4() == dst.Is4() {
@@ -215,21 +206,3 @@ func readRoute(body []byte) (r route, ok bool) {
 }
 
 func copyMAC(to *[6]byte, data []byte) bool { return len(data) == len(to) && copy(to[:], data) > 0 }
-
-// attr reads the first attribute; rest is empty after the last one, and after
-// one that is broken.
-func attr(b []byte) (typ uint16, data, rest []byte) {
-	if len(b) < unix.SizeofNlAttr {
-		return 0, nil, nil
-	}
-	n := int(binary.NativeEndian.Uint16(b))
-	if n < unix.SizeofNlAttr || n > len(b) {
-		return 0, nil, nil
-	}
-	if end := align(n); end < len(b) {
-		rest = b[end:]
-	}
-	return binary.NativeEndian.Uint16(b[2:]) & attrTypeMask, b[unix.SizeofNlAttr:n], rest
-}
-
-func align(n int) int { return (n + 3) &^ 3 }

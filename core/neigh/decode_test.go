@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 type attribute struct {
@@ -19,13 +21,12 @@ type attribute struct {
 
 // raw writes a message as the kernel would.
 func raw(typ uint16, header []byte, attrs ...attribute) []byte {
-	b, start := begin(nil, typ, 0, 42)
+	b, start := nlmsg.Begin(nil, typ, 0, 42)
 	b = append(b, header...)
 	for _, a := range attrs {
-		b = appendAttr(b, a.typ, a.data)
-		b = append(b, make([]byte, align(len(a.data))-len(a.data))...)
+		b = nlmsg.AppendAttr(b, a.typ, a.data)
 	}
-	return end(b, start)
+	return nlmsg.End(b, start)
 }
 
 func u32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // An ask has the kernel send a solicitation.
@@ -27,17 +29,17 @@ func appendDump(b []byte, typ uint16, seq uint32) []byte {
 	if typ == unix.RTM_GETLINK {
 		body = ifinfomsgLen
 	}
-	b, start := begin(b, typ, unix.NLM_F_DUMP, seq)
+	b, start := nlmsg.Begin(b, typ, unix.NLM_F_DUMP, seq)
 	b = append(b, make([]byte, body)...)
-	return end(b, start)
+	return nlmsg.End(b, start)
 }
 
 func appendGetRoute(b []byte, addr netip.Addr, seq uint32) []byte {
-	b, start := begin(b, unix.RTM_GETROUTE, 0, seq)
+	b, start := nlmsg.Begin(b, unix.RTM_GETROUTE, 0, seq)
 	header := [rtmsgLen]byte{0: family(addr), 1: byte(addr.BitLen())}
 	b = append(b, header[:]...)
-	b = appendAttr(b, unix.RTA_DST, addr.AsSlice())
-	return end(b, start)
+	b = nlmsg.AppendAttr(b, unix.RTA_DST, addr.AsSlice())
+	return nlmsg.End(b, start)
 }
 
 // appendAsk writes RTM_NEWNEIGH. NTF_USE says "a packet wants to go there", and
@@ -58,10 +60,10 @@ func appendAsk(b []byte, a ask, seq uint32) []byte {
 	}
 	binary.NativeEndian.PutUint32(header[4:], uint32(a.device))
 	binary.NativeEndian.PutUint16(header[8:], state)
-	b, start := begin(b, unix.RTM_NEWNEIGH, flags, seq)
+	b, start := nlmsg.Begin(b, unix.RTM_NEWNEIGH, flags, seq)
 	b = append(b, header[:]...)
-	b = appendAttr(b, unix.NDA_DST, a.addr.AsSlice())
-	return end(b, start)
+	b = nlmsg.AppendAttr(b, unix.NDA_DST, a.addr.AsSlice())
+	return nlmsg.End(b, start)
 }
 
 func family(a netip.Addr) byte {
@@ -69,24 +71,4 @@ func family(a netip.Addr) byte {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
-}
-
-func begin(b []byte, typ, flags uint16, seq uint32) (buf []byte, start int) {
-	start = len(b)
-	b = binary.NativeEndian.AppendUint32(b, 0) // the length: see end
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
-	b = binary.NativeEndian.AppendUint32(b, seq)
-	return binary.NativeEndian.AppendUint32(b, 0), start
-}
-
-func appendAttr(b []byte, typ uint16, data []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(data)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	return append(b, data...) // an address: no padding needed
-}
-
-func end(b []byte, start int) []byte {
-	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
-	return b
 }
