@@ -32,7 +32,7 @@ bench-peers: build ## Measure beside nftlb and haproxy, in namespaces (root, abo
 kernel-lab: ## Boot Debian's kernels in an emulator: run the data plane's tests there, count instructions per packet (an hour)
 	.ci/kernel-lab/run
 
-kernel-lab-short: ## The same in a few minutes: one kernel, up to 1,000 services
+kernel-lab-short: ## The same in five minutes: one kernel, up to 1,000 services
 	.ci/kernel-lab/run short
 
 .PHONY: kernel-lab kernel-lab-short
@@ -45,7 +45,8 @@ soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign 
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 
-check: lint check-policies test examples ## Run exactly what CI runs
+check: ## Run exactly what CI runs: lint, check-policies, test, examples, and beside them kernel-lab-short
+	@.ci/check
 
 deps: ## Install the Debian packages that the tests use, where they are missing
 	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld

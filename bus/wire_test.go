@@ -186,7 +186,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(ProbeSubject(s.Backend, s.Probe, s.Node), good)
 	f.Add("steelyard.v1.metric.zabbix.web.web1.load", []byte(minimal))
 	f.Add("steelyard.v1.health.web.web1", []byte(`{"v":1,"from":"up","to":"down"}`))
-	f.Add("steelyard.v1.decision.web", []byte(`{"v":1,"seq":3,"backends":[{"share":0.5}]}`))
+	f.Add("steelyard.v1.decision.web", []byte(`{"v":1,"seq":3,"backends":[{"share_ratio":0.5}]}`))
 	f.Add("steelyard.v1.commit.lb1", []byte(`{"v":1,"generation":4}`))
 	f.Add("steelyard.v1.event.error.policy", []byte(`null`))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {

@@ -60,7 +60,7 @@ type BackendDecision struct {
 	// held its opinion back.
 	Policy *float64 `json:"policy_share"`
 	Steps  []Step   `json:"steps"`
-	Share  float64  `json:"share"`
+	Share  float64  `json:"share_ratio"`
 	Slots  uint32   `json:"slots"`
 	Why    string   `json:"why"` // the reason for the share, in a few words
 }

@@ -144,6 +144,9 @@ type OverrideResult struct {
 	Decision uint64    `json:"decision_seq"`
 	Outcome  Outcome   `json:"outcome"`
 	At       time.Time `json:"at"` // when the kernel had it
+	// NotInForce says why what was asked for is not in force yet although it was
+	// taken: the kernel has refused it, or the backend is down. Empty if it is.
+	NotInForce string `json:"not_in_force,omitempty"`
 	// Warning says what an operator has to know although it is in force.
 	Warning string `json:"warning,omitempty"`
 }

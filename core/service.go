@@ -84,6 +84,11 @@ type Service struct {
 	// MinUp is how many backends of a priority group must be up for the next
 	// group to stay in reserve; at least 1.
 	MinUp int `json:"min_up,omitzero"`
+
+	// AllowFile and DenyFile are the paths of the files that Allow and Deny come
+	// from, in part or in whole.
+	AllowFile string `json:"allow_file,omitzero"`
+	DenyFile  string `json:"deny_file,omitzero"`
 }
 
 // OnDown says what becomes of the open connections of a backend that went down.

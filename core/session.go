@@ -164,7 +164,8 @@ type PinResult struct {
 	// Configured is the backend that the configuration pins the client to, which
 	// counts where no command does.
 	Configured string `json:"configured_backend,omitempty"`
-	Warning    string `json:"warning,omitempty"` // what an operator has to know although it is in force
+	NotInForce string `json:"not_in_force,omitempty"` // why it is not in force yet although it was taken; empty if it is
+	Warning    string `json:"warning,omitempty"`      // what an operator has to know although it is in force
 }
 
 // MergePins lays pins by command over those of the configuration: of two for the

@@ -173,6 +173,13 @@ func (f Frontend) Overlaps(o Frontend) bool {
 		f.Ports.First <= o.Ports.Last && o.Ports.First <= f.Ports.Last
 }
 
+// Shadows reports whether f, a range, takes what the exact frontend o of another
+// service was to have. An exact frontend goes before a range, but what has no
+// connection tracking goes before all that is tracked.
+func (f Frontend) Shadows(o Frontend, own, other Forwarding) bool {
+	return !f.Exact() && !own.Tracked() && o.Exact() && other.Tracked() && f.Overlaps(o)
+}
+
 // String is such as "192.0.2.10:80/tcp" or "192.0.2.0/24:8000-8999/udp".
 func (f Frontend) String() string { return f.Address() + "/" + string(f.Protocol) }
 

@@ -67,6 +67,9 @@ type KernelView struct {
 	CountersAt time.Time `json:"counters_at,omitzero"`
 	P50Seconds float64   `json:"commit_p50_seconds"` // of the last 1000 commits
 	P99Seconds float64   `json:"commit_p99_seconds"`
+	// Features are the parts of the kernel that not every kernel has; empty where
+	// it would not say.
+	Features []Feature `json:"features,omitempty"`
 }
 
 // A PolicyView is the state of one loaded policy.
@@ -93,7 +96,9 @@ type ServiceView struct {
 	// PolicyError is the policy's latest failure while the last good weights
 	// are in force; empty when it is well.
 	PolicyError string `json:"policy_error,omitempty"`
-	Error       string `json:"error,omitempty"` // why the kernel refused the service
+	// Error is why the service is not in force as configured: this node or its
+	// kernel refused it. What it had before stays.
+	Error string `json:"error,omitempty"`
 
 	Connections      *uint64      `json:"connections"` // open now
 	ConnectionsTotal uint64       `json:"connections_total"`
@@ -107,6 +112,8 @@ type ServiceView struct {
 	NewPerSecond     *float64     `json:"new_connections_per_second"`
 	DecisionSeq      uint64       `json:"decision_seq"`
 	DecidedAt        time.Time    `json:"decided_at"`
+	// Settings are those of the configuration in force; nil from a daemon that is older.
+	Settings *Settings `json:"settings,omitempty"`
 	// Pins are the clients pinned by command; those of the configuration are not here.
 	Pins     []PinState    `json:"pins_by_command,omitempty"`
 	Backends []BackendView `json:"backends"`
@@ -145,6 +152,9 @@ type BackendView struct {
 	MaxConnections uint32     `json:"max_connections,omitempty"`
 	Sorry          bool       `json:"sorry,omitempty"`
 	Forwarding     Forwarding `json:"forwarding"`
+	// Source is the address that snat gives the clients of this backend, where that
+	// is not as of its service.
+	Source string `json:"source,omitempty"`
 	// QoS is what its packets are marked with where that is not as of its service.
 	QoS string `json:"qos,omitempty"`
 	// Share and Slots are those in force in the kernel, not those of a decision

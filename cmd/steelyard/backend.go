@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/user"
@@ -22,11 +23,16 @@ Such a change holds until "backend ready" ends it, its --for is over, or another
 takes its place. It survives reloads and restarts of the daemon. "show", "explain"
 and "monitor" say who made it, why, and how long it still lasts.
 
+A command returns when the kernel has followed. Exit code 7 means that it was taken
+and is not in force yet, and says why: the kernel has refused it and it will be
+tried again, or the backend is down and gets its share when it is up.
+
 The backend goes on being probed: its health is up or down as before.`
 
 const drainLong = `Drain a backend: it gets no new connections, and keeps the open ones and the
 clients that persistence has bound to it. When the command returns, the kernel has
-followed: no new client reaches the backend any more.
+followed: no new client reaches the backend any more. If no other backend takes them
+now, it warns of what they meet.
 
 With --wait it returns when no connection of the backend is open, and shows how
 many are left. --deadline ends the wait; with --cut the connections that are then
@@ -180,11 +186,24 @@ func (g *globals) override(ctx context.Context, what string, r core.OverrideRequ
 		return err
 	}
 	if format == "json" {
-		return writeJSON(g.stdout, res)
+		err = writeJSON(g.stdout, res)
+	} else {
+		renderOverride(g.stdout, res)
+		g.warn(res.Warning)
 	}
-	renderOverride(g.stdout, res)
-	g.warn(res.Warning)
-	return nil
+	return errors.Join(err, g.notYet(format, what, res.NotInForce))
+}
+
+// notYet is the error of a command that was taken and is not in force; nil if why is
+// empty. In JSON the answer has said it.
+func (g *globals) notYet(format, what, why string) error {
+	switch {
+	case why == "":
+		return nil
+	case format == "json":
+		return &codedError{code: exitNotYet}
+	}
+	return &codedError{exitNotYet, fmt.Errorf("%s: it is set, but not in force yet: %s", what, why), ""}
 }
 
 // command sends a command about SERVICE/BACKEND.

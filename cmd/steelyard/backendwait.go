@@ -73,10 +73,18 @@ func (g *globals) drain(ctx context.Context, what string, r core.OverrideRequest
 	if err != nil {
 		return err
 	}
-	g.warn(res.Warning)
-	d := &drainWait{g: g, id: id, flags: w, since: res.At, began: time.Now(), say: io.Discard}
 	if format != "json" {
 		renderOverride(g.stdout, res)
+		g.warn(res.Warning)
+	}
+	if res.NotInForce != "" { // nobody can say when the last new client has come
+		if format == "json" {
+			err = writeJSON(g.stdout, res)
+		}
+		return errors.Join(err, g.notYet(format, what, res.NotInForce))
+	}
+	d := &drainWait{g: g, id: id, flags: w, since: res.At, began: time.Now(), say: io.Discard}
+	if format != "json" {
 		d.say, d.terminal = g.stdout, isTerminal(g.stdout)
 	}
 	err = d.run(ctx)

@@ -16,7 +16,7 @@ import (
 const checkLong = `Check a configuration without a daemon and without root.
 
 Every problem is reported, each with its file, line and column. The exit code is
-3 if there is any, 0 if there is none.`
+3 if there is any, 0 if there is none, or none but warnings.`
 
 // A source is where a command takes its configuration from.
 type source struct {
@@ -49,6 +49,8 @@ type checkResult struct {
 	Backends int           `json:"backends"`
 	Probes   int           `json:"probes"`
 	Problems config.Errors `json:"problems,omitempty"`
+	// Warnings are about what may be, and was probably not meant.
+	Warnings config.Errors `json:"warnings,omitempty"`
 }
 
 func newCheckCommand(g *globals) *cobra.Command {
@@ -77,6 +79,9 @@ func (g *globals) check(from *source, quiet bool) error {
 		return g.checkFailed(format, err)
 	}
 	r := summarize(cfg)
+	if format != "json" {
+		cfg.Warnings.RenderWarnings(g.stderr, g.color(g.stderr))
+	}
 	switch {
 	case quiet:
 	case format == "json":
@@ -106,7 +111,7 @@ func (g *globals) checkFailed(format string, err error) error {
 }
 
 func summarize(cfg *config.Config) checkResult {
-	r := checkResult{OK: true, Files: cfg.Files, Hash: cfg.Hash, Services: len(cfg.Services), Probes: len(cfg.Probes)}
+	r := checkResult{OK: true, Files: cfg.Files, Hash: cfg.Hash, Services: len(cfg.Services), Probes: len(cfg.Probes), Warnings: cfg.Warnings}
 	for _, s := range cfg.Services {
 		r.Backends += len(s.Backends)
 	}

@@ -43,6 +43,24 @@ func (g *globals) completePin(cmd *cobra.Command, done []string, word string) ([
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeUnpin offers services, and for the second word the clients of the one
+// named that a command has pinned.
+func (g *globals) completeUnpin(cmd *cobra.Command, done []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(done) != 1 {
+		return g.completeServices(cmd, done, word)
+	}
+	var out []string
+	v := g.completeView(cmd)
+	for _, s := range v.Services {
+		for _, p := range s.Pins {
+			if s.Name == done[0] {
+				out = append(out, fmt.Sprintf("%s\tto %s, %s", core.ClientText(p.Client), p.Backend, clean(pinWhy(p, v.At))))
+			}
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeBackends offers the names of services and of their backends.
 func (g *globals) completeBackends(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(done) > 0 {

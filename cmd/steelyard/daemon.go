@@ -42,9 +42,9 @@ type daemon struct {
 	host    *plugins.Host
 	runner  *probes.Runner
 	engine  *engine.Engine
-	stop    context.CancelFunc // ends run
-	hup     chan os.Signal     // capacity 1: one waiting is enough, it reads the newest files
-	reloads chan chan<- error  // unbuffered: reloadLoop takes one at a time
+	stop    context.CancelFunc       // ends run
+	hup     chan os.Signal           // capacity 1: one waiting is enough, it reads the newest files
+	reloads chan chan<- reloadAnswer // unbuffered: reloadLoop takes one at a time
 
 	overridesErr error // of reading them at the start
 
@@ -61,7 +61,7 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	log := table.Log
 	d := &daemon{
 		load: load, log: log, cfg: cfg, loadedAt: time.Now(),
-		hup: make(chan os.Signal, 1), reloads: make(chan chan<- error),
+		hup: make(chan os.Signal, 1), reloads: make(chan chan<- reloadAnswer),
 	}
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
@@ -78,14 +78,14 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
 		return nil, errors.Join(err, d.hops.Close(), d.flows.Close(), d.applier.Close())
 	}
-	keeper := newOverrideFile(filepath.Join(cfg.StateDir, "overrides.json"))
+	keeper := newOverrideFile(filepath.Join(cfg.StateDir, overridesName))
 	overrides, err := keeper.load()
 	if err != nil {
 		// What serves is worth more than what was drained.
 		d.overridesErr = fmt.Errorf("overrides of the run before are lost: %w", err)
 		log.Warn(d.overridesErr.Error(), "kept", len(overrides))
 	}
-	pinKeeper := newPinFile(filepath.Join(cfg.StateDir, "pins.json"))
+	pinKeeper := newPinFile(filepath.Join(cfg.StateDir, pinsName))
 	pins, err := pinKeeper.load()
 	if err != nil {
 		err = fmt.Errorf("pins of the run before are lost: %w", err)
@@ -234,7 +234,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.ConfigAt, v.ReloadError = d.loadedAt.UTC(), d.reloadError
 	d.mu.Unlock()
 	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash
-	v.Kernel.Table, v.Kernel.Owned = "inet "+nft.DefaultTable, d.applier.Owned()
+	v.Kernel.Table, v.Kernel.Owned, v.Kernel.Features = "inet "+nft.DefaultTable, d.applier.Owned(), d.applier.Features()
 	v.Policies = d.host.Views()
 	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())

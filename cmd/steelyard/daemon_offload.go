@@ -81,6 +81,27 @@ func offloadWarnings(features []core.Feature, services []core.Service) (out []st
 	return out
 }
 
+// featureReject is what core/nft calls the resets of dsr and stateless.
+const featureReject = "reject in netdev"
+
+// silentWarnings says which services go without the resets that they ask for.
+func silentWarnings(features []core.Feature, services []core.Service) []string {
+	i := slices.IndexFunc(features, func(f core.Feature) bool { return f.Name == featureReject && !f.Present })
+	if i < 0 {
+		return nil
+	}
+	var want []string
+	for _, s := range services {
+		if !s.Forwarding.Tracked() && s.OnEmpty == core.Reject {
+			want = append(want, s.Name)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("this kernel lacks %s, so that on_empty reject drops without an answer (%s): %s", features[i].Name, someOf(want), features[i].Remedy)}
+}
+
 // someOf names a few services.
 func someOf(names []string) string {
 	const few = 3
@@ -93,5 +114,10 @@ func someOf(names []string) string {
 
 // warnings are what an operator should mend although all of it works.
 func (d *daemon) warnings(cfg *config.Config) []string {
-	return append(forwardWarnings(sysctlRoot, cfg.Services), offloadWarnings(d.applier.Features(), cfg.Services)...)
+	out := append(forwardWarnings(sysctlRoot, cfg.Services), offloadWarnings(d.applier.Features(), cfg.Services)...)
+	out = append(out, silentWarnings(d.applier.Features(), cfg.Services)...)
+	for _, w := range cfg.Warnings {
+		out = append(out, w.Message)
+	}
+	return out
 }

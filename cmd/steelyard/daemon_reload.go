@@ -8,26 +8,34 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/engine"
 )
 
 // Reload brings the configuration in anew, all or nothing: the files are read
 // and checked, the policies loaded, the kernel asked; only then do probes follow.
 // Reloads follow one another; one that has begun comes to its end even if its
 // caller is gone: the engine, the probes and the policies must not part.
-func (d *daemon) Reload(ctx context.Context) error {
-	done := make(chan error, 1)
+func (d *daemon) Reload(ctx context.Context) (core.ReloadResult, error) {
+	done := make(chan reloadAnswer, 1)
 	select {
 	case d.reloads <- done:
 	case <-ctx.Done():
-		return ctx.Err()
+		return core.ReloadResult{}, ctx.Err()
 	}
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		return a.result, a.err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: the reload goes on; see `steelyard status` for what becomes of it", ctx.Err())
+		return core.ReloadResult{}, fmt.Errorf("%w: the reload goes on; see `steelyard status` for what becomes of it", ctx.Err())
 	}
+}
+
+// A reloadAnswer is what became of a reload.
+type reloadAnswer struct {
+	result core.ReloadResult
+	err    error
 }
 
 // reloadLoop reloads on SIGHUP and on request, one at a time.
@@ -37,7 +45,7 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.hup:
-			_ = d.tryReload(ctx)
+			d.tryReload(ctx)
 		case done := <-d.reloads:
 			done <- d.tryReload(ctx)
 		}
@@ -45,8 +53,8 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 }
 
 // tryReload reloads and keeps what went wrong for the log and for status.
-func (d *daemon) tryReload(ctx context.Context) error {
-	err := d.reload(ctx)
+func (d *daemon) tryReload(ctx context.Context) reloadAnswer {
+	res, err := d.reload(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reloadError = ""
@@ -55,39 +63,54 @@ func (d *daemon) tryReload(ctx context.Context) error {
 		d.log.Error("reload refused", "err", err)
 		d.tellError("reload", d.cfg.Node, fmt.Errorf("reload refused: %w", err))
 	}
-	return err
+	return reloadAnswer{res, err}
 }
 
-func (d *daemon) reload(ctx context.Context) error {
+func (d *daemon) reload(ctx context.Context) (res core.ReloadResult, err error) {
 	cfg, err := d.load()
 	var problems config.Errors
 	if errors.As(err, &problems) {
-		return invalidConfig{err}
+		return res, invalidConfig{err}
 	}
 	if err != nil {
-		return err
+		return res, err
 	}
 	d.mu.Lock()
 	old := d.cfg
 	d.mu.Unlock()
 	if err := fixed(old, cfg); err != nil {
-		return err
+		return res, err
+	}
+	before, err := d.engine.Setup(ctx)
+	if err != nil {
+		return res, err
 	}
 	undo, err := d.loadPolicies(ctx, cfg)
 	if err != nil {
-		return err
+		return res, err
 	}
-	if err := d.engine.Reload(ctx, setup(cfg)); err != nil {
+	if res.Dropped, err = d.engine.Reload(ctx, setup(cfg)); err != nil {
 		undo()
-		return err
+		return res, err
 	}
+	res.Changes = planChanges(carriedOf(before, old), cfg, true)
+	res.Dropped = append([]core.Dropped{}, res.Dropped...) // in JSON an empty list, not null
 	d.watch(cfg)
 	d.mu.Lock()
 	d.cfg, d.loadedAt = cfg, time.Now()
 	d.mu.Unlock()
 	d.tellWarnings(cfg)
-	d.log.Info("configuration reloaded", "path", cfg.Path, "services", len(cfg.Services), "hash", cfg.Hash[:12])
-	return nil
+	d.log.Info("configuration reloaded", "path", cfg.Path, "services", len(cfg.Services), "hash", cfg.Hash[:12], "changed", reloadText(res.Changes))
+	return res, nil
+}
+
+// carriedOf is what a setup and the configuration that it is of make the daemon
+// carry, as far as a configuration can be compared with it.
+func carriedOf(s engine.Setup, cfg *config.Config) core.InForce {
+	return core.InForce{
+		Plan:     core.Plan{LocalClients: s.LocalClients, OffloadDevices: s.OffloadDevices},
+		Services: s.Services, Probes: s.Probes, Policies: cfg.Policies, Settings: settings(cfg),
+	}
 }
 
 // An invalidConfig is an error of the configuration itself, which admin tells

@@ -218,7 +218,7 @@ func TestFaultsAreTold(t *testing.T) {
 	r.write("services: {web: {prot: 80}}\n")
 	var text string
 	r.until("the event of a refused reload", func() error { // until the monitor follows
-		if err := r.client.Reload(t.Context()); err == nil {
+		if _, err := r.client.Reload(t.Context()); err == nil {
 			t.Fatal("the reload was taken")
 		}
 		select {
@@ -266,4 +266,32 @@ func TestDrainDeadline(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Who drains the last backend is told what clients meet now, and who weighs a dead
+// one that nobody will notice; both is done.
+func TestCommandsTellWhatTheyDo(t *testing.T) {
+	r := newRig(t, 2)
+	r.write(r.web(1, 1))
+	r.start()
+	r.untilShares("web", 50, 50)
+	r.worlds[0].down()
+	r.untilShares("web", 0, 100)
+	out, code := r.steelyard("backend", "weight", "web/b1", "3", "--author", "alice")
+	if code != exitNotYet || !strings.Contains(out, "web/b1: it is set, but not in force yet: down: alive L4CON") {
+		t.Errorf("weight of a dead backend: exit code %d:\n%s", code, out)
+	}
+	out, code = r.steelyard("backend", "drain", "web/b2", "--author", "alice")
+	if code != 0 || !strings.Contains(out, "warning: no backend of web takes new connections any more: they are refused (on_empty: reject)") {
+		t.Errorf("drain of the last backend: exit code %d:\n%s", code, out)
+	}
+	if who, err := r.ask("tcp", r.vip4(80)); err == nil {
+		t.Errorf("%s answers", who)
+	}
+	r.worlds[0].up(t)
+	r.untilShares("web", 100, 0)
+	if out, code := r.steelyard("backend", "ready", "web/b2", "--author", "alice"); code != 0 {
+		t.Errorf("ready: exit code %d:\n%s", code, out)
+	}
+	r.wantShares("web", 75, 25)
 }

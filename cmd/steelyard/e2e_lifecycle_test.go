@@ -80,7 +80,7 @@ func TestReloadsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				if err := r.client.Reload(t.Context()); err != nil {
+				if _, err := r.client.Reload(t.Context()); err != nil {
 					t.Errorf("reload beside others: %v", err)
 				}
 			})

@@ -31,7 +31,7 @@ func TestNodeThatDoesNotForward(t *testing.T) {
 		t.Errorf("the bus in the view: %+v", v.Bus)
 	}
 	r.sysctl(t, "net.ipv4.ip_forward=1")
-	if err := r.client.Reload(t.Context()); err != nil {
+	if _, err := r.client.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := r.client.Node(t.Context()); err != nil || len(v.Warnings) > 0 {
@@ -47,11 +47,11 @@ func TestNodeThatDoesNotForward(t *testing.T) {
 	// What is wrong with the files has a code of its own.
 	r.write("services: {web: {}}\n")
 	var e *admin.Error
-	if err := r.client.Reload(t.Context()); !errors.As(err, &e) || e.Code != admin.CodeInvalid {
+	if _, err := r.client.Reload(t.Context()); !errors.As(err, &e) || e.Code != admin.CodeInvalid {
 		t.Errorf("reload of a bad file: %v, want code %s", err, admin.CodeInvalid)
 	}
 	r.write(r.web(1) + "bus: {listen: '127.0.0.1:0', users: {a: {password: b}}}\n")
-	if err := r.client.Reload(t.Context()); !errors.As(err, &e) || e.Code != admin.CodeReloadFailed {
+	if _, err := r.client.Reload(t.Context()); !errors.As(err, &e) || e.Code != admin.CodeReloadFailed {
 		t.Errorf("reload of what takes a restart: %v, want code %s", err, admin.CodeReloadFailed)
 	}
 }
@@ -64,7 +64,8 @@ func (r *rig) reloadAndAwait(text string) func(admin.Line) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	r.t.Cleanup(cancel)
 	go func() {
-		for ctx.Err() == nil && r.client.Reload(ctx) == nil {
+		for err := error(nil); err == nil && ctx.Err() == nil; {
+			_, err = r.client.Reload(ctx)
 			wait(100 * time.Millisecond)
 		}
 	}()

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // inBalancer runs steelyard in the namespace of the daemon, as an operator there
@@ -115,4 +117,117 @@ func TestPlanOfADaemon(t *testing.T) {
 	}
 	<-r.proc.Done()
 	want(exitChanges, "nothing is in force: everything is new", "+ service web: ", "+table inet steelyard {")
+}
+
+// everyWay are services that find their backends in every way that a table tells
+// another way back, with these weights each.
+func (r *rig) everyWay(weights ...int) string {
+	text := "services:\n"
+	for i, line := range []string{
+		"dsr: {forwarding: dsr, interfaces: [client]", "stateless: {forwarding: stateless, interfaces: [client]",
+		"web: {distribution: random, persistence: {timeout: 5m}, pins: {198.51.100.9: b2}",
+		"turn: {distribution: roundrobin", "hash: {distribution: hash", "sym: {distribution: symhash",
+	} {
+		backends := r.backends(false, weights...)
+		if i == 0 { // dsr keeps the port
+			backends = strings.ReplaceAll(backends, " port: 80,", "")
+		}
+		text += fmt.Sprintf("  %s, vip: %s, port: %d, policy: weighted, every: 200ms, probes: [alive], backends: %s}\n",
+			line, r.lab.VIP4, 80+i, backends)
+	}
+	return text
+}
+
+// Without a daemon a plan is compared with the table and with the commands that are
+// kept beside it: the file in force changes nothing, whatever is drained, pinned,
+// weighed or down.
+func TestPlanWithoutADaemon(t *testing.T) {
+	r := newRig(t, 4)
+	r.write(r.everyWay(10, 30, 70, 50))
+	r.start()
+	names := []string{"web", "turn", "hash", "sym", "stateless", "dsr"}
+	for _, name := range names {
+		r.untilShares(name, 6.25, 18.75, 43.75, 31.25)
+	}
+	must := func(line string) {
+		t.Helper()
+		if out, code := r.steelyard(strings.Fields(line + " --author alice")...); code != 0 {
+			t.Fatalf("%s: %d\n%s", line, code, out)
+		}
+	}
+	for _, name := range names {
+		must("backend weight " + name + "/b3 35")
+		r.wantShares(name, 100*10./125, 100*30./125, 100*35./125, 100*50./125) // at once
+		must("backend drain " + name + "/b2")
+		r.wantShares(name, 100*10./95, 0, 100*35./95, 100*50./95)
+	}
+	must("session pin web 192.0.2.77 b2")
+	must("session pin web 192.0.2.78 b3 --for 30m")
+	r.worlds[0].down()
+	for _, name := range names {
+		r.untilShares(name, 0, 0, 100*35./85, 100*50./85)
+	}
+	r.kill()
+	for _, format := range []string{"table", "json"} {
+		out, code := r.inBalancer("plan", "-c", r.config, "--nft", "-o", format)
+		want := "nothing would change"
+		if format == "json" {
+			want = `"changed": false`
+		}
+		if code != exitOK || !strings.Contains(out, want) || strings.Contains(out, "null") {
+			t.Errorf("the file in force: exit code %d:\n%s", code, out)
+		}
+	}
+	// One backend less: its commands end, and the others' stay.
+	r.write(r.everyWay(10, 30))
+	out, code := r.inBalancer("plan", "-c", r.config)
+	for _, want := range []string{"! weight 35 by alice dropped: dsr/b3 is not in the configuration any more", "! pin of 192.0.2.78 to b3 by alice dropped: web/b3 is not"} {
+		if code != exitChanges || !strings.Contains(out, want) || strings.Contains(out, "drain by alice dropped") {
+			t.Errorf("two backends less: exit code %d, want %q:\n%s", code, want, out)
+		}
+	}
+}
+
+// A reload says what it changes and which commands it ends, as the plan has said
+// before.
+func TestReloadTellsWhatItChanges(t *testing.T) {
+	r := newRig(t, 2)
+	r.write(r.web(1, 1))
+	r.start()
+	r.untilShares("web", 50, 50)
+	reload := func(wants ...string) {
+		t.Helper()
+		plan, _ := r.inBalancer("plan", "-c", r.config)
+		out, code := r.steelyard("reload")
+		for _, want := range wants {
+			if code != 0 || !strings.Contains(out, want) {
+				t.Errorf("reload: exit code %d, want %q:\n%s", code, want, out)
+			}
+			if text, ok := strings.CutPrefix(want, "steelyard: warning: "); ok && !strings.Contains(plan, text) {
+				t.Errorf("the plan does not say %q:\n%s", text, plan)
+			}
+		}
+	}
+	reload("reloaded: nothing changed\n")
+	if out, code := r.steelyard("backend", "drain", "web/b2", "--author", "alice"); code != 0 {
+		t.Fatalf("drain: %d\n%s", code, out)
+	}
+	r.write(r.web(1) + fmt.Sprintf("  api: {vip: %s, port: 81, backends: %s}\n", r.lab.VIP4, r.backends(false, 1)))
+	const dropped = "drain by alice dropped: web/b2 is not in the configuration any more"
+	reload("reloaded: 1 service added (api), 1 changed (web)\n", "steelyard: warning: "+dropped)
+	r.until("the log tells of it", func() error {
+		for _, text := range []string{`command="drain by alice" why="web/b2 is not in the configuration any more"`, `changed="1 service added (api), 1 changed (web)"`} {
+			if !strings.Contains(r.log.String(), text) {
+				return fmt.Errorf("no %s", text)
+			}
+		}
+		return nil
+	})
+	reload("reloaded: nothing changed\n")
+	r.write(r.web(1))
+	out, code := r.steelyard("reload", "-o", "json")
+	var res core.ReloadResult
+	if err := json.Unmarshal([]byte(out), &res); err != nil || code != 0 || len(res.Changes) != 1 || res.Changes[0].Name != "api" || res.Dropped == nil {
+		t.Errorf("reload -o json: %d, %v:\n%s", code, err, out)
+	}
 }

@@ -42,6 +42,9 @@ type rig struct {
 // newRig builds the lab. Backends serve TCP and UDP on port 80, v4 and v6.
 func newRig(t *testing.T, backends int) *rig {
 	t.Helper()
+	if err := plainWorker(); err != nil {
+		t.Logf("starts will take long: build a worker without the race detector: %v", err)
+	}
 	dir := t.TempDir()
 	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{}}
 	r.lab = labtest.New(t, lab.Config{Backends: backends, IPv6: true})
@@ -151,18 +154,29 @@ func (r *rig) service(name string) (core.ServiceView, error) {
 // untilShares waits until the shares of a service are these, in percent.
 func (r *rig) untilShares(name string, percent ...float64) {
 	r.t.Helper()
-	r.until(fmt.Sprintf("shares of %s are %v", name, percent), func() error {
-		s, err := r.service(name)
-		if err != nil {
-			return err
+	r.until(fmt.Sprintf("shares of %s are %v", name, percent), func() error { return r.shares(name, percent...) })
+}
+
+// wantShares says so if the shares of a service are not these now, in percent.
+func (r *rig) wantShares(name string, percent ...float64) {
+	r.t.Helper()
+	if err := r.shares(name, percent...); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// shares says how the shares of a service differ from these, in percent.
+func (r *rig) shares(name string, percent ...float64) error {
+	s, err := r.service(name)
+	if err != nil {
+		return err
+	}
+	for i, want := range percent {
+		if got := 100 * s.Backends[i].Share; got < want-0.1 || got > want+0.1 {
+			return fmt.Errorf("%s has %.2f %%, want %.2f %% (%s)", s.Backends[i].Name, got, want, s.Backends[i].Why)
 		}
-		for i, want := range percent {
-			if got := 100 * s.Backends[i].Share; got < want-0.1 || got > want+0.1 {
-				return fmt.Errorf("%s has %.2f %%, want %.2f %% (%s)", s.Backends[i].Name, got, want, s.Backends[i].Why)
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // steelyard runs a client command against the rig's daemon.
@@ -265,9 +279,14 @@ func n6(n *lab.Node) string { return net.JoinHostPort(n.Addr6.String(), "80") }
 
 // ask makes one connection from the client and returns who answered.
 func (r *rig) ask(network, addr string) (string, error) {
+	return r.askAt(r.lab.Client, network, addr)
+}
+
+// askAt is ask from another node.
+func (r *rig) askAt(from *lab.Node, network, addr string) (string, error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Second)
 	defer cancel()
-	c, err := r.lab.Client.DialContext(ctx, network, addr)
+	c, err := from.DialContext(ctx, network, addr)
 	if err != nil {
 		return "", err
 	}

@@ -73,6 +73,7 @@ func TestTiers(t *testing.T) {
 		_ = c.Close()
 	}
 	r.untilStates("b1 has room again", "b1", core.StateUp, core.StateDrain, core.StateReserve, core.StateSorry)
+	r.untilShares("web", 100, 0, 0, 0)
 	late := r.hold(3)["b1"]
 	for i := range 3 {
 		_ = servers[i].Close()

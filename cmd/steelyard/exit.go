@@ -24,13 +24,14 @@ const (
 	exitUnreachable = 4 // no daemon answers
 	exitPermission  = 5
 	exitDeadline    = 6 // a drain's deadline passed with connections still open
+	exitNotYet      = 7 // a command was taken and is not in force yet
 	exitUsage       = 64
 )
 
 // exitHelp is the part of the root command's help about the exit codes.
 const exitHelp = `Exit codes: 0 success, 1 failure, 2 something would change (plan), 3 configuration
 invalid, 4 daemon unreachable, 5 permission denied, 6 connections still open at a
-drain's deadline, 64 wrong usage.`
+drain's deadline, 7 a command was taken and is not in force yet, 64 wrong usage.`
 
 // A codedError is an error with its exit code and, for the operator, a hint.
 // With no err, the user has been told already.

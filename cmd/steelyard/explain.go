@@ -12,13 +12,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/admin"
 )
 
 const explainLong = `Explain a share: the latest decision record of a service, as a waterfall.
 
 For SERVICE/BACKEND: the readings with their ages, what the policy said, what each
-rule of shaping made of it, and the commit that carried it into the kernel; and how
-each probe of the backend ended last. For SERVICE: all of its backends, one a line.
+rule of shaping made of it, and the commit that carried it into the kernel; how each
+probe of the backend ended last; and what it has of its own in the configuration.
+For SERVICE: all of its backends, one a line, and what is done with its connections:
+each key of the configuration that is on, and what limits have turned away.
 
 Each step shows the share before and after it. A factor of "=" changed nothing; a
 reading that is stale or missing was not shown to the policy.`
@@ -57,17 +60,84 @@ func (g *globals) explain(ctx context.Context, what string) error {
 		}
 		d.Backends = d.Backends[i : i+1]
 	}
+	state, err := g.serviceState(ctx, v, service)
+	if err != nil {
+		return err
+	}
 	switch {
 	case format == "json":
-		return writeJSON(g.stdout, d)
+		return writeJSON(g.stdout, explainAnswerOf(d, state, backend))
 	case one:
 		renderExplain(g.stdout, d, d.Backends[0], lastProbes(v, service, backend), g.color(g.stdout))
-		renderPins(g.stdout, pinsOf(v, service), backend, v.At, g.color(g.stdout))
+		renderBackendSettings(g.stdout, state.ServiceView, backend, painter(g.color(g.stdout)))
+		renderPins(g.stdout, state.Pins, backend, v.At, g.color(g.stdout))
 	default:
 		renderExplainService(g.stdout, d, g.color(g.stdout))
-		renderPins(g.stdout, pinsOf(v, service), "", v.At, g.color(g.stdout))
+		renderSettings(g.stdout, state, painter(g.color(g.stdout)))
+		renderPins(g.stdout, state.Pins, "", v.At, g.color(g.stdout))
 	}
 	return nil
+}
+
+// serviceState is what is known of a service of the view besides its decision.
+func (g *globals) serviceState(ctx context.Context, v core.NodeView, service string) (serviceState, error) {
+	lacks := lacksOffload(v.Kernel.Features)
+	v, _ = pick(v, service)
+	out := serviceState{ServiceView: v.Services[0], LacksOffload: lacks}
+	if out.Settings == nil || out.Settings.Persistence.Timeout == 0 {
+		return out, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	// One session, for the counts beside it: no limit would be all of them.
+	list, err := g.dial(g.Socket).Sessions(ctx, admin.SessionsQuery{Service: service, Limit: 1})
+	if err != nil {
+		return out, asked(err)
+	}
+	if len(list) > 0 {
+		out.Sessions = &list[0]
+	}
+	return out, nil
+}
+
+// lacksOffload is what to do about a kernel without flowtables; empty where it has
+// them, or nobody knows.
+func lacksOffload(features []core.Feature) string {
+	for _, f := range features {
+		if f.Name == "flowtable" && !f.Present {
+			return f.Remedy
+		}
+	}
+	return ""
+}
+
+// An explainAnswer is what `explain -o json` prints.
+type explainAnswer struct {
+	core.Decision
+	Settings   *core.Settings      `json:"settings,omitempty"`
+	Refused    uint64              `json:"refused_total"`
+	TurnedAway core.Turned         `json:"turned_away_total"`
+	Remembered []core.SessionCount `json:"remembered_clients,omitempty"`
+	Pins       []core.PinState     `json:"pins_by_command,omitempty"`
+	OffloadOff string              `json:"offload_lacks,omitempty"`    // what to do about it
+	Backend    *backendSettings    `json:"backend_settings,omitempty"` // of SERVICE/BACKEND
+}
+
+func explainAnswerOf(d core.Decision, v serviceState, backend string) explainAnswer {
+	out := explainAnswer{Decision: d, Settings: v.Settings, Refused: v.RefusedTotal, TurnedAway: v.TurnedAwayTotal, Pins: v.Pins}
+	if v.Sessions != nil {
+		out.Remembered = v.Sessions.Counts
+	}
+	if v.Offload {
+		out.OffloadOff = v.LacksOffload
+	}
+	for _, b := range v.Backends {
+		if b.Name == backend {
+			own := ownSettings(b)
+			out.Backend = &own
+		}
+	}
+	return out
 }
 
 // latest is the newest decision of a service, and the node's state before it was
@@ -118,14 +188,6 @@ func lastProbes(v core.NodeView, service, backend string) []probeRow {
 		return cmp.Compare(string(a.Role), string(b.Role))
 	})
 	return rows
-}
-
-// pinsOf are the pins by command of a service.
-func pinsOf(v core.NodeView, service string) []core.PinState {
-	if v, ok := pick(v, service); ok {
-		return v.Services[0].Pins
-	}
-	return nil
 }
 
 func noSuchBackend(d core.Decision, name string) error {

@@ -38,7 +38,8 @@ type control interface {
 	// clients and returns how many there were.
 	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
 	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
-	Reload(ctx context.Context) error
+	// Reload returns what the new configuration has changed.
+	Reload(ctx context.Context) (core.ReloadResult, error)
 	// Stop ends the daemon; flush takes its rules out of the kernel too.
 	Stop(ctx context.Context, flush bool) error
 }

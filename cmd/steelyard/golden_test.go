@@ -53,7 +53,8 @@ func sampleView() core.NodeView {
 		Node: "lb1", Version: "0.1.0", StartedAt: noon.Add(-49 * time.Hour), At: noon,
 		ConfigPath: "/etc/steelyard/steelyard.yaml", ConfigHash: strings.Repeat("ab12", 16), ConfigAt: noon.Add(-3 * time.Minute),
 		ReloadError: "steelyard.yaml:3:10: \"192.0.2.300\" is no address",
-		Kernel:      core.KernelView{Table: "inet steelyard", Owned: true, Adopted: true, Generation: 412, Commits: 37, P50Seconds: 0.00021, P99Seconds: 0.0013},
+		Kernel: core.KernelView{Table: "inet steelyard", Owned: true, Adopted: true, Generation: 412, Commits: 37, P50Seconds: 0.00021, P99Seconds: 0.0013, Features: []core.Feature{
+			{Name: "numgen", Present: true}, {Name: "sctp", Lost: "services of SCTP", Remedy: "a kernel with CONFIG_NF_CT_PROTO_SCTP"}}},
 		Policies: []core.PolicyView{
 			{Name: "least-cpu", Version: "builtin@3f2a9c", Calls: 1234, P50Seconds: 0.0000182},
 			{Name: "fresh", Version: "fresh@5c1e00"},
@@ -63,6 +64,8 @@ func sampleView() core.NodeView {
 			{
 				Name: "web", VIP: "192.0.2.10:80", Protocol: core.TCP, Forwarding: core.DNAT, Policy: "least-cpu",
 				Connections: ptr(uint64(325)), ConnectionsTotal: 10432, NewPerSecond: ptr(43.25), DecisionSeq: 812, DecidedAt: noon.Add(-800 * time.Millisecond),
+				Settings: &core.Settings{Traffic: core.Traffic{Persistence: core.Persistence{Timeout: 5 * time.Minute}, Limits: core.Limits{Open: 5000}, Hairpin: true}, DenyPrefixes: 3, ConfigPins: 2},
+				Offload:  true,
 				Backends: []core.BackendView{
 					{Name: "web1", Address: "10.0.0.11:8080", Health: core.Up, Configured: 100, Share: 0.1796, Slots: 11770, Why: "cpu 71% > mean 54%", Connections: ptr(uint64(310)), NewPerSecond: ptr(41.2), CPU: ptr(0.708), CPUAge: ptr(1.2), Response: ptr(0.0098), Probes: []core.ProbeView{cpu(true, core.SNMPOK), health(true, core.L7OK, 0.0061)}},
 					{Name: "web2", Address: "10.0.0.12:8080", Health: core.Down, Configured: 100, Why: "down: HTTP 503", Connections: ptr(uint64(12)), NewPerSecond: ptr(0.0), Probes: []core.ProbeView{health(true, core.L7OK, 0.002), health(false, core.L7Status, 0.0004), cpu(false, core.SNMPTime)}},
@@ -71,7 +74,7 @@ func sampleView() core.NodeView {
 			},
 			{
 				Name: "dns6", VIP: "[2001:db8::53]:53", Protocol: core.UDP, Forwarding: core.Masquerade, Policy: "mine",
-				PolicyError: "trap: \x1b[31munreachable", Error: "no buffer space available", RefusedTotal: 9, TurnedAway: "12 denied, 3 over 10 new/s",
+				PolicyError: "trap: \x1b[31munreachable", Error: "service dns6: the kernel refused it: no buffer space available", RefusedTotal: 9, TurnedAway: "12 denied, 3 over 10 new/s",
 				Backends: []core.BackendView{
 					{Name: "a", Address: "[2001:db8:0:1::2001]:5353", Health: core.Unknown, Configured: 1, Share: 0.0001, Why: "first probe has not ended"},
 				},

@@ -41,7 +41,7 @@ func TestClientCauses(t *testing.T) {
 		}).Addr().String(), causeReset, ""},
 		{"says nothing", listen(t, func(c net.Conn) { t.Cleanup(func() { c.Close() }) }).Addr().String(), causeTimeout, ""},
 	}
-	client := &http.Client{Timeout: 200 * ms, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			backend, err := ask(client, "http://"+tt.addr+"/")

@@ -11,13 +11,18 @@ import (
 )
 
 // TestMain makes the test binary be steelyard when it is run with a command,
-// as the daemon and the worker of the end-to-end tests are: what they run is
-// then built just as the tests are, race detector included.
+// as the daemon of the end-to-end tests is: what they run is then built just as
+// the tests are, race detector included. For workers see asPlainWorker.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		if os.Args[1] == "worker" {
+			asPlainWorker()
+		}
 		main()
 	}
-	os.Exit(labtest.Main(m))
+	code := labtest.Main(m)
+	removePlainWorker()
+	os.Exit(code)
 }
 
 // TestLostOutput: what could not be written was not said.

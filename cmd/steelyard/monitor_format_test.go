@@ -107,7 +107,7 @@ func TestMonitorColors(t *testing.T) {
 // steers a terminal.
 func FuzzMonitorLine(f *testing.F) {
 	f.Add("steelyard.v1.event.info.x", []byte(`{"message":"a\u001bb"}`))
-	f.Add("steelyard.v1.decision.web", []byte(`{"backends":[{"backend":"\n","share":1e308}]}`))
+	f.Add("steelyard.v1.decision.web", []byte(`{"backends":[{"backend":"\n","share_ratio":1e308}]}`))
 	f.Add("steelyard.v1.commit.lb1", []byte(`{"node":"\t"}`))
 	f.Add("steelyard.v1.\x1b", []byte("\x00"))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {

@@ -14,6 +14,9 @@ import (
 // overrideVersion is the version of the format of the file.
 const overrideVersion = 1
 
+// overridesName is what the file is called in the folder of state.
+const overridesName = "overrides.json"
+
 // An overrideFile keeps what operators changed by command over a restart of the
 // daemon.
 type overrideFile struct{ stateFile }
@@ -44,6 +47,15 @@ func (f *overrideFile) Save(version uint64, all map[core.BackendID]core.Override
 // nothing; a file that is of no use is put aside, so that it is not lost.
 func (f *overrideFile) load() (all map[core.BackendID]core.Override, err error) {
 	err = f.read(func(data []byte) (err error) {
+		all, err = decodeOverrides(data)
+		return err
+	})
+	return all, err
+}
+
+// peek is load for those who only want to see.
+func (f *overrideFile) peek() (all map[core.BackendID]core.Override, err error) {
+	err = f.look(func(data []byte) (err error) {
 		all, err = decodeOverrides(data)
 		return err
 	})

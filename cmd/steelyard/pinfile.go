@@ -14,6 +14,9 @@ import (
 // pinVersion is the version of the format of the file.
 const pinVersion = 1
 
+// pinsName is what the file is called in the folder of state.
+const pinsName = "pins.json"
+
 // A pinFile keeps the clients that operators pinned by command over a restart of
 // the daemon.
 type pinFile struct{ stateFile }
@@ -37,6 +40,15 @@ func (f *pinFile) Save(version uint64, all map[string][]core.PinState) error {
 // nothing.
 func (f *pinFile) load() (all map[string][]core.PinState, err error) {
 	err = f.read(func(data []byte) (err error) {
+		all, err = decodePins(data)
+		return err
+	})
+	return all, err
+}
+
+// peek is load for those who only want to see.
+func (f *pinFile) peek() (all map[string][]core.PinState, err error) {
+	err = f.look(func(data []byte) (err error) {
 		all, err = decodePins(data)
 		return err
 	})

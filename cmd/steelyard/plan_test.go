@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/engine"
+	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
 const planBefore = `node: lb1
@@ -152,6 +154,81 @@ func TestPlanCommand(t *testing.T) {
 				t.Errorf("stderr: %s", errs)
 			}
 		})
+	}
+}
+
+// A plan says what a daemon would warn of on this kernel, in its words.
+func TestPlanTellsWhatTheKernelLacks(t *testing.T) {
+	lacking := []core.Feature{
+		{Name: "flowtable", Lost: "offload", Remedy: "modprobe nf_flow_table_inet"},
+		{Name: featureReject, Lost: "on_empty reject", Remedy: "a kernel with CONFIG_NFT_REJECT_NETDEV"},
+	}
+	before, probes, _ := strings.Cut(planBefore, "probes:\n  alive:")
+	text := before + `  fast: {vip: 192.0.2.20, port: 80, offload: true, backends: {a: {address: 10.0.9.1, port: 80}}}
+  far: {vip: 192.0.2.21, port: 80, forwarding: dsr, interfaces: [eth0], backends: {a: {address: 10.0.9.2}}}
+probes:
+  alive:` + probes
+	for _, against := range []string{againstDaemon, againstNone} {
+		b := planBase{against: against, inForce: core.InForce{Features: lacking}, table: &nft.Table{Features: lacking}}
+		r, err := b.compare(t.Context(), loaded(t, text), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			"this kernel lacks flowtables, so that offload does nothing (service fast): modprobe nf_flow_table_inet",
+			"this kernel lacks reject in netdev, so that on_empty reject drops without an answer (service far): a kernel with CONFIG_NFT_REJECT_NETDEV",
+		} {
+			if !slices.Contains(r.Notes, want) {
+				t.Errorf("against %s: no note %q: %q", against, want, r.Notes)
+			}
+		}
+	}
+}
+
+// In JSON an empty list is a list.
+func TestPlanHasNoNull(t *testing.T) {
+	c := &fixedControl{inForce: carried(t, planBefore)}
+	file := filepath.Join(t.TempDir(), "same.yaml")
+	if err := os.WriteFile(file, []byte(planBefore), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _, code := run(t, t.Context(), c, "plan", "-c", file, "-o", "json")
+	for _, want := range []string{`"changes": []`, `"kernel": []`, `"dropped_commands": []`} {
+		if code != 0 || !strings.Contains(out, want) || strings.Contains(out, "null") {
+			t.Errorf("exit code %d, want %s:\n%s", code, want, out)
+		}
+	}
+}
+
+// What commands have left behind is read and left where it is, even what is of no
+// use; what is over does not count.
+func TestCommandsLeft(t *testing.T) {
+	dir := t.TempDir()
+	over := drain1
+	over.Until = noon.Add(time.Minute)
+	pin := core.PinState{Pin: core.Pin{Client: netip.MustParsePrefix("192.0.2.7/32"), Backend: "web1"}, Author: "alice", Since: noon}
+	if err := newOverrideFile(filepath.Join(dir, overridesName)).Save(1, map[core.BackendID]core.Override{idWeb1: drain1, {Service: "web", Backend: "web2"}: over}); err != nil {
+		t.Fatal(err)
+	}
+	if err := newPinFile(filepath.Join(dir, pinsName)).Save(1, map[string][]core.PinState{"web": {pin}}); err != nil {
+		t.Fatal(err)
+	}
+	overrides, pins, err := commandsLeft(dir, noon.Add(time.Hour))
+	if err != nil || len(overrides) != 1 || overrides["web/web1"] != drain1 || len(pins["web"]) != 1 {
+		t.Errorf("got %v, %v, %v", overrides, pins, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, overridesName), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, pins, err = commandsLeft(dir, noon)
+	if err == nil || !strings.Contains(err.Error(), overridesName) || len(pins) != 1 {
+		t.Errorf("of a bad file: %v, %v", pins, err)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 2 {
+		t.Errorf("files after a look: %v, %v", list, err)
+	}
+	if _, _, err := commandsLeft(t.TempDir(), noon); err != nil {
+		t.Errorf("of no files: %v", err)
 	}
 }
 

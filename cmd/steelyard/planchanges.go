@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -15,46 +16,19 @@ import (
 	"github.com/steelyard-lb/steelyard/core/config"
 )
 
-// The kinds of things that a plan changes, and what becomes of them.
-const (
-	kindService = "service"
-	kindProbe   = "probe"
-	kindPolicy  = "policy"
-	kindSetting = "setting"
-
-	actionAdded   = "added"
-	actionRemoved = "removed"
-	actionChanged = "changed"
-)
-
-// A planChange is what becomes of one thing of the configuration.
-type planChange struct {
-	Kind   string      `json:"kind"` // service, probe, policy or setting
-	Name   string      `json:"name"`
-	Action string      `json:"action"`         // added, removed or changed
-	Text   string      `json:"text,omitempty"` // of what is added, in a few words
-	Keys   []keyChange `json:"keys,omitempty"`
-}
-
-// A keyChange is one key that differs. An element that joins a list has no from,
-// and one that leaves it no to.
-type keyChange struct {
-	Key  string `json:"key"`
-	From string `json:"from,omitempty"`
-	To   string `json:"to,omitempty"`
-}
-
 // weighs reports whether the change may move weights.
-func (c planChange) weighs() bool {
-	return c.Kind == kindService && (c.Action == actionAdded || slices.ContainsFunc(c.Keys, func(k keyChange) bool {
+func weighs(c core.ConfigChange) bool {
+	return c.Kind == core.KindService && (c.Action == core.ActionAdded || slices.ContainsFunc(c.Keys, func(k core.KeyChange) bool {
 		return strings.HasPrefix(k.Key, "backends") || strings.HasPrefix(k.Key, "policy") || strings.HasPrefix(k.Key, "params") ||
 			strings.HasPrefix(k.Key, "shaping") || k.Key == "min_up"
 	}))
 }
 
-// planChanges compares a configuration with the one in force.
-func planChanges(f core.InForce, cfg *config.Config) []planChange {
-	var list []planChange
+// planChanges compares a configuration with the one in force; the list is empty
+// and not nil if they are the same. With secrets, both have theirs, which crossed no
+// socket.
+func planChanges(f core.InForce, cfg *config.Config, secrets bool) []core.ConfigChange {
+	list := []core.ConfigChange{}
 	services, probes, policies := map[string]any{}, map[string]any{}, map[string]any{}
 	newServices, newProbes, newPolicies := map[string]any{}, map[string]any{}, map[string]any{}
 	for i := range f.Services {
@@ -75,44 +49,53 @@ func planChanges(f core.InForce, cfg *config.Config) []planChange {
 	for _, p := range cfg.Policies {
 		newPolicies[p.Name] = p
 	}
-	list = append(list, compareAll(kindService, services, newServices)...)
-	list = append(list, compareAll(kindProbe, probes, newProbes)...)
-	list = append(list, compareAll(kindPolicy, policies, newPolicies)...)
+	list = append(list, compareAll(core.KindService, services, newServices, secrets)...)
+	list = append(list, compareAll(core.KindProbe, probes, newProbes, secrets)...)
+	list = append(list, compareAll(core.KindPolicy, policies, newPolicies, secrets)...)
 	if f.Plan.LocalClients != cfg.Kernel.LocalClients {
-		list = append(list, setting("kernel.local_clients", fmt.Sprint(f.Plan.LocalClients), fmt.Sprint(cfg.Kernel.LocalClients)))
-		list[len(list)-1].Kind = "kernel"
+		list = append(list, setting(core.KindKernel, "kernel.local_clients", fmt.Sprint(f.Plan.LocalClients), fmt.Sprint(cfg.Kernel.LocalClients)))
+	}
+	if now := offloadDevices(cfg); !slices.Equal(f.Plan.OffloadDevices, now) {
+		list = append(list, setting(core.KindKernel, "kernel.offload_devices", strings.Join(f.Plan.OffloadDevices, " "), strings.Join(now, " ")))
 	}
 	now := settings(cfg)
 	for _, key := range slices.Sorted(maps.Keys(now)) {
 		if from := f.Settings[key]; from != now[key] {
-			list = append(list, setting(key, from, now[key]))
+			list = append(list, setting(core.KindSetting, key, from, now[key]))
 		}
 	}
 	return list
 }
 
-func setting(key, from, to string) planChange {
-	return planChange{Kind: kindSetting, Name: key, Action: actionChanged,
-		Keys: []keyChange{{key, cmp.Or(from, absent), cmp.Or(to, absent)}}}
+func setting(kind, key, from, to string) core.ConfigChange {
+	return core.ConfigChange{Kind: kind, Name: key, Action: core.ActionChanged,
+		Keys: []core.KeyChange{{Key: key, From: cmp.Or(from, absent), To: cmp.Or(to, absent)}}}
 }
 
 // compareAll compares things by their names.
-func compareAll(kind string, from, to map[string]any) (list []planChange) {
+func compareAll(kind string, from, to map[string]any, secrets bool) (list []core.ConfigChange) {
 	all := maps.Clone(from)
 	maps.Copy(all, to)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		was, had := from[name]
 		is, has := to[name]
-		c := planChange{Kind: kind, Name: name, Action: actionChanged}
+		c := core.ConfigChange{Kind: kind, Name: name, Action: core.ActionChanged}
 		switch {
 		case !had:
-			c.Action, c.Text = actionAdded, describeNew(is)
+			c.Action, c.Text = core.ActionAdded, describeNew(is)
 		case !has:
-			c.Action = actionRemoved
+			c.Action = core.ActionRemoved
+		case reflect.DeepEqual(was, is):
+			continue
 		default:
 			d := keyDiff{}
 			d.compare("", tree(was), tree(is))
-			if c.Keys = d.list; len(c.Keys) == 0 {
+			c.Keys = d.list
+			switch {
+			case len(c.Keys) > 0:
+			case secrets:
+				c.Text = "a secret" // all else would show
+			default:
 				continue
 			}
 		}
@@ -157,7 +140,7 @@ func tree(v any) (out any) {
 }
 
 // A keyDiff collects what differs between two trees.
-type keyDiff struct{ list []keyChange }
+type keyDiff struct{ list []core.KeyChange }
 
 // absent stands for a value that is not set.
 const absent = "none"
@@ -173,7 +156,7 @@ func (d *keyDiff) compare(path string, from, to any) {
 	case aList && (bList || to == nil), bList && from == nil:
 		d.compareLists(path, la, lb)
 	case valueText(path, from, to) != valueText(path, to, from):
-		d.list = append(d.list, keyChange{keyText(path), valueText(path, from, to), valueText(path, to, from)})
+		d.list = append(d.list, core.KeyChange{Key: keyText(path), From: valueText(path, from, to), To: valueText(path, to, from)})
 	}
 }
 
@@ -210,9 +193,9 @@ func (d *keyDiff) compareLists(path string, from, to []any) {
 		}
 		switch {
 		case !had:
-			d.list = append(d.list, keyChange{Key: key, To: elementText(is)})
+			d.list = append(d.list, core.KeyChange{Key: key, To: elementText(is)})
 		case !has:
-			d.list = append(d.list, keyChange{Key: key, From: elementText(was)})
+			d.list = append(d.list, core.KeyChange{Key: key, From: elementText(was)})
 		case named:
 			d.compare(path+"."+name, was, is)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
@@ -36,6 +37,12 @@ func renderPlan(w io.Writer, r planResult, color bool) {
 			renderServiceDiff(w, d, p)
 		}
 	}
+	for i, d := range r.Dropped {
+		if i == 0 {
+			fmt.Fprintf(w, "\n%s\n", p.paint(bold, "commands"))
+		}
+		fmt.Fprintf(w, "  %s\n", p.paint(red, clean("! "+d.String())))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Refused)) {
 		fmt.Fprintf(w, "\n%s\n", p.paint(red, clean("! "+r.Refused[name])))
 	}
@@ -53,13 +60,13 @@ func renderPlan(w io.Writer, r planResult, color bool) {
 	}
 }
 
-func renderChanges(w io.Writer, list []planChange, p painter) {
+func renderChanges(w io.Writer, list []core.ConfigChange, p painter) {
 	for _, c := range list {
 		sign, tint := "~", yellow
 		switch c.Action {
-		case actionAdded:
+		case core.ActionAdded:
 			sign, tint = "+", green
-		case actionRemoved:
+		case core.ActionRemoved:
 			sign, tint = "-", red
 		}
 		line := fmt.Sprintf("%s %s %s", sign, c.Kind, c.Name)
@@ -71,17 +78,6 @@ func renderChanges(w io.Writer, list []planChange, p painter) {
 			fmt.Fprintf(w, "      %s\n", clean(k.String()))
 		}
 	}
-}
-
-// String is "weight: 100 → 50", or "allow: + 192.0.2.0/24".
-func (k keyChange) String() string {
-	switch {
-	case k.From == "":
-		return fmt.Sprintf("%s: + %s", k.Key, k.To)
-	case k.To == "":
-		return fmt.Sprintf("%s: - %s", k.Key, k.From)
-	}
-	return fmt.Sprintf("%s: %s → %s", k.Key, k.From, k.To)
 }
 
 func renderServiceDiff(w io.Writer, d nft.ServiceDiff, p painter) {

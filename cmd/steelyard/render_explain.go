@@ -115,7 +115,7 @@ func kernelFields(w io.Writer, p painter, d core.Decision) {
 	if d.Commit == nil {
 		return
 	}
-	field(w, p, "commit", fmt.Sprintf("generation %d at %s, %d set elements changed", d.Commit.Generation, stamp(d.Commit.At), d.Commit.Changed), "")
+	field(w, p, "commit", fmt.Sprintf("generation %d at %s, %s changed", d.Commit.Generation, stamp(d.Commit.At), plural(d.Commit.Changed, "set element")), "")
 	if d.Outcome == core.Applied {
 		field(w, p, "took", fmt.Sprintf("%s for the transaction and its read-back, %s from the trigger on", seconds(d.CommitSeconds), seconds(d.TotalSeconds)), "")
 	}

@@ -55,6 +55,9 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 			fmt.Fprintln(w)
 		}
 		fmt.Fprintln(w, serviceLine(s, v.At, p))
+		if text := briefSettings(s, lacksOffload(v.Kernel.Features)); text != "" {
+			fmt.Fprintf(w, "  %s\n", p.paint(dim, clean("with "+text)))
+		}
 		for _, note := range serviceNotes(s) {
 			fmt.Fprintf(w, "  %s\n", p.paint(red, clean("! "+note)))
 		}
@@ -67,7 +70,7 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 	}
 }
 
-// serviceLine is everything of a service on one line.
+// serviceLine is the state of a service on one line.
 func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	fields := []string{
 		p.paint(bold, clean(s.Name)),
@@ -76,12 +79,6 @@ func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	}
 	if s.Distribution != "" && s.Distribution != core.Random {
 		fields = append(fields, clean(string(s.Distribution)))
-	}
-	if s.QoS != "" {
-		fields = append(fields, clean(s.QoS))
-	}
-	if s.Offload {
-		fields = append(fields, "offload")
 	}
 	fields = append(fields,
 		clean(s.Policy),
@@ -162,7 +159,7 @@ func healthCounts(backends []core.BackendView, p painter) string {
 func serviceNotes(s core.ServiceView) []string {
 	var notes []string
 	if s.Error != "" {
-		notes = append(notes, "the kernel refused this service: "+s.Error)
+		notes = append(notes, "not in force as configured: "+strings.TrimPrefix(s.Error, "service "+s.Name+": "))
 	}
 	if s.PolicyError != "" {
 		notes = append(notes, "policy "+s.Policy+": "+s.PolicyError+"; the last good weights hold")

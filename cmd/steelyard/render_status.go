@@ -20,12 +20,12 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 	}
 	nodeNotes(w, p, v)
 	field(w, p, "services", serviceCounts(v), "")
-	kernelStatus(w, p, v.Kernel)
 	for _, s := range v.Services {
 		for _, note := range serviceNotes(s) {
 			field(w, p, "", "! "+s.Name+": "+note, red)
 		}
 	}
+	kernelStatus(w, p, v.Kernel)
 	if len(v.Policies) == 0 {
 		return
 	}
@@ -43,9 +43,26 @@ func kernelStatus(w io.Writer, p painter, k core.KernelView) {
 		field(w, p, "", "adopted from the run before", "")
 	}
 	field(w, p, "commits", fmt.Sprintf("%d, p50 %s, p99 %s; ruleset generation %d", k.Commits, seconds(k.P50Seconds), seconds(k.P99Seconds), k.Generation), "")
+	name := "lacks"
+	for _, f := range k.Features {
+		if !f.Present {
+			field(w, p, name, missingText(f), "")
+			name = ""
+		}
+	}
 	if k.LastError != "" {
 		field(w, p, "", "! "+k.LastError, red)
 	}
+}
+
+// missingText is a part that the kernel lacks, what is lost with it, and what to
+// do.
+func missingText(f core.Feature) string {
+	text := f.Name + " (" + f.Lost + ")"
+	if f.Remedy != "" {
+		text += ": " + f.Remedy
+	}
+	return text
 }
 
 func serviceCounts(v core.NodeView) string {

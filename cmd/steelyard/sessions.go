@@ -22,7 +22,8 @@ A session expires when its client has made no new connection for the timeout of 
 service. A pin never does by itself, unless it was made with --for. Where a client
 has both, the pin counts; of several pins the one of the longest prefix.
 
-Without SERVICE all services are shown that have persistence or pins.`
+CLIENT is an address or a network. Without SERVICE all services are shown that have
+persistence or pins.`
 
 // sessionsLimit is how many sessions of a service are shown unless --limit says
 // otherwise.
@@ -32,15 +33,21 @@ func newShowSessionsCommand(g *globals) *cobra.Command {
 	var q admin.SessionsQuery
 	var client string
 	cmd := &cobra.Command{
-		Use:               "sessions [SERVICE]",
+		Use:               "sessions [SERVICE [CLIENT]]",
 		Short:             "Show which clients are bound to which backend",
 		Long:              showSessionsLong,
-		Example:           "  steelyard show sessions web --backend web1\n  steelyard show sessions web --client 192.0.2.0/24 -o json",
-		Args:              args(cobra.MaximumNArgs(1)),
+		Example:           "  steelyard show sessions web --backend web1\n  steelyard show sessions web 192.0.2.7\n  steelyard show sessions --client 192.0.2.0/24 -o json",
+		Args:              args(cobra.MaximumNArgs(2)),
 		ValidArgsFunction: g.completeServices,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			if len(a) == 1 {
+			if len(a) > 0 {
 				q.Service = a[0]
+			}
+			if len(a) == 2 {
+				if client != "" {
+					return usage(errors.New("want CLIENT or --client, not both"))
+				}
+				client = a[1]
 			}
 			if q.Backend != "" && q.Service == "" {
 				return usage(errors.New("--backend needs a SERVICE"))
@@ -135,7 +142,7 @@ func newUnpinCommand(g *globals) *cobra.Command {
 		Long:              "End a pin that was made by command. One of the configuration for the same client counts again.",
 		Example:           "  steelyard session unpin web 192.0.2.7",
 		Args:              args(cobra.ExactArgs(2)),
-		ValidArgsFunction: g.completeServices,
+		ValidArgsFunction: g.completeUnpin,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return g.pin(cmd.Context(), a[0], a[1], "", f)
 		},
@@ -165,11 +172,12 @@ func (g *globals) pin(ctx context.Context, service, client, backend string, f co
 		return asked(err)
 	}
 	if format == "json" {
-		return writeJSON(g.stdout, res)
+		err = writeJSON(g.stdout, res)
+	} else {
+		fmt.Fprintln(g.stdout, clean(pinText(c, res)))
+		g.warn(res.Warning)
 	}
-	fmt.Fprintln(g.stdout, clean(pinText(c, res)))
-	g.warn(res.Warning)
-	return nil
+	return errors.Join(err, g.notYet(format, service+" "+core.ClientText(c), res.NotInForce))
 }
 
 // pinText says in one line what a command about a pin has done.

@@ -26,6 +26,9 @@ const showLong = `Show services and their backends: what share of new connection
   CHECK     how the health probe ended, and how long it took; then metric probes that fail
   WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
 
+The line that begins with "with" names what else is done with the connections of a
+service; "steelyard explain SERVICE" tells all of it.
+
 With --stats there are totals since the table was made, with --rate numbers per
 second over the last 2 seconds (CPS: 5 seconds), with both flags both:
 

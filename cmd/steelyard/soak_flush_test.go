@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ type flusher struct {
 	*rig
 	look   *look
 	load   *load
-	drifts func() []core.Event
+	drifts func(atLeast int) []core.Event
 	gaps   []time.Duration
 }
 
@@ -151,7 +152,7 @@ func (f *flusher) repaired() {
 	if got := f.askMany("tcp", f.vip4(80), 100, nil); len(got.failed) > 0 {
 		f.t.Errorf("after the last repair: failed %v", got.failed)
 	}
-	f.attributed(f.drifts(), len(f.gaps))
+	f.attributed(f.drifts(2*len(f.gaps)), len(f.gaps))
 }
 
 // attributed checks that drift was told as it is: who, and what.
@@ -175,17 +176,18 @@ func (r *rig) attributed(events []core.Event, flushes int) {
 		}
 	}
 	r.t.Logf("%d events of drift by nft, %d by nobody known, %d of its repair", warned, unknown, repaired)
-	if warned+unknown < flushes || repaired < flushes || unknown > flushes/10 {
+	if warned+unknown < flushes || repaired < flushes || unknown > max(1, flushes/10) {
 		r.t.Errorf("want %d of drift by nft, and as many of repair", flushes)
 	}
 }
 
-// follow collects events of drift from now on, until the returned function is
-// called.
-func (r *rig) follow() func() []core.Event {
+// follow collects events of drift from now on. The returned function waits until
+// there are so many, and ends that.
+func (r *rig) follow() func(atLeast int) []core.Event {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var events []core.Event
+	var count atomic.Int64         // of events
 	follows := make(chan struct{}) // closed with the first line of the bus
 	begin := sync.OnceFunc(func() { close(follows) })
 	var wg sync.WaitGroup
@@ -198,6 +200,7 @@ func (r *rig) follow() func() []core.Event {
 			var e core.Event
 			err := json.Unmarshal(l.Data, &e)
 			events = append(events, e)
+			count.Add(1)
 			return err
 		})
 		if err != nil {
@@ -209,7 +212,13 @@ func (r *rig) follow() func() []core.Event {
 	case <-time.After(20 * time.Second):
 		r.t.Fatal("nothing on the bus")
 	}
-	return func() []core.Event {
+	return func(atLeast int) []core.Event {
+		r.until("every drift and every repair is told", func() error {
+			if n := count.Load(); n < int64(atLeast) {
+				return fmt.Errorf("%d events, want %d", n, atLeast)
+			}
+			return nil
+		})
 		cancel()
 		wg.Wait()
 		return events

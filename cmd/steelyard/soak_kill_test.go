@@ -116,7 +116,7 @@ func (r *rig) steady() {
 		}
 	}
 	r.write(r.soak(0))
-	if err := r.client.Reload(r.t.Context()); err != nil {
+	if _, err := r.client.Reload(r.t.Context()); err != nil {
 		r.t.Errorf("reload: %v", err)
 	}
 	r.untilShares("web", 33.3, 33.3, 33.3)

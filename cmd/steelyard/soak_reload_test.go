@@ -56,7 +56,7 @@ func (r *rig) reloads(round int) {
 		r.soakService("web", 80, "", 1, 1, 1) + echo,
 	} {
 		r.write("services:\n" + services)
-		if err := r.client.Reload(r.t.Context()); err != nil {
+		if _, err := r.client.Reload(r.t.Context()); err != nil {
 			r.t.Errorf("reload %d of round %d: %v", i, round, err)
 		}
 	}

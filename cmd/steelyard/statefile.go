@@ -72,28 +72,52 @@ func writeWhole(path string, data []byte) (err error) {
 // read hands the content of the file to decode. A file that decode has no use for
 // is put aside, so that it is not lost. No file is no error.
 func (f *stateFile) read(decode func([]byte) error) error {
-	file, err := os.Open(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", f.what, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxState+1))
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("read %s: %w", f.what, err)
-	}
-	if len(data) > maxState {
-		err = fmt.Errorf("more than %d bytes", maxState)
-	} else {
+	data, err := f.content()
+	if err == nil && data != nil {
 		err = decode(data)
 	}
-	if err == nil {
-		return nil
+	var e *os.PathError
+	if err == nil || errors.As(err, &e) {
+		return f.readError("", err)
 	}
 	bad := f.path + ".bad"
 	if moved := os.Rename(f.path, bad); moved != nil {
-		return fmt.Errorf("read %s %s: %w", f.what, f.path, errors.Join(err, moved))
+		return f.readError(" "+f.path, errors.Join(err, moved))
 	}
-	return fmt.Errorf("read %s %s, kept as %s: %w", f.what, f.path, bad, err)
+	return f.readError(fmt.Sprintf(" %s, kept as %s", f.path, bad), err)
+}
+
+// look is read for those who only want to see: the file stays where it is.
+func (f *stateFile) look(decode func([]byte) error) error {
+	data, err := f.content()
+	if err == nil && data != nil {
+		err = decode(data)
+	}
+	return f.readError(" "+f.path, err)
+}
+
+func (f *stateFile) readError(of string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("read %s%s: %w", f.what, of, err)
+}
+
+// content is what the file holds; nil if there is none.
+func (f *stateFile) content() ([]byte, error) {
+	file, err := os.Open(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxState+1))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	if len(data) > maxState {
+		return nil, fmt.Errorf("more than %d bytes", maxState)
+	}
+	return append([]byte{}, data...), nil // an empty file is there, too
 }

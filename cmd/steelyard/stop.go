@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -49,4 +50,17 @@ func stopRefused(err error, flush bool) error {
 		coded.hint = "if it has ended and left its rules, `nft delete table inet " + nft.DefaultTable + "` removes them"
 	}
 	return out
+}
+
+// done says that a command did what it should.
+func (g *globals) done(what string) error {
+	format, err := g.format("table", "json")
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return writeJSON(g.stdout, map[string]string{"done": what})
+	}
+	fmt.Fprintln(g.stdout, what)
+	return nil
 }

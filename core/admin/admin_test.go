@@ -53,9 +53,14 @@ func (n *fakeNode) Decisions(service string, last int) ([]core.Decision, error) 
 	return n.decisions, n.err
 }
 
-func (n *fakeNode) Reload(context.Context) error {
+var reloaded = core.ReloadResult{
+	Changes: []core.ConfigChange{{Kind: core.KindService, Name: "web", Action: core.ActionChanged, Keys: []core.KeyChange{{Key: "policy", From: "rr", To: "weighted"}}}},
+	Dropped: []core.Dropped{{Service: "web", Backend: "b1", Command: "drain by alice", Why: "web/b1 is not in the configuration any more"}},
+}
+
+func (n *fakeNode) Reload(context.Context) (core.ReloadResult, error) {
 	n.note("reload")
-	return n.err
+	return reloaded, n.err
 }
 
 func (n *fakeNode) Stop(_ context.Context, flush bool) error {
@@ -207,7 +212,11 @@ func TestViews(t *testing.T) {
 func TestChanges(t *testing.T) {
 	n := testNode()
 	c, _ := serve(t, n)
-	for _, err := range []error{c.Reload(t.Context()), c.Stop(t.Context(), false), c.Stop(t.Context(), true)} {
+	res, err := c.Reload(t.Context())
+	if diff := cmp.Diff(reloaded, res); diff != "" {
+		t.Errorf("reload (-want +got)\n%s", diff)
+	}
+	for _, err := range []error{err, c.Stop(t.Context(), false), c.Stop(t.Context(), true)} {
 		if err != nil {
 			t.Error(err)
 		}
@@ -240,11 +249,11 @@ func TestErrorsCrossTheSocket(t *testing.T) {
 			Error{Status: 400, Code: CodeBadRequest, Message: `last: "1000000", want 1 to 1000`}},
 		{"no service", nil, func(c *Client) error { _, err := c.Decisions(ctx, "", 1); return err },
 			Error{Status: 400, Code: CodeBadRequest, Message: "service is missing"}},
-		{"reload refused", errors.New("a.yaml:3:1: error: unknown key"), func(c *Client) error { return c.Reload(ctx) },
+		{"reload refused", errors.New("a.yaml:3:1: error: unknown key"), func(c *Client) error { _, err := c.Reload(ctx); return err },
 			Error{Status: 422, Code: CodeReloadFailed, Message: "a.yaml:3:1: error: unknown key", Hint: "the configuration before stays in force"}},
-		{"reload refused for its files", fmt.Errorf("reload: %w", badFiles{errors.New("a.yaml:3:1: error: unknown key")}), func(c *Client) error { return c.Reload(ctx) },
+		{"reload refused for its files", fmt.Errorf("reload: %w", badFiles{errors.New("a.yaml:3:1: error: unknown key")}), func(c *Client) error { _, err := c.Reload(ctx); return err },
 			Error{Status: 422, Code: CodeInvalid, Message: "reload: a.yaml:3:1: error: unknown key", Hint: "the configuration before stays in force"}},
-		{"the node's own words", &Error{Code: "config_invalid", Message: "m", Hint: "h"}, func(c *Client) error { return c.Reload(ctx) },
+		{"the node's own words", &Error{Code: "config_invalid", Message: "m", Hint: "h"}, func(c *Client) error { _, err := c.Reload(ctx); return err },
 			Error{Status: 422, Code: "config_invalid", Message: "m", Hint: "h"}},
 		{"node is busy", fmt.Errorf("ask engine: %w", context.DeadlineExceeded), func(c *Client) error { _, err := c.Node(ctx); return err },
 			Error{Status: 503, Code: CodeTimeout, Message: "ask engine: context deadline exceeded", Hint: "the daemon is busy or about to stop; try again"}},

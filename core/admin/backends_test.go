@@ -83,7 +83,7 @@ func TestReloadThatIsNotUndone(t *testing.T) {
 	n := testNode()
 	n.err = halfUndone{errors.New("no memory")}
 	c, _ := serve(t, n)
-	if err := c.Reload(t.Context()); err == nil || strings.Contains(err.Error(), "stays in force") {
+	if _, err := c.Reload(t.Context()); err == nil || strings.Contains(err.Error(), "stays in force") {
 		t.Errorf("Reload: %v", err)
 	}
 }

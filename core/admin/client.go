@@ -66,10 +66,9 @@ func (c *Client) Decisions(ctx context.Context, service string, last int) ([]cor
 }
 
 // Reload makes the node read its configuration again and returns when it is in
-// force, or why it is not.
-func (c *Client) Reload(ctx context.Context) error {
-	_, err := call[reloadView](ctx, c, http.MethodPost, "/v1/reload", changeTimeout)
-	return err
+// force, with what that changed, or why it is not.
+func (c *Client) Reload(ctx context.Context) (core.ReloadResult, error) {
+	return call[core.ReloadResult](ctx, c, http.MethodPost, "/v1/reload", changeTimeout)
 }
 
 // Stop ends the node; with flush its rules are removed, else they stay in force.

@@ -6,13 +6,13 @@
 //	GET  /v1/node                              core.NodeView
 //	GET  /v1/services/{service}                core.ServiceView
 //	GET  /v1/decisions?service=web&last=10     {"decisions": [core.Decision …]}, as the node orders them
-//	POST /v1/backends/{service}/{backend}/override  core.OverrideRequest; core.OverrideResult, when it is in force
+//	POST /v1/backends/{service}/{backend}/override  core.OverrideRequest; core.OverrideResult, when it is in force, or why it is not
 //	POST /v1/backends/{service}/{backend}/cut       CutView
 //	GET  /v1/plan                              core.InForce: what is carried, secrets masked
 //	GET  /v1/sessions?service=web&backend=web1&client=192.0.2.0/24&limit=100  SessionsAnswer
 //	POST /v1/services/{service}/pin            core.PinRequest; core.PinResult, when it is in force
 //	POST /v1/services/{service}/forget         ForgetRequest; ForgetView
-//	POST /v1/reload                            {"reloaded": true}, when it is done
+//	POST /v1/reload                            core.ReloadResult, when it is done
 //	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
 //	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line
 //	GET  /v1/version                           VersionView

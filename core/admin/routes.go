@@ -28,9 +28,6 @@ type VersionView struct {
 }
 
 type (
-	reloadView struct {
-		Reloaded bool `json:"reloaded"`
-	}
 	stopView struct {
 		Stopping bool `json:"stopping"`
 		Flush    bool `json:"flush"` // the rules go too, after this answer
@@ -150,14 +147,15 @@ func (s *Server) decisions(ctx context.Context, r *http.Request) (any, *Error) {
 }
 
 func (s *Server) reload(ctx context.Context, _ *http.Request) (any, *Error) {
-	if err := s.Node.Reload(ctx); err != nil {
+	v, err := s.Node.Reload(ctx)
+	if err != nil {
 		e := asError(err, http.StatusUnprocessableEntity, reloadCode(err))
 		if e.Hint == "" {
 			e.Hint = reloadHint(err)
 		}
 		return nil, e
 	}
-	return reloadView{true}, nil
+	return v, nil
 }
 
 func (s *Server) stop(ctx context.Context, r *http.Request) (any, *Error) {

@@ -22,9 +22,10 @@ type NodeInterface interface {
 	View(ctx context.Context) (core.NodeView, error)
 	// Decisions returns the latest decisions of a service, at most last.
 	Decisions(service string, last int) ([]core.Decision, error)
-	// Reload returns when the new configuration is in force, or refused. An error
-	// with a method ConfigInvalid() bool that says true is one of CodeInvalid.
-	Reload(ctx context.Context) error
+	// Reload returns when the new configuration is in force, with what that changed,
+	// or refused. An error with a method ConfigInvalid() bool that says true is one
+	// of CodeInvalid.
+	Reload(ctx context.Context) (core.ReloadResult, error)
 	// Stop begins to end the process; with flush its rules go too.
 	Stop(ctx context.Context, flush bool) error
 	// Override changes a backend by command, or ends such a change. It returns when

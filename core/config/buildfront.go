@@ -109,8 +109,9 @@ func portRange(text string) (r core.PortRange, why, hint string) {
 // A claim is a frontend that is not exact, and whose it is.
 type claim struct {
 	core.Frontend
-	service string // path
-	order   int
+	service    string // path
+	forwarding core.Forwarding
+	order      int
 }
 
 type netKey struct {
@@ -123,7 +124,7 @@ type netKey struct {
 // those around each one need be compared with it. An exact frontend may lie in
 // a range of another service: the kernel looks for exact ones first.
 type frontIndex struct {
-	exact  map[core.Frontend]string
+	exact  map[core.Frontend]claim
 	ranges []claim
 	nets   map[netKey][]int // of ranges
 	bits   [2][129]bool     // the prefix lengths in nets, by family
@@ -131,7 +132,7 @@ type frontIndex struct {
 
 func (ix *frontIndex) add(b *builder, path string, s *core.Service) {
 	if ix.exact == nil {
-		ix.exact, ix.nets = map[core.Frontend]string{}, map[netKey][]int{}
+		ix.exact, ix.nets = map[core.Frontend]claim{}, map[netKey][]int{}
 	}
 	var wide []core.Frontend
 	for _, f := range s.Frontends {
@@ -140,10 +141,10 @@ func (ix *frontIndex) add(b *builder, path string, s *core.Service) {
 			continue
 		}
 		if other, dup := ix.exact[f]; dup {
-			ix.blame(b, path, other, f, f)
+			ix.blame(b, path, other.service, f, f)
 			continue
 		}
-		ix.exact[f] = path
+		ix.exact[f] = claim{f, path, s.Forwarding, 0}
 	}
 	for _, f := range wide {
 		for _, own := range s.Frontends {
@@ -152,7 +153,7 @@ func (ix *frontIndex) add(b *builder, path string, s *core.Service) {
 			}
 		}
 		n := len(ix.ranges)
-		ix.ranges = append(ix.ranges, claim{f, path, n})
+		ix.ranges = append(ix.ranges, claim{f, path, s.Forwarding, n})
 		k := netKey{f.Protocol, f.VIP}
 		ix.nets[k] = append(ix.nets[k], n)
 		ix.bits[family(f.VIP)][f.VIP.Bits()] = true
@@ -167,30 +168,57 @@ func family(p netip.Prefix) int {
 }
 
 func (ix *frontIndex) compareRanges(b *builder) {
+	untracked := false
 	for i := range ix.ranges {
 		c := &ix.ranges[i]
-		for bits := c.VIP.Bits(); bits >= 0; bits-- {
-			if !ix.bits[family(c.VIP)][bits] {
-				continue
+		untracked = untracked || !c.forwarding.Tracked()
+		ix.around(c.Frontend, func(o *claim) {
+			if o.order == c.order || o.VIP == c.VIP && o.order > c.order || !c.Overlaps(o.Frontend) {
+				return // a pair on one network meets twice
 			}
-			around, err := c.VIP.Addr().Prefix(bits)
-			if err != nil {
-				panic(err) // bits comes from the address
+			later, first := c, o
+			if first.order > later.order {
+				later, first = first, later
 			}
-			for _, n := range ix.nets[netKey{c.Protocol, around}] {
-				o := &ix.ranges[n]
-				if n == i || bits == c.VIP.Bits() && n > i || !c.Overlaps(o.Frontend) {
-					continue // a pair on one network meets twice
-				}
-				later, first := c, o
-				if first.order > later.order {
-					later, first = first, later
-				}
-				ix.blame(b, later.service, first.service, later.Frontend, first.Frontend)
+			ix.blame(b, later.service, first.service, later.Frontend, first.Frontend)
+		})
+	}
+	if untracked {
+		ix.compareUntracked(b)
+	}
+}
+
+// compareUntracked notes exact frontends that would never see a packet.
+func (ix *frontIndex) compareUntracked(b *builder) {
+	for f, c := range ix.exact {
+		ix.around(f, func(r *claim) {
+			if c.forwarding != "" && r.Shadows(f, r.forwarding, c.forwarding) {
+				b.wrong(b.vipOf(c.service, f.VIP), "two services need two addresses or two ports",
+					"%s lies within %s of service %s, %s, which has forwarding %s: without connection tracking a range is looked up first",
+					f, r.Frontend, r.name(), b.at(r.service).ref(), r.forwarding)
 			}
+		})
+	}
+}
+
+// around calls fn for each range whose network is that of f or around it.
+func (ix *frontIndex) around(f core.Frontend, fn func(*claim)) {
+	for bits := f.VIP.Bits(); bits >= 0; bits-- {
+		if !ix.bits[family(f.VIP)][bits] {
+			continue
+		}
+		net, err := f.VIP.Addr().Prefix(bits)
+		if err != nil {
+			panic(err) // bits comes from the address
+		}
+		for _, n := range ix.nets[netKey{f.Protocol, net}] {
+			fn(&ix.ranges[n])
 		}
 	}
 }
+
+// name is that of the service.
+func (c *claim) name() string { return c.service[strings.LastIndex(c.service, ".")+1:] }
 
 // blame notes at service path that its frontend f is taken by o of another
 // service, or by itself.

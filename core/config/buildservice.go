@@ -92,7 +92,7 @@ func (b *builder) checkPolicy(path string, r *rawService) {
 	}
 	known := append(names(b, "policies", b.raw.Policies), slices.Sorted(maps.Keys(b.opts.ShippedPolicies))...)
 	if !slices.Contains(known, r.Policy) {
-		b.wrong(at, oneOf(r.Policy, known), "unknown policy %q", r.Policy)
+		b.wrong(at, cmp.Or(foreignValue(foreignPolicy, r.Policy), oneOf(r.Policy, known)), "unknown policy %q", r.Policy)
 		return
 	}
 	params := b.opts.ShippedPolicies[r.Policy]

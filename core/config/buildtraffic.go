@@ -34,6 +34,7 @@ func (s *build) traffic() {
 	s.MasqueradeFor = s.prefixes(s.at("masquerade_for"), r.MasqueradeFor)
 	s.Allow = s.clients("allow", r.Allow, r.AllowFile)
 	s.Deny = s.clients("deny", r.Deny, r.DenyFile)
+	s.AllowFile, s.DenyFile = s.resolve(s.at("allow_file"), r.AllowFile), s.resolve(s.at("deny_file"), r.DenyFile)
 	s.persistence()
 	s.limits()
 	if r.Log.PerSecond > 0 {

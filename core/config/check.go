@@ -46,7 +46,7 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 		return out, true // "services:" and nothing below it is an empty map
 	}
 	if v.shape != isMap {
-		l.spoil(v.at, path, "", "got %s, want %s", v.shape, k.kind)
+		l.spoil(v.at, path, aloneHint(k, v, path), "got %s, want %s", v.shape, k.kind)
 		return nil, false
 	}
 	for _, p := range v.pairs {
@@ -103,6 +103,13 @@ func (l *loader) childOf(k *key, p pair, path string) *key {
 // unknown notes a key that nobody knows. The key it was probably meant for is
 // spoilt too: it is not missing, it is misspelt.
 func (l *loader) unknown(at pos, path, name string, k *key) {
+	if m, ok := k.foreignKey(name); ok {
+		if m.beside != "" {
+			l.spoilt[join(path, m.beside)] = true
+		}
+		l.spoil(at, join(path, name), "write "+m.example, "unknown key %q", keyName(name))
+		return
+	}
 	if n := nearest(name, k.children()); n != "" {
 		l.spoilt[join(path, n)] = true
 		l.spoil(at, join(path, name), "did you mean "+strconv.Quote(n)+"?", "unknown key %q", keyName(name))
@@ -186,7 +193,7 @@ func scalar(k *key, v value) (out any, why, hint string) {
 		return text(k, v)
 	case kWord:
 		if !slices.Contains(k.enum, v.text) {
-			return nil, fmt.Sprintf("%q is not one of %s", v.text, strings.Join(k.enum, ", ")), didYouMean(v.text, k.enum)
+			return nil, fmt.Sprintf("%q is not one of %s", v.text, strings.Join(k.enum, ", ")), cmp.Or(foreignValue(k.aliases, v.text), didYouMean(v.text, k.enum))
 		}
 		return v.text, "", ""
 	case kBool:
@@ -219,7 +226,11 @@ func text(k *key, v value) (any, string, string) {
 		return v.text, outside(k, float64(n)), k.hint
 	}
 	if v.shape != isText && v.shape != isLoose {
-		return nil, fmt.Sprintf("got %s, want text", v.shape), "put it in quotes"
+		hint := "put it in quotes"
+		if k.pattern != nil && !k.pattern.MatchString(v.text) {
+			hint = k.hint // quotes alone would not do
+		}
+		return nil, fmt.Sprintf("got %s, want text", v.shape), hint
 	}
 	if k.pattern != nil && !k.pattern.MatchString(v.text) {
 		return nil, fmt.Sprintf("%q cannot be used here", v.text), k.hint

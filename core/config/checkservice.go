@@ -213,6 +213,10 @@ func (s *build) checkMinUp() {
 			last = max(last, be.Priority)
 		}
 	}
+	if n := len(names(s.builder, s.at("backends"), s.raw.Backends)); last == 0 && n > 0 && s.MinUp > n {
+		s.wrong("min_up", "at most "+strconv.Itoa(n), "min_up asks for %d backends, and the service has %d", s.MinUp, n)
+		return
+	}
 	for p := uint8(0); p < last; p++ {
 		if n := count[p]; n > 0 && n < s.MinUp {
 			s.wrong("min_up", "", "priority %d has %d of the %d backends that min_up asks for: the next priority would always serve", p, n, s.MinUp)

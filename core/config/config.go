@@ -38,6 +38,8 @@ type Config struct {
 	Files []string // every file that was read, in their order
 	Hash  string   // SHA-256 of all below without its secrets, lower-case hex
 
+	Warnings Errors // what may be, and was probably not meant
+
 	Node     string
 	StateDir string
 	Control  Control
@@ -112,9 +114,11 @@ func Load(o Options) (*Config, error) {
 	}
 	l.require(&table, l.tree, "")
 	cfg := l.build(l.tree)
+	l.checkHollow()
 	if err := l.ps.errors(); err != nil {
 		return nil, err
 	}
+	cfg.Warnings = l.warnings(cfg)
 	cfg.Hash = cfg.hash()
 	if o.KeepView {
 		cfg.tree, cfg.places = l.tree, l.places
@@ -138,4 +142,20 @@ func (o Options) hostname() (string, error) {
 		return o.Hostname, nil
 	}
 	return os.Hostname()
+}
+
+// checkHollow refuses a file without a word in it, as a copy that was cut short
+// leaves behind: a reload would take all services out. Other layers may have them.
+func (l *loader) checkHollow() {
+	if l.hollow && len(asMap(l.tree["services"])) == 0 && !l.spoiltBelow("services") {
+		l.ps.add(nowhere(0, l.opts.Path), "", "`steelyard config reference` prints one to begin with; write services: {} for a node without any", "the file is empty")
+	}
+}
+
+// warnings are those of a configuration without errors.
+func (l *loader) warnings(c *Config) Errors {
+	if len(c.Services) > 0 || l.opts.Path == "" {
+		return nil
+	}
+	return Errors{{File: l.opts.Path, Message: "there are no services: this node balances nothing", Hint: "services: {web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11}}}}"}}
 }

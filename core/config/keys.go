@@ -8,7 +8,7 @@ import (
 )
 
 // table is the whole configuration. See doc.go for what is made from it.
-var table = key{kind: kObject, keys: []key{
+var table = key{kind: kObject, foreign: foreignRoot, keys: []key{
 	{name: "node", kind: kText, dynamic: "the host name", example: "lb1", apart: true,
 		pattern: regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`),
 		hint:    "letters, digits, '.', '_' and '-', as in a host name",
@@ -41,7 +41,7 @@ var table = key{kind: kObject, keys: []key{
 			doc:  "content hash that the module must have; empty takes any"},
 	}}},
 	{name: "probes", kind: kMap, doc: "what is asked of the backends; a service names the probes it wants", elem: &probeKey},
-	{name: "services", kind: kMap, doc: "what clients connect to", elem: &key{name: "web", kind: kObject, keys: serviceKeys}},
+	{name: "services", kind: kMap, doc: "what clients connect to", elem: &key{name: "web", kind: kObject, keys: serviceKeys, foreign: foreignService}},
 }}
 
 var absPattern = regexp.MustCompile(`^/`)

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type loader struct {
 	tree   map[string]any
 	files  []string
 	layers int
+	hollow bool             // the main file has no word in it
 	places map[string]place // by path, of the last layer that set it
 	spoilt map[string]bool  // paths with a problem already; "" when a file is lost
 }
@@ -117,6 +119,7 @@ func (l *loader) readFile(file string) {
 		return
 	}
 	l.files = append(l.files, file)
+	l.hollow = l.hollow || file == l.opts.Path && hollow(data)
 	v, ok := parseYAML(&l.ps, file, layer, data)
 	if !ok && v.shape != isMap {
 		// Whatever the file would have said is missing; the rest of the layers
@@ -125,6 +128,16 @@ func (l *loader) readFile(file string) {
 		return
 	}
 	l.merge(v)
+}
+
+// hollow reports whether there is nothing in a file but comments.
+func hollow(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && string(line) != "---" {
+			return false
+		}
+	}
+	return true
 }
 
 // merge checks a layer and puts what is right over the layers before.

@@ -5,7 +5,7 @@ package config
 import "github.com/steelyard-lb/steelyard/core"
 
 // probeKey is one probe. Which keys it may have depends on its type.
-var probeKey = key{name: "alive", kind: kVariant, variants: []variant{
+var probeKey = key{name: "alive", kind: kVariant, foreign: foreignProbe, variants: []variant{
 	{name: core.ProbeTCP, doc: "opens a connection and closes it", keys: healthKeys(core.ProbeTCP)},
 	{name: core.ProbeHTTP, doc: "sends a request and looks at the status", keys: append(healthKeys(core.ProbeHTTP), httpKeys("/")...)},
 	{name: core.ProbePing, doc: "sends ICMP echo requests", keys: append(without(healthKeys(core.ProbePing), "port"), pingKeys...)},

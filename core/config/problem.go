@@ -79,6 +79,16 @@ const (
 // Render writes each problem with its line, a caret under the place, and the
 // hint. Color adds terminal escapes and nothing else.
 func (e Errors) Render(w io.Writer, color bool) {
+	e.render(w, color, "error")
+	if n := len(e); n > 1 {
+		fmt.Fprintf(w, "%d errors\n", n)
+	}
+}
+
+// RenderWarnings is Render for problems that stop nothing.
+func (e Errors) RenderWarnings(w io.Writer, color bool) { e.render(w, color, "warning") }
+
+func (e Errors) render(w io.Writer, color bool, severity string) {
 	paint := func(c, s string) string {
 		if !color {
 			return s
@@ -86,7 +96,7 @@ func (e Errors) Render(w io.Writer, color bool) {
 		return c + s + plain
 	}
 	for _, p := range e {
-		fmt.Fprintf(w, "%s %s %s\n", paint(bold, p.place()+":"), paint(red, "error:"), p.Message)
+		fmt.Fprintf(w, "%s %s %s\n", paint(bold, p.place()+":"), paint(red, severity+":"), p.Message)
 		if p.Source != "" {
 			// Tabs stay tabs, so that the caret stands right at any width.
 			pad := strings.Map(func(r rune) rune {
@@ -101,9 +111,6 @@ func (e Errors) Render(w io.Writer, color bool) {
 		if p.Hint != "" {
 			fmt.Fprintf(w, "      = %s\n", paint(green, p.Hint))
 		}
-	}
-	if n := len(e); n > 1 {
-		fmt.Fprintf(w, "%d errors\n", n)
 	}
 }
 

@@ -33,12 +33,12 @@ var serviceKeys = []key{
 		elem: &key{kind: kText, numeric: true, min: 1, max: 65535, pattern: portPattern, hint: "a port, a range such as 8000-8999, or any"}},
 	{name: "protocol", kind: kList, one: true, def: "tcp", doc: "transport: tcp, udp or sctp",
 		elem: &key{kind: kWord, enum: []string{string(core.TCP), string(core.UDP), string(core.SCTP)}}},
-	{name: "distribution", kind: kWord, dynamic: "random; hash with forwarding dsr and stateless", example: "random",
+	{name: "distribution", kind: kWord, aliases: foreignDistribution, dynamic: "random; hash with forwarding dsr and stateless", example: "random",
 		enum: []string{string(core.Random), string(core.RoundRobin), string(core.Hash), string(core.SymHash)},
 		doc:  "how the kernel picks the backend of a connection, in proportion to the shares"},
 	{name: "hash", kind: kWord, dynamic: "source; source_port with forwarding dsr and stateless", example: "source",
 		enum: []string{string(core.BySource), string(core.BySourcePort)}, doc: "what distribution hash looks at: the client's address, or address and port"},
-	{name: "forwarding", kind: kWord, def: "dnat",
+	{name: "forwarding", kind: kWord, def: "dnat", aliases: foreignForwarding,
 		enum: []string{string(core.DNAT), string(core.Masquerade), string(core.SNAT), string(core.Local), string(core.DSR), string(core.Stateless)},
 		doc: "how packets reach the backend. dnat keeps the client's address; masquerade and snat hide it, so that answers come back through us; " +
 			"local: the backends are ports of this node; dsr and stateless: without connection tracking"},
@@ -57,22 +57,22 @@ var serviceKeys = []key{
 	{name: "on_down", kind: kWord, def: "keep", enum: []string{string(core.Keep), string(core.Reset)},
 		doc: "what becomes of the open connections of a backend that went down; those of UDP always go"},
 	{name: "min_up", kind: kInt, def: "1", min: 1, max: 65535, doc: "backends of a priority that must be up for the next priority to stay in reserve"},
-	{name: "sorry", kind: kObject, apart: true, doc: `a server for when no backend is left; it stands among the backends as "sorry"`, keys: []key{
+	{name: "sorry", kind: kObject, apart: true, alone: "{address: %s}", doc: `a server for when no backend is left; it stands among the backends as "sorry"`, keys: []key{
 		{name: "address", kind: kList, one: true, def: "[]", example: "10.0.0.99", elem: &key{kind: kText}, doc: "address of the server, one per family"},
 		{name: "port", kind: kInt, max: 65535, dynamic: "as a backend's", example: "80", doc: "port of the server; 0 keeps the port that the client asked for"},
 	}},
-	{name: "persistence", kind: kObject, doc: "keeps a client on the backend that it got first", keys: persistenceKeys},
+	{name: "persistence", kind: kObject, alone: "{timeout: %s}", doc: "keeps a client on the backend that it got first", keys: persistenceKeys},
 	{name: "pins", kind: kPins, apart: true, example: "{10.1.0.0/16: web1}", doc: "clients that always get the same backend while it lives; the longest prefix counts"},
 	{name: "allow", kind: kList, def: "[]", elem: &key{kind: kText}, doc: "who may connect: addresses and prefixes; empty means everybody"},
 	{name: "allow_file", kind: kText, def: `""`, file: true, doc: "file with more of them, one a line, # begins a comment; read at each reload; at most 250,000 in all"},
 	{name: "deny", kind: kList, def: "[]", elem: &key{kind: kText}, doc: "who may not connect, whatever allow says"},
 	{name: "deny_file", kind: kText, def: `""`, file: true, doc: "file with more of them, likewise"},
-	{name: "limits", kind: kObject, doc: "turn new connections away; 0 switches a limit off", keys: limitKeys},
-	{name: "log", kind: kObject, doc: "kernel log of what allow, deny and limits turn away", keys: []key{
+	{name: "limits", kind: kObject, alone: "{new_per_second: %s}", doc: "turn new connections away; 0 switches a limit off", keys: limitKeys},
+	{name: "log", kind: kObject, alone: "{per_second: %s}", doc: "kernel log of what allow, deny and limits turn away", keys: []key{
 		{name: "per_second", kind: kInt, def: "0", max: 10_000, doc: "most lines a second; 0 logs nothing"},
 		{name: "prefix", kind: kText, def: `""`, pattern: logPattern, hint: `at most 60 printable ASCII characters, without ", $ and \`, doc: "text before each line"},
 	}},
-	{name: "qos", kind: kObject, apart: true, doc: "marks packets for tc and policy routing", keys: qosKeys},
+	{name: "qos", kind: kObject, apart: true, alone: "{dscp: %s}", doc: "marks packets for tc and policy routing", keys: qosKeys},
 	{name: "helper", kind: kWord, enum: []string{"ftp", "sip", "tftp"}, dynamic: "none", example: "ftp", apart: true,
 		doc: "conntrack helper for connections that announce others: ftp (tcp, port 21), sip (5060), tftp (udp, port 69)"},
 	{name: "offload", kind: kBool, def: "false", doc: "send established connections through a flowtable, where the kernel has them"},
@@ -82,7 +82,7 @@ var serviceKeys = []key{
 	{name: "every", kind: kDuration, def: "1s", min: 0.1, max: 3600, doc: "time between two decisions"},
 	{name: "probes", kind: kList, def: "[]", elem: &key{kind: kText}, doc: "names of probes, run against every backend"},
 	{name: "shaping", kind: kObject, doc: "rules between the policy's answer and the shares; 0 switches a rule off", keys: shapingKeys},
-	{name: "backends", kind: kMap, required: true, doc: "the servers behind the service", elem: &key{name: "web1", kind: kObject, keys: backendKeys}},
+	{name: "backends", kind: kMap, required: true, doc: "the servers behind the service", elem: &key{name: "web1", kind: kObject, keys: backendKeys, foreign: foreignBackend, alone: "{address: %s}"}},
 }
 
 var backendKeys = []key{
@@ -93,10 +93,10 @@ var backendKeys = []key{
 	{name: "weight", kind: kInt, def: "100", min: 0, max: core.MaxWeight, doc: "configured weight; 0 takes no new connections"},
 	{name: "priority", kind: kInt, def: "0", max: 255, doc: "group: 0 serves first, 1 when fewer than min_up of 0 are up, and so on"},
 	{name: "max_connections", kind: kInt, def: "0", max: maxCount, doc: "open connections at which it gets no more; 0 for no limit"},
-	{name: "forwarding", kind: kWord, dynamic: "that of the service", example: "dnat", apart: true,
+	{name: "forwarding", kind: kWord, aliases: foreignForwarding, dynamic: "that of the service", example: "dnat", apart: true,
 		enum: []string{string(core.DNAT), string(core.Masquerade), string(core.SNAT)}, doc: "of this backend, in a service that forwards in one of these ways"},
 	{name: "source", kind: kText, dynamic: "that of the service", example: "10.0.0.1", apart: true, doc: "forwarding snat: the address that replaces the client's"},
-	{name: "qos", kind: kObject, apart: true, doc: "on top of the service's", keys: qosKeys},
+	{name: "qos", kind: kObject, apart: true, alone: "{dscp: %s}", doc: "on top of the service's", keys: qosKeys},
 }
 
 var persistenceKeys = []key{

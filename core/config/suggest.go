@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,4 +71,24 @@ func oneOf(word string, known []string) string {
 	sorted := slices.Clone(known)
 	slices.Sort(sorted)
 	return "known: " + strings.Join(sorted, ", ")
+}
+
+// aloneHint is how to write a single value in the place of a map, if that is what
+// stands there, or a list in the place of names.
+func aloneHint(k *key, v value, path string) string {
+	name := keyName(path[strings.LastIndex(path, ".")+1:])
+	switch {
+	case v.shape == isList && k.kind == kMap:
+		return fmt.Sprintf("give each a name, as in %s: {%s: …}", name, k.elem.name)
+	case v.shape == isMap || v.shape == isList || k.alone == "" || v.text == "":
+		return ""
+	}
+	text := v.text
+	if v.shape == isInt && strings.Contains(k.alone, "timeout") {
+		text += "s"
+	}
+	if v.shape == isBool || secretWord(name) || !plainWord.MatchString(text) && !wholeNumber(v.text) {
+		text = "…" // it would be wrong there, too, or must not be shown
+	}
+	return "write " + name + ": " + fmt.Sprintf(k.alone, text)
 }

@@ -59,7 +59,11 @@ type key struct {
 
 	file   bool   // a path, relative to the file that names it
 	either string // the key that this one is another way to write
-	apart  bool   // behind a # in the reference: it means nothing, or something else, in that example
+	alone  string // of a map: an example of the key that a single value in its place was meant for, with %s for the value
+
+	foreign map[string]meant  // what other programs call keys of this map
+	aliases map[string]string // what they call values
+	apart   bool              // behind a # in the reference: it means nothing, or something else, in that example
 }
 
 // A variant is the keys of one type of probe.

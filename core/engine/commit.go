@@ -289,7 +289,7 @@ func (e *Engine) synced(s *service, covered int, c core.Commit, err error) {
 		text, s.sent = err.Error(), nil
 	}
 	if text != s.kernelErr && err != nil {
-		e.log.Error("the kernel refused a service; the others are served", "service", s.spec.Name, "err", err)
+		e.log.Error("a service was refused; the others are served", "service", s.spec.Name, "err", err)
 		e.event(core.Error, "kernel", s.spec.Name, "", text)
 	}
 	s.kernelErr = text

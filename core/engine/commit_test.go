@@ -96,7 +96,7 @@ func TestReloadKeepsTheStepLimit(t *testing.T) {
 			e.services["web"].nextAt = time.Now().Add(time.Hour)
 			e.services["web"].inFlight = true
 		})
-		if err := e.Reload(t.Context(), setupOf(web("web", "mine", 1, 1), web("other", "mine", 1))); err != nil {
+		if _, err := e.Reload(t.Context(), setupOf(web("web", "mine", 1, 1), web("other", "mine", 1))); err != nil {
 			t.Fatal(err)
 		}
 		if got := k.get("web")[0]; got > 32768*5/4+1 {

@@ -39,7 +39,11 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		b.share = shares[i]
 		s.moving = s.moving || slices.ContainsFunc(shaped[i].Steps, func(st core.Step) bool { return st.Name == "step" })
 	}
-	changed := s.sent == nil || !slices.Equal(s.plan().Backends, s.sentPlan)
+	plan := s.plan().Backends
+	changed := s.sent == nil || !slices.Equal(plan, s.sentPlan)
+	if s.hopMoved(plan) {
+		e.resync()
+	}
 	d.TotalSeconds = now.Sub(c.at).Seconds()
 	switch {
 	case s.kernelErr != "":
@@ -70,6 +74,9 @@ func (e *Engine) crowdOut(s *service, now time.Time) {
 	s.waiting = slices.Delete(s.waiting, s.flying, s.flying+1)
 	e.record(s, d, now)
 }
+
+// setFree lets the opinions of snapshots after seq move the shares freely.
+func (s *service) setFree(seq uint64) { s.free, s.freeFrom = true, seq }
 
 // pace is how the next opinions of the policy may move the shares.
 func (s *service) pace() core.Pace {
@@ -158,17 +165,6 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 		s.inForce = s.sent // of this commit: there is one in flight at a time
 		e.tellFlows(s)
 	}
-}
-
-// answer tells those who wait for a decision, or for one before it.
-func (s *service) answer(d core.Decision) {
-	s.waiters = slices.DeleteFunc(s.waiters, func(w waiter) bool {
-		if w.seq > d.Seq {
-			return false
-		}
-		w.answer <- d
-		return true
-	})
 }
 
 // makeUp records that a full sync has brought in what a commit before could not.

@@ -15,7 +15,9 @@
 //     is kept small, so that it is never long in the way of an urgent one.
 //   - A decision is reported as applied only after its commit was read back.
 //   - A command of an operator (drain, weight, ready) is decided like a health
-//     transition, and is answered when the kernel has followed and a Keeper has it.
+//     transition, and is answered when the kernel has followed and a Keeper has it;
+//     one that changes a weight, when the policy has seen that, too. The answer says
+//     so if it is not in force.
 //   - Decisions that wait for a kernel that does not answer are bounded.
 //   - When Run returns, every goroutine it started has ended. The kernel keeps
 //     what was committed last.

@@ -20,9 +20,11 @@ type Drifter interface {
 }
 
 const (
-	// driftEvery is how often drift is looked for. With a commit of some
-	// milliseconds a repair is in force within 100 ms.
-	driftEvery = 40 * time.Millisecond
+	// driftEvery is a little less than a tick, so that drift is looked for at each.
+	// A look takes some 0.1 ms. With a commit of some milliseconds, and of 20 where
+	// the kernel has to find memory for the whole table, a repair is in force within
+	// 100 ms, unless others keep the processors busy.
+	driftEvery = tick * 3 / 4
 	// driftShare bounds the time spent on it where others change the ruleset all
 	// the time, and each look reads the whole table.
 	driftShare = 10

@@ -272,6 +272,7 @@ func (e *Engine) start(ctx context.Context) error {
 		return fmt.Errorf("adopt the nftables table: %w", err)
 	}
 	e.kernel.adopted = found
+	e.awaitHops(ctx, adopted)
 	services := e.build(e.setup, adopted)
 	for _, name := range sortedNames(services) {
 		e.decide(services[name], cause{trigger: "start", at: e.startedAt}, core.Free)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,6 +72,9 @@ func (k *kernel) Reweight(_ context.Context, services []core.ServicePlan) (core.
 		return core.Commit{}, err
 	}
 	for _, s := range services {
+		if was := k.plans[s.Name].Backends; !slices.EqualFunc(was, s.Backends, func(x, y core.BackendPlan) bool { return x.Hop == y.Hop }) {
+			return core.Commit{}, fmt.Errorf("service %s differs in more than weights", s.Name)
+		}
 		k.slots[s.Name], k.plans[s.Name] = slotsOf(s), s
 	}
 	return core.Commit{At: time.Now(), Generation: 7}, nil
@@ -410,7 +414,7 @@ func TestReload(t *testing.T) {
 		want(t, k, "web", 32768, 32768)
 
 		k.refuse = map[string]error{"new": errors.New("file exists")}
-		err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1), web("new", "weighted", 1)))
+		_, err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1), web("new", "weighted", 1)))
 		if err == nil || !strings.Contains(err.Error(), "service new: file exists") {
 			t.Fatalf("reload that the kernel refuses: %v", err)
 		}
@@ -418,7 +422,7 @@ func TestReload(t *testing.T) {
 		want(t, k, "web", 32768, 32768)
 
 		k.refuse = nil
-		if err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1))); err != nil {
+		if _, err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1))); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)

@@ -52,15 +52,24 @@ func (s *service) why(b *backend, d core.BackendDecision) string {
 	if b.drained() {
 		return b.override.String()
 	}
-	d.Configured = b.weight()
 	if lost := s.lost(b); lost != "" && b.health != core.Down {
 		return lost
 	}
-	why := core.Why(s.spec.Policy, d)
+	why := s.whyAlone(b, d)
 	if b.override != nil {
 		return b.override.String() + "; " + why
 	}
 	return why
+}
+
+// whyAlone is the reason for the share of a backend that is not drained, without
+// the command that it may be under.
+func (s *service) whyAlone(b *backend, d core.BackendDecision) string {
+	if lost := s.lost(b); lost != "" && b.health != core.Down {
+		return lost
+	}
+	d.Configured = b.weight()
+	return core.Why(s.spec.Policy, d)
 }
 
 // measures are the metrics that a probe of a type is there for.

@@ -198,7 +198,7 @@ func TestOnDown(t *testing.T) {
 			if diff := cmp.Diff([]string{"down b1 " + string(onDown)}, f.called()); diff != "" {
 				t.Errorf("after its death (-want +got):\n%s", diff)
 			}
-			if err := e.Reload(t.Context(), setupOf(s)); err != nil {
+			if _, err := e.Reload(t.Context(), setupOf(s)); err != nil {
 				t.Fatal(err)
 			}
 			e.say("web", "b1", true)
@@ -385,7 +385,7 @@ func TestReloadThatCannotBeUndone(t *testing.T) {
 		k.mu.Lock()
 		k.failSync = errors.New("no memory")
 		k.mu.Unlock()
-		err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1)))
+		_, err := e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1)))
 		var n interface{ NotUndone() bool }
 		if err == nil || strings.Contains(err.Error(), "is in force") || !errors.As(err, &n) || !strings.Contains(err.Error(), "tried again") {
 			t.Errorf("Reload: %v", err)
@@ -393,7 +393,7 @@ func TestReloadThatCannotBeUndone(t *testing.T) {
 		k.mu.Lock()
 		k.failSync, k.refuse = nil, map[string]error{"new": errors.New("file exists")}
 		k.mu.Unlock()
-		err = e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1), web("new", "weighted", 1)))
+		_, err = e.Reload(t.Context(), setupOf(web("web", "weighted", 3, 1), web("new", "weighted", 1)))
 		if err == nil || !strings.Contains(err.Error(), "file exists; the one before is in force") {
 			t.Errorf("Reload: %v", err)
 		}

@@ -10,8 +10,9 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// install makes services the state in force.
-func (e *Engine) install(setup Setup, services map[string]*service) {
+// install makes services the state in force, and returns the commands that have
+// ended with what they were about.
+func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropped {
 	before := e.services
 	e.setup, e.services, e.names = setup, services, sortedNames(services)
 	e.watchHops()
@@ -22,20 +23,26 @@ func (e *Engine) install(setup Setup, services map[string]*service) {
 			e.catchUp(s.from, s, b)
 		}
 	}
-	e.installPins(before)
+	pins := e.installPins(before)
 	e.decideTipped()
-	e.dropOverrides(before)
-	handOver(before, services)
+	dropped := e.dropOverrides(before)
+	e.handOver(before, services)
+	return append(dropped, pins...)
 }
 
 // handOver passes on who waits for what becomes of a decision.
-func handOver(before, services map[string]*service) {
+func (e *Engine) handOver(before, services map[string]*service) {
 	for _, s := range services {
 		if s.from == nil {
 			continue
 		}
 		for _, w := range s.from.waiters {
-			s.waiters = append(s.waiters, waiter{s.decision.Seq, w.answer})
+			if w.after > 0 { // the policy has answered the service before, if at all
+				w.seq, w.after = 0, e.seq
+				s.waiters = append(s.waiters, w)
+			} else {
+				s.await(w)
+			}
 		}
 		s.from.waiters, s.from = nil, nil
 	}
@@ -84,6 +91,9 @@ func (e *Engine) tellHealth(before *service, b *backend) {
 func (e *Engine) catchUp(before, s *service, b *backend) {
 	now := time.Now()
 	if o := e.inherited(before, s.spec, b.spec); before != nil && o != b.override {
+		if weightOf(o) != weightOf(b.override) {
+			s.setFree(e.seq)
+		}
 		b.override = o
 		e.tip(s, "the command for "+b.spec.Name, now)
 	}

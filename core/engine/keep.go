@@ -18,16 +18,18 @@ type Keeper interface {
 	Save(version uint64, all map[core.BackendID]core.Override) error
 }
 
-// inherited is the override of the backend that b takes the place of: the one at
-// its address, or the one of its name if its address is gone. At a start it is
-// that of an earlier life.
+// inherited is the override of the backend that b takes the place of. At a start
+// it is that of an earlier life.
 func (e *Engine) inherited(old *service, spec core.Service, b core.Backend) *core.Override {
 	if old == nil {
-		if o, ok := e.kept[core.BackendID{Service: spec.Name, Backend: b.Name}]; ok {
-			return o
-		}
-		return nil
+		return e.kept[core.BackendID{Service: spec.Name, Backend: b.Name}]
 	}
+	return inheritedFrom(old, spec, b)
+}
+
+// inheritedFrom is the override of the backend at the address of b, or of the one
+// of its name if the address of that is gone.
+func inheritedFrom(old *service, spec core.Service, b core.Backend) *core.Override {
 	if o := old.at(b.Addr); o != nil {
 		return o.override
 	}
@@ -40,35 +42,34 @@ func (e *Engine) inherited(old *service, spec core.Service, b core.Backend) *cor
 
 // dropOverrides tells of the overrides that no backend has any more, and saves
 // the others if there are any.
-func (e *Engine) dropOverrides(before map[string]*service) {
+func (e *Engine) dropOverrides(before map[string]*service) []core.Dropped {
 	left := maps.Clone(e.kept)
 	if left == nil {
 		left = map[core.BackendID]*core.Override{}
 	}
 	e.kept = nil
-	for _, s := range before {
+	maps.Copy(left, overridesOf(before))
+	if len(left) == 0 {
+		return nil
+	}
+	dropped := droppedOverrides(left, e.services)
+	e.tellDropped("override", dropped)
+	e.overrideDue = e.nextOverride()
+	e.saveLater() // names may have changed too
+	return dropped
+}
+
+// overridesOf are the overrides of services.
+func overridesOf(services map[string]*service) map[core.BackendID]*core.Override {
+	all := map[core.BackendID]*core.Override{}
+	for _, s := range services {
 		for _, b := range s.backends {
 			if b.override != nil {
-				left[b.id] = b.override
+				all[b.id] = b.override
 			}
 		}
 	}
-	if len(left) == 0 {
-		return
-	}
-	stay := map[*core.Override]bool{}
-	for _, s := range e.services {
-		for _, b := range s.backends {
-			stay[b.override] = true
-		}
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(left), compareIDs) {
-		if !stay[left[id]] {
-			e.event(core.Warn, "override", id.Service, id.Backend, fmt.Sprintf("%s dropped: %s is not in the configuration any more", left[id], id))
-		}
-	}
-	e.overrideDue = e.nextOverride()
-	e.saveLater() // names may have changed too
+	return all
 }
 
 // endOverrides ends those whose time is up.
@@ -112,12 +113,8 @@ func (e *Engine) saver() func() error {
 	}
 	e.overrideVersion++
 	version, all := e.overrideVersion, map[core.BackendID]core.Override{}
-	for _, s := range e.services {
-		for _, b := range s.backends {
-			if b.override != nil {
-				all[b.id] = *shown(b.override)
-			}
-		}
+	for id, o := range overridesOf(e.services) {
+		all[id] = *shown(o)
 	}
 	return func() error { return e.cfg.Keeper.Save(version, all) }
 }

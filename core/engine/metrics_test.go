@@ -129,7 +129,7 @@ func TestReloadForgetsTheCPUOfAProbeThatLeft(t *testing.T) {
 			return v.Services[0].Backends[0].CPU
 		}
 		reload := func(s Setup) {
-			if err := e.Reload(t.Context(), s); err != nil {
+			if _, err := e.Reload(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 		}

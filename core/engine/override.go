@@ -17,12 +17,6 @@ const commitPatience = 5 * time.Second
 // ErrUnknownBackend says that a command names what is not configured.
 var ErrUnknownBackend = errors.New("is not configured")
 
-// A waiter is told what became of the decision with a Seq, or a later one.
-type waiter struct {
-	seq    uint64
-	answer chan core.Decision // capacity 1, so that the engine never waits
-}
-
 // Override changes a backend by command, or ends such a change, and returns
 // when the kernel has followed and the change is kept for a restart. An error
 // means that nothing was changed.
@@ -40,19 +34,14 @@ func (e *Engine) Override(ctx context.Context, id core.BackendID, r core.Overrid
 	if err := save(); err != nil {
 		res.Warning = fmt.Sprintf("in force, but a restart of the daemon will forget it: %v", err)
 	}
-	timer := time.NewTimer(commitPatience)
-	defer timer.Stop()
-	select {
-	case d := <-w.answer:
+	d, in := patiently(ctx, w.answer)
+	if !in {
+		res.Outcome = core.Pending
+	} else {
 		res.Decision, res.Outcome, res.At = max(res.Decision, d.Seq), d.Outcome, time.Now().UTC()
-		if d.Outcome == core.Failed {
-			res.Warning = "the kernel has refused it; it will be tried again: " + d.Error
-		}
-	case <-timer.C:
-		res.Warning = fmt.Sprintf("the kernel has not followed within %s", commitPatience)
-	case <-ctx.Done():
-		res.Warning = "the kernel has not followed yet"
 	}
+	// An engine that ends meanwhile has nothing to add.
+	_ = e.do(ctx, func() { e.judge(&res, id, r, d) })
 	return res, nil
 }
 
@@ -69,7 +58,8 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 	if b == nil {
 		return core.OverrideResult{}, nil, fmt.Errorf("backend %s %w", id, ErrUnknownBackend)
 	}
-	res := core.OverrideResult{Backend: id.String(), Before: shown(b.override)}
+	was := b.override
+	res := core.OverrideResult{Backend: id.String(), Before: shown(was)}
 	save := func() error { return nil }
 	by := fmt.Sprintf("by %s", r.Author)
 	switch {
@@ -77,18 +67,18 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 		e.setOverride(s, b, &o, fmt.Sprintf("%s of %s %s", describe(&o), b.spec.Name, by))
 		e.event(core.Info, "override", id.Service, id.Backend, o.String()+lasting(o))
 		save = e.saver()
-	case b.override != nil:
-		was := *b.override
+	case was != nil:
 		e.setOverride(s, b, nil, fmt.Sprintf("%s ready %s", b.spec.Name, by))
 		e.event(core.Info, "override", id.Service, id.Backend, fmt.Sprintf("%s ended by %s%s", was, r.Author, because(r.Reason)))
 		save = e.saver()
 	}
 	e.decideTipped()
 	res.Override, res.Decision = shown(b.override), s.decision.Seq
-	if w.seq = s.decision.Seq; s.decision.Outcome == core.Pending {
+	if b.follows(was) {
+		w.after = e.seq
 		s.waiters = append(s.waiters, w)
 	} else {
-		w.answer <- s.decision
+		s.await(w)
 	}
 	return res, save, nil
 }
@@ -107,7 +97,7 @@ func (e *Engine) setOverride(s *service, b *backend, o *core.Override, trigger s
 		e.cfg.Flows.SetIdle(b.id, true) // no commit will: whoever drains it wants the count of now
 	}
 	if weightOf(was) != weightOf(o) {
-		s.free = true // the operator asked for new weights
+		s.setFree(e.seq) // the operator asked for new weights
 	}
 	e.tip(s, trigger, now)
 	e.overrideDue = e.nextOverride()

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -166,10 +165,11 @@ func TestWeightByCommand(t *testing.T) {
 	k := &kernel{}
 	engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 100, 100)), func(t *testing.T, e *Engine, l *log) {
 		e.up("b1", "b2")
-		e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideWeight, Weight: 300, Author: "alice"})
-		time.Sleep(2 * tick)
-		synctest.Wait()
+		res := e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideWeight, Weight: 300, Author: "alice"})
 		want(t, k, "web", 49152, 16384)
+		if res.Outcome != core.Applied || res.NotInForce != "" || res.Warning != "" {
+			t.Errorf("result: %+v", res)
+		}
 		b := e.backend(t, 0)
 		if b.Configured != 100 || b.Override.Weight != 300 || b.State != core.StateUp || b.Why != "weight 300 by alice; weighted" {
 			t.Errorf("the view says %+v", b)
@@ -177,8 +177,6 @@ func TestWeightByCommand(t *testing.T) {
 		e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideWeight, Author: "alice"})
 		want(t, k, "web", 0, 65536)
 		e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideReady, Author: "alice"})
-		time.Sleep(2 * tick)
-		synctest.Wait()
 		want(t, k, "web", 32768, 32768)
 	})
 }
@@ -233,8 +231,17 @@ func TestOverridesAndReload(t *testing.T) {
 			engineTestWith(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), Config{Keeper: keep}, func(t *testing.T, e *Engine, l *log) {
 				e.up("b1", "b2")
 				e.command(t, "web", "b1", drain)
-				if err := e.Reload(t.Context(), setupOf(tt.setup)); err != nil {
+				f, err := e.InForce(t.Context())
+				if err != nil {
 					t.Fatal(err)
+				}
+				foretold := Dropped(setupOf(tt.setup), crossed(t, f))
+				dropped, err := e.Reload(t.Context(), setupOf(tt.setup))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(foretold, dropped); diff != "" || (len(dropped) > 0) != (tt.want == nil) {
+					t.Errorf("dropped (-foretold +got):\n%s", diff)
 				}
 				time.Sleep(3 * time.Second)
 				if diff := cmp.Diff(tt.want, keep.names()); diff != "" {
@@ -259,7 +266,7 @@ func TestCommandDuringReload(t *testing.T) {
 		e.up("b1", "b2")
 		k.slow(100 * time.Millisecond)
 		done := make(chan error, 1)
-		go func() { done <- e.Reload(context.Background(), setupOf(web("web", "weighted", 1, 1))) }()
+		go func() { _, err := e.Reload(context.Background(), setupOf(web("web", "weighted", 1, 1))); done <- err }()
 		time.Sleep(50 * time.Millisecond) // its commit is under way
 		res := make(chan core.OverrideResult, 1)
 		go func() {
@@ -313,14 +320,14 @@ func TestCommandWarnings(t *testing.T) {
 		k.fail = errors.New("no buffer space available")
 		k.mu.Unlock()
 		res := e.command(t, "web", "b2", drain)
-		if res.Outcome != core.Failed || !strings.Contains(res.Warning, "no buffer space") {
+		if res.Outcome != core.Failed || !strings.Contains(res.NotInForce, "no buffer space") {
 			t.Errorf("a kernel that refuses: %+v", res)
 		}
 		time.Sleep(time.Second)
 		want(t, k, "web", 0, 0) // it was tried again
 		k.slow(time.Minute)
 		start := time.Now()
-		if res := e.command(t, "web", "b2", core.OverrideRequest{Kind: core.OverrideReady, Author: "bob"}); time.Since(start) > commitPatience || !strings.Contains(res.Warning, "not followed within") {
+		if res := e.command(t, "web", "b2", core.OverrideRequest{Kind: core.OverrideReady, Author: "bob"}); time.Since(start) > commitPatience || !strings.Contains(res.NotInForce, "not followed within") {
 			t.Errorf("a kernel that hangs, after %s: %+v", time.Since(start), res)
 		}
 	})

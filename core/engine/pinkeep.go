@@ -4,7 +4,6 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -20,11 +19,15 @@ type PinKeeper interface {
 // of. A backend that has another name now is known by its address. At a start they
 // are those of an earlier life.
 func (e *Engine) inheritedPins(old *service, s *service) (pins []core.PinState) {
-	from := e.keptPins[s.spec.Name]
-	if old != nil {
-		from = old.pins
+	if old == nil {
+		return pinsFrom(e.keptPins[s.spec.Name], nil, s)
 	}
-	for _, p := range from {
+	return pinsFrom(old.pins, old, s)
+}
+
+// pinsFrom are those of before, which were old's, that s can have.
+func pinsFrom(before []core.PinState, old, s *service) (pins []core.PinState) {
+	for _, p := range before {
 		if o := old.find(p.Backend); o != nil && s.at(o.spec.Addr) != nil {
 			p.Backend = s.at(o.spec.Addr).spec.Name
 		}
@@ -37,43 +40,42 @@ func (e *Engine) inheritedPins(old *service, s *service) (pins []core.PinState) 
 
 // installPins brings in what commands changed while a reload was under way, and
 // tells of the pins that have nowhere to go any more.
-func (e *Engine) installPins(before map[string]*service) {
+func (e *Engine) installPins(before map[string]*service) []core.Dropped {
 	left := make(map[string][]core.PinState, len(before)) // by the name of the service before
 	for name, s := range before {
-		left[name] = s.pins
+		if len(s.pins) > 0 {
+			left[name] = s.pins
+		}
 	}
 	if len(before) == 0 {
-		left = maps.Clone(e.keptPins)
+		left = e.keptPins
 	}
-	for _, name := range e.names {
-		s := e.services[name]
-		was := name
-		if s.from != nil {
-			was = s.from.spec.Name
-			if pins := e.inheritedPins(s.from, s); !slices.Equal(pins, s.pins) {
-				s.setPins(pins)
-				e.resync()
-			}
-		}
-		if left[was] == nil {
+	for _, s := range e.services {
+		if s.from == nil {
 			continue
 		}
-		left[was] = slices.DeleteFunc(slices.Clone(left[was]), func(p core.PinState) bool {
-			return slices.ContainsFunc(s.pins, func(o core.PinState) bool { return o.Client == p.Client })
-		})
-	}
-	dropped := false
-	for name, pins := range left {
-		dropped = dropped || len(pins) > 0
-		for _, p := range pins {
-			e.event(core.Warn, "session", name, p.Backend, fmt.Sprintf("%s dropped: %s/%s is not in the configuration any more", p, name, p.Backend))
+		if pins := e.inheritedPins(s.from, s); !slices.Equal(pins, s.pins) {
+			s.setPins(pins)
+			e.resync()
 		}
 	}
+	dropped := droppedPins(left, e.services, (*service).was)
+	e.tellDropped("session", dropped)
 	e.keptPins = nil
 	e.pinDue = e.nextPin()
-	if dropped || len(left) > 0 && e.pinsThere() { // names may have changed
+	if len(left) > 0 && (len(dropped) > 0 || e.pinsThere()) { // names may have changed
 		e.savePinsLater()
 	}
+	return dropped
+}
+
+// was is the name of the service that s takes the place of; its own if there is
+// none.
+func (s *service) was() string {
+	if s.from == nil {
+		return s.spec.Name
+	}
+	return s.from.spec.Name
 }
 
 func (e *Engine) pinsThere() bool {

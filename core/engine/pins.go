@@ -56,17 +56,12 @@ func (e *Engine) Pin(ctx context.Context, service string, r core.PinRequest) (co
 	if err := save(); err != nil {
 		res.Warning = fmt.Sprintf("in force, but a restart of the daemon will forget it: %v", err)
 	}
-	timer := time.NewTimer(commitPatience)
-	defer timer.Stop()
-	select {
-	case err := <-w.answer:
-		if err != nil {
-			res.Warning = "the kernel has refused it; it will be tried again: " + err.Error()
-		}
-	case <-timer.C:
-		res.Warning = fmt.Sprintf("the kernel has not followed within %s", commitPatience)
-	case <-ctx.Done():
-		res.Warning = "the kernel has not followed yet"
+	err, in := patiently(ctx, w.answer)
+	switch {
+	case !in:
+		res.NotInForce = notFollowed
+	case err != nil:
+		res.NotInForce = kernelRefused + err.Error()
 	}
 	return res, nil
 }

@@ -177,29 +177,43 @@ func TestPinsAndReload(t *testing.T) {
 	other.Backends[0].Name = "new1"
 	alone := web("web", "weighted", 1, 1)
 	alone.Backends = alone.Backends[1:]
+	last := web("web", "weighted", 1, 1)
+	last.Backends[0].Sorry = true
 	for _, tt := range []struct {
 		name  string
 		setup core.Service
 		want  []string
+
+		dropped string // what is told if there is nothing to want
 	}{
-		{"the same", web("web", "weighted", 5, 1), []string{"192.0.2.7/32 b1"}},
-		{"another name", other, []string{"192.0.2.7/32 new1"}},
-		{"another name of the service", web("shop", "weighted", 1, 1), []string{"192.0.2.7/32 b1"}},
-		{"it left", alone, nil},
-		{"the configuration pins it too", pinned(web("web", "weighted", 1, 1), core.Pin{Client: client("192.0.2.7/32"), Backend: "b2"}), []string{"192.0.2.7/32 b1"}},
+		{"the same", web("web", "weighted", 5, 1), []string{"192.0.2.7/32 b1"}, "dropped"},
+		{"another name", other, []string{"192.0.2.7/32 new1"}, "dropped"},
+		{"another name of the service", web("shop", "weighted", 1, 1), []string{"192.0.2.7/32 b1"}, "dropped"},
+		{"it left", alone, nil, "by alice dropped: web/b1 is not in the configuration any more"},
+		{"it serves when nobody else can", last, nil, "dropped: backend web/b1 is the sorry server"},
+		{"the configuration pins it too", pinned(web("web", "weighted", 1, 1), core.Pin{Client: client("192.0.2.7/32"), Backend: "b2"}), []string{"192.0.2.7/32 b1"}, "dropped"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := &kernel{}
 			engineTest(t, k, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), func(t *testing.T, e *Engine, l *log) {
 				e.up("b1", "b2")
 				e.pin(t, core.PinRequest{Client: client("192.0.2.7/32"), Backend: "b1"})
-				if err := e.Reload(t.Context(), setupOf(tt.setup)); err != nil {
+				f, err := e.InForce(t.Context())
+				if err != nil {
 					t.Fatal(err)
+				}
+				foretold := Dropped(setupOf(tt.setup), crossed(t, f))
+				dropped, err := e.Reload(t.Context(), setupOf(tt.setup))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(foretold, dropped); diff != "" || (len(dropped) > 0) != (tt.want == nil) {
+					t.Errorf("dropped (-foretold +got):\n%s", diff)
 				}
 				time.Sleep(time.Second)
 				wantPins(t, k, tt.setup.Name, tt.want...)
-				if dropped := l.has("dropped: web/b1 is not in the configuration any more"); dropped != (tt.want == nil) {
-					t.Errorf("dropped %t: %+v", dropped, l.events)
+				if told := l.has(tt.dropped); told != (tt.want == nil) {
+					t.Errorf("told %t: %+v", told, l.events)
 				}
 			})
 		})
@@ -213,7 +227,7 @@ func TestPinDuringSync(t *testing.T) {
 		e.up("b1", "b2")
 		k.slow(100 * time.Millisecond)
 		done := make(chan error, 1)
-		go func() { done <- e.Reload(context.Background(), setupOf(web("web", "weighted", 1, 1))) }()
+		go func() { _, err := e.Reload(context.Background(), setupOf(web("web", "weighted", 1, 1))); done <- err }()
 		time.Sleep(50 * time.Millisecond)
 		began := time.Now()
 		e.pin(t, core.PinRequest{Client: client("192.0.2.7/32"), Backend: "b1"})
@@ -270,7 +284,7 @@ func TestPinsRefused(t *testing.T) {
 		k.mu.Lock()
 		k.refuse = map[string]error{"web": errors.New("no memory")}
 		k.mu.Unlock()
-		if res := e.pin(t, core.PinRequest{Client: client("192.0.2.8/32"), Backend: "b1"}); !strings.Contains(res.Warning, "the kernel has refused it") {
+		if res := e.pin(t, core.PinRequest{Client: client("192.0.2.8/32"), Backend: "b1"}); !strings.Contains(res.NotInForce, "it was refused") {
 			t.Errorf("result %+v", res)
 		}
 	})

@@ -3,10 +3,7 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"net/netip"
-	"slices"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -38,26 +35,47 @@ func (e *Engine) InForce(ctx context.Context) (core.InForce, error) {
 // they are in a service whose backends and their weights do. Elsewhere they are a
 // guess: present shares go on in proportion to the changed weights, and new
 // backends are taken for up.
+//
+// What is in force without its Services is a table that a daemon has left behind:
+// then setup is one to start with, and commands go by the names of their backends.
 func Preview(setup Setup, f core.InForce) core.Plan {
-	held := indexInForce(setup, &f)
 	out := core.Plan{LocalClients: setup.LocalClients, OffloadDevices: setup.OffloadDevices}
-	for _, spec := range setup.Services {
-		p := previewer{f: &f, spec: spec, s: &service{spec: spec}}
-		p.held, p.old = held.find(spec)
+	for _, p := range previewers(setup, &f) {
 		out.Services = append(out.Services, p.plan())
 	}
 	return out
 }
 
-// An inForceIndex finds services in force.
-type inForceIndex struct {
-	plans    map[string]*core.ServicePlan
-	gone     map[serviceKey]*core.ServicePlan // those whose names the setup does not have
-	services map[string]*core.Service
+// Dropped are the commands that would end because setup takes away what they are
+// about.
+func Dropped(setup Setup, f core.InForce) []core.Dropped {
+	services, was := map[string]*service{}, map[*service]string{}
+	overrides := map[core.BackendID]*core.Override{}
+	list := previewers(setup, &f)
+	if len(list) > 0 {
+		overrides = list[0].held.overrides
+	}
+	for _, p := range list {
+		services[p.spec.Name], was[p.s] = p.s, p.spec.Name
+		if p.from != nil {
+			was[p.s] = p.from.spec.Name
+		}
+	}
+	return append(droppedOverrides(overrides, services), droppedPins(f.Pins, services, func(s *service) string { return was[s] })...)
 }
 
-func indexInForce(setup Setup, f *core.InForce) inForceIndex {
-	x := inForceIndex{map[string]*core.ServicePlan{}, map[serviceKey]*core.ServicePlan{}, map[string]*core.Service{}}
+// An inForceIndex finds services in force.
+type inForceIndex struct {
+	plans     map[string]*core.ServicePlan
+	gone      map[serviceKey]*core.ServicePlan // those whose names the setup does not have
+	services  map[string]*service              // as far as the configuration is known
+	overrides map[core.BackendID]*core.Override
+}
+
+func indexInForce(setup Setup, f *core.InForce) *inForceIndex {
+	x := &inForceIndex{
+		map[string]*core.ServicePlan{}, map[serviceKey]*core.ServicePlan{}, map[string]*service{}, map[core.BackendID]*core.Override{},
+	}
 	stay := make(map[string]bool, len(setup.Services))
 	for i := range setup.Services {
 		stay[setup.Services[i].Name] = true
@@ -69,15 +87,25 @@ func indexInForce(setup Setup, f *core.InForce) inForceIndex {
 			x.gone[h.First()] = h
 		}
 	}
-	for i := range f.Services {
-		x.services[f.Services[i].Name] = &f.Services[i]
+	for name, o := range f.Overrides {
+		if id, err := core.ParseBackendID(name); err == nil {
+			x.overrides[id] = &o
+		}
+	}
+	for _, spec := range f.Services {
+		s := &service{spec: spec, pins: f.Pins[spec.Name]}
+		for _, b := range spec.Backends {
+			id := core.BackendID{Service: spec.Name, Backend: b.Name}
+			s.backends = append(s.backends, &backend{id: id, spec: b, override: x.overrides[id]})
+		}
+		x.services[spec.Name] = s
 	}
 	return x
 }
 
 // find looks for a service by its name, or by its first frontend if it has
 // another name now.
-func (x *inForceIndex) find(spec core.Service) (*core.ServicePlan, *core.Service) {
+func (x *inForceIndex) find(spec core.Service) (*core.ServicePlan, *service) {
 	h := x.plans[spec.Name]
 	if h == nil {
 		h = x.gone[keyOf(spec)]
@@ -88,160 +116,22 @@ func (x *inForceIndex) find(spec core.Service) (*core.ServicePlan, *core.Service
 	return h, x.services[h.Name]
 }
 
-// A previewer makes the plan of one service.
-type previewer struct {
-	f    *core.InForce
-	spec core.Service
-	s    *service
-	old  *core.Service     // as it was configured; nil if it is new
-	held *core.ServicePlan // as it is in force; nil if it is not
-}
-
-func (p *previewer) plan() core.ServicePlan {
-	in := make([]core.ShapeBackend, 0, len(p.spec.Backends))
-	for _, b := range p.spec.Backends {
-		n := &backend{id: core.BackendID{Service: p.spec.Name, Backend: b.Name}, spec: b, health: core.Up}
-		if h := p.heldAt(b.Addr); h != nil {
-			n.hop = h.Hop
-			if !h.Alive && !b.Sorry {
-				n.health = core.Down
-			}
+// previewers are those of the services of setup, with the commands that they
+// would be under.
+func previewers(setup Setup, f *core.InForce) (list []*previewer) {
+	x := indexInForce(setup, f)
+	for _, spec := range setup.Services {
+		p := &previewer{held: x, left: f.Services == nil, spec: spec, s: &service{spec: spec}}
+		p.carried, p.from = x.find(spec)
+		for _, b := range spec.Backends {
+			p.s.backends = append(p.s.backends, p.backend(b))
 		}
-		if h := p.heldAt(b.Alt); h != nil {
-			n.altHop = h.Hop
+		pins := f.Pins[spec.Name]
+		if p.from != nil {
+			pins = p.from.pins
 		}
-		p.s.backends = append(p.s.backends, n)
-		in = append(in, p.shapeInput(n))
+		p.s.setPins(pinsFrom(pins, p.from, p.s))
+		list = append(list, p)
 	}
-	shares := make([]float64, len(in))
-	for i, shaped := range core.Shape(p.spec.Shaping, p.spec.MinUp, in, core.Free) {
-		shares[i] = shaped.Share
-	}
-	p.s.slots = core.Quantize(shares)
-	p.pins()
-	out := p.s.plan()
-	if p.weighsTheSame() {
-		for i := range out.Backends {
-			h := p.heldAt(out.Backends[i].Addr)
-			out.Backends[i].Slots, out.Backends[i].Alive = h.Slots, h.Alive
-		}
-	}
-	return out
-}
-
-func (p *previewer) heldAt(addr netip.AddrPort) *core.BackendPlan {
-	if p.held == nil || !addr.IsValid() {
-		return nil
-	}
-	for i := range p.held.Backends {
-		if p.held.Backends[i].Addr == addr {
-			return &p.held.Backends[i]
-		}
-	}
-	return nil
-}
-
-// pins are those by command that still have a backend.
-func (p *previewer) pins() {
-	if p.held == nil {
-		return
-	}
-	var pins []core.PinState
-	for _, pin := range p.f.Pins[p.held.Name] {
-		if h := p.heldNamed(pin.Backend); h != nil && p.s.at(h.Addr) != nil {
-			pin.Backend = p.s.at(h.Addr).spec.Name
-		}
-		if p.s.pinnable(pin.Pin) == nil {
-			pins = append(pins, pin)
-		}
-	}
-	p.s.setPins(pins)
-}
-
-func (p *previewer) heldNamed(name string) *core.BackendPlan {
-	i := slices.IndexFunc(p.held.Backends, func(b core.BackendPlan) bool { return b.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &p.held.Backends[i]
-}
-
-// weighsTheSame reports whether nothing that weighs has changed: each address is
-// there, as before, and none is new.
-func (p *previewer) weighsTheSame() bool {
-	if p.held == nil {
-		return false
-	}
-	n := 0
-	for _, b := range p.s.backends {
-		for _, a := range b.addrs() {
-			if !a.addr.IsValid() {
-				continue
-			}
-			n++
-			if p.heldAt(a.addr) == nil {
-				return false
-			}
-		}
-		if o := p.configured(b.spec.Addr); p.old != nil && (o == nil || o.Weight != b.spec.Weight || o.Priority != b.spec.Priority || o.Sorry != b.spec.Sorry) {
-			return false
-		}
-	}
-	return n == len(p.held.Backends) && (p.old == nil || p.old.MinUp == p.spec.MinUp)
-}
-
-// configured is the backend at an address as it was configured.
-func (p *previewer) configured(addr netip.AddrPort) *core.Backend {
-	if p.old == nil {
-		return nil
-	}
-	i := slices.IndexFunc(p.old.Backends, func(b core.Backend) bool { return b.Addr == addr })
-	if i < 0 {
-		return nil
-	}
-	return &p.old.Backends[i]
-}
-
-// shapeInput takes the share in force for the policy's opinion.
-func (p *previewer) shapeInput(b *backend) core.ShapeBackend {
-	in := core.ShapeBackend{
-		Weight: b.spec.Weight, Health: b.health, UpFor: -1,
-		Priority: b.spec.Priority, Sorry: b.spec.Sorry, MaxConnections: b.spec.MaxConnections,
-	}
-	h, o := p.heldAt(b.spec.Addr), p.configured(b.spec.Addr)
-	override, set := core.Override{}, false
-	if h != nil {
-		override, set = p.f.Overrides[core.BackendID{Service: p.held.Name, Backend: h.Name}.String()]
-	}
-	in.Drained = set && override.Kind == core.OverrideDrain
-	before := in.Weight
-	switch {
-	case set && override.Kind == core.OverrideWeight:
-		in.Weight, before = override.Weight, override.Weight
-	case o != nil:
-		before = o.Weight
-	}
-	in.Opinion = float64(in.Weight)
-	if h != nil && h.Slots > 0 {
-		in.Opinion = float64(h.Slots) / core.Slots * p.serving() * float64(in.Weight) / float64(max(before, 1))
-	}
-	in.Full = h != nil && h.Alive && h.Slots == 0 && b.spec.MaxConnections > 0 && !in.Drained
-	return in
-}
-
-// serving is the configured weight of the backends that are served now, which is
-// what their shares are parts of.
-func (p *previewer) serving() (sum float64) {
-	for i := range p.held.Backends {
-		h := &p.held.Backends[i]
-		if h.Slots == 0 {
-			continue
-		}
-		weight := uint32(1)
-		if o := p.configured(h.Addr); o != nil {
-			weight = o.Weight
-		}
-		sum += float64(cmp.Or(weight, 1))
-	}
-	return sum
+	return list
 }

@@ -20,17 +20,24 @@ var ErrBusy = errors.New("a reload is under way; wait for it and try again")
 type reload struct {
 	setup    Setup
 	services map[string]*service
-	undo     bool       // this sync brings the setup before back
-	cause    error      // why it is undone
-	done     chan error // capacity 1, so that the engine never waits for the caller
+	undo     bool              // this sync brings the setup before back
+	cause    error             // why it is undone
+	done     chan reloadAnswer // capacity 1, so that the engine never waits for the caller
+}
+
+// A reloadAnswer is what became of a reload.
+type reloadAnswer struct {
+	dropped []core.Dropped
+	err     error
 }
 
 // Reload makes setup the one in force, all or nothing: when the kernel refuses
 // any service of it, the setup before is brought back and the error names the
 // service. What was learned of a backend that stays (health, readings,
-// opinions, counters) stays.
-func (e *Engine) Reload(ctx context.Context, setup Setup) error {
-	r := &reload{setup: setup, done: make(chan error, 1)}
+// opinions, counters) stays. It returns the commands that have ended because what
+// they were about is gone.
+func (e *Engine) Reload(ctx context.Context, setup Setup) ([]core.Dropped, error) {
+	r := &reload{setup: setup, done: make(chan reloadAnswer, 1)}
 	var busy bool
 	err := e.do(ctx, func() {
 		if busy = e.committer.reload != nil; busy {
@@ -44,17 +51,23 @@ func (e *Engine) Reload(ctx context.Context, setup Setup) error {
 		e.committer.reload = r
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if busy {
-		return ErrBusy
+		return nil, ErrBusy
 	}
 	select {
-	case err := <-r.done:
-		return err
+	case a := <-r.done:
+		return a.dropped, a.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
+}
+
+// Setup is the one in force.
+func (e *Engine) Setup(ctx context.Context) (s Setup, err error) {
+	err = e.do(ctx, func() { s = e.setup })
+	return s, err
 }
 
 // finishReload files the sync of a reload: it is in force, or is undone.
@@ -65,20 +78,20 @@ func (e *Engine) finishReload(c commitResult) {
 		e.committer.reload = nil
 		e.finishSync(c.job, o)
 		if err != nil {
-			r.done <- notUndone{fmt.Errorf("%w; the one before could not be brought back whole, which is tried again: %w", r.cause, err)}
+			r.done <- reloadAnswer{err: notUndone{fmt.Errorf("%w; the one before could not be brought back whole, which is tried again: %w", r.cause, err)}}
 			return
 		}
-		r.done <- fmt.Errorf("%w; the one before is in force", r.cause)
+		r.done <- reloadAnswer{err: fmt.Errorf("%w; the one before is in force", r.cause)}
 	case err != nil:
 		e.noteKernel(o.commit, o.err)
 		// One more sync puts the services in force back.
 		r.undo, r.cause, r.services = true, err, e.services
 	default:
 		e.committer.reload = nil
-		e.install(r.setup, r.services)
+		dropped := e.install(r.setup, r.services)
 		e.finishSync(c.job, o)
 		e.event(core.Info, "reload", "", "", fmt.Sprintf("configuration reloaded: %d services", len(r.services)))
-		r.done <- nil
+		r.done <- reloadAnswer{dropped: dropped}
 	}
 }
 
@@ -103,5 +116,5 @@ func refusal(o syncOutcome) error {
 		names = append(names, fmt.Sprintf("service %s: %s", name, strings.TrimPrefix(err.Error(), "service "+name+": ")))
 	}
 	slices.Sort(names)
-	return fmt.Errorf("the kernel refused %s", strings.Join(names, "; "))
+	return errors.New(strings.Join(names, "; "))
 }

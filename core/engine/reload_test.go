@@ -36,7 +36,7 @@ func TestReloadOfAProbeKeepsHealth(t *testing.T) {
 				e.say("web", "b2", true)
 				time.Sleep(3 * time.Second)
 				want(t, k, "web", 32768, 32768)
-				if err := e.Reload(t.Context(), tt.setup); err != nil {
+				if _, err := e.Reload(t.Context(), tt.setup); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(3 * time.Second)
@@ -64,7 +64,7 @@ func TestReloadWithOtherNames(t *testing.T) {
 		for i := range other.Backends {
 			other.Backends[i].Name = fmt.Sprintf("c%d", i+1)
 		}
-		if err := e.Reload(t.Context(), setupOf(other)); err != nil {
+		if _, err := e.Reload(t.Context(), setupOf(other)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
@@ -92,7 +92,7 @@ func TestDeathDuringReload(t *testing.T) {
 		want(t, k, "web", 32768, 32768)
 		k.slow(100 * time.Millisecond)
 		done := make(chan error, 1)
-		go func() { done <- e.Reload(context.Background(), setupOf(web("web", "hanging", 1, 1))) }()
+		go func() { _, err := e.Reload(context.Background(), setupOf(web("web", "hanging", 1, 1))); done <- err }()
 		time.Sleep(50 * time.Millisecond) // the commit of the reload is under way
 		e.say("web", "b1", false)
 		e.say("web", "b1", false)
@@ -111,7 +111,7 @@ func TestDeathDuringReload(t *testing.T) {
 // What the data plane says of a service may name it already.
 func TestRefusalNamesAServiceOnce(t *testing.T) {
 	err := refusal(syncOutcome{refused: map[string]error{"b": errors.New("service b: no such port"), "a": errors.New("invalid argument")}})
-	if want := "the kernel refused service a: invalid argument; service b: no such port"; err.Error() != want {
+	if want := "service a: invalid argument; service b: no such port"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }

@@ -104,9 +104,10 @@ func (e *Engine) takeResult(r policyResult) {
 		}
 		pace := s.pace()
 		if e.takeOpinions(s, r.results[i], now) {
-			s.free, s.snapshotSeq = false, r.seqs[i]
+			s.free, s.snapshotSeq = s.free && r.seqs[i] <= s.freeFrom, r.seqs[i]
 		}
 		e.decide(s, cause{trigger: "interval", at: now}, pace)
+		s.policyAnswered(r.seqs[i])
 	}
 }
 

@@ -39,6 +39,7 @@ type service struct {
 	cause       cause              // of the next decision, while tips is above 0
 	tips        int                // health transitions not decided yet
 	free        bool               // the next opinions are the first under these weights
+	freeFrom    uint64             // with free: those of snapshots up to this one are not
 	moving      bool               // the latest decision was cut short by the step limit
 	commit      *core.Commit       // the latest that carried this service
 	inForce     []uint32           // slots of that commit; nil before the first
@@ -46,6 +47,8 @@ type service struct {
 	kernelErr   string
 	counters    core.Counters
 	carried     carried
+
+	settings *core.Settings // of spec; nil until somebody asks
 
 	pins   []core.PinState // by command; never changed in place
 	merged *core.Traffic   // with those pins; nil if there are none
@@ -139,7 +142,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		}
 		s.from = old
 		_, inKernel := held[spec.Name]
-		s.free = old == nil && !inKernel || old != nil && !sameWeights(old.spec, spec)
+		s.free = old == nil && !inKernel || old != nil && (old.free || !sameWeights(old.spec, spec))
 		if old != nil {
 			s.moving = old.moving
 			s.carried = old.carried

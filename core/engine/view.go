@@ -48,7 +48,11 @@ func (e *Engine) view() core.NodeView {
 		},
 	}
 	for _, name := range e.names {
-		v.Services = append(v.Services, e.services[name].view())
+		s := e.services[name]
+		if s.settings == nil {
+			s.settings = s.spec.Settings(e.setup.LocalClients)
+		}
+		v.Services = append(v.Services, s.view())
 	}
 	return v
 }
@@ -58,7 +62,7 @@ func (s *service) view() core.ServiceView {
 		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
 		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
-		RefusedTotal: s.counters.Refused, TurnedAwayTotal: s.counters.Turned, TurnedAway: s.counters.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At,
+		RefusedTotal: s.counters.Refused, TurnedAwayTotal: s.counters.Turned, TurnedAway: s.counters.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At, Settings: s.settings,
 	}
 	for _, p := range s.pins {
 		v.Pins = append(v.Pins, *shownPin(p))
@@ -72,6 +76,9 @@ func (s *service) view() core.ServiceView {
 	for i, b := range s.backends {
 		bv := b.view()
 		bv.Forwarding = s.forwarding(b)
+		if bv.Forwarding == core.SNAT && b.spec.Source.IsValid() {
+			bv.Source = b.spec.Source.String()
+		}
 		if b.spec.QoS.Active() {
 			bv.QoS = over(b.spec.QoS, s.spec.QoS).String()
 		}

@@ -139,6 +139,8 @@ func (a *Applier) committed(j job, r *result) {
 			a.noteCounting(c.to)
 		case c.to == nil:
 			delete(a.known, c.name)
+		case c.kept != nil:
+			a.known[c.name] = c.kept
 		default:
 			a.known[c.name] = newHeld(c.plan, c.to, a.devices)
 		}
@@ -156,7 +158,7 @@ func (a *Applier) blame(list []msgError) (map[string]error, error) {
 			return nil, fmt.Errorf("commit table %s: %w", a.table, err)
 		}
 		if ok && owner != "" && bad[owner] == nil {
-			bad[owner] = fmt.Errorf("commit service %s: %w", owner, err)
+			bad[owner] = byKernel(owner, err)
 		}
 	}
 	return bad, nil
@@ -207,7 +209,7 @@ func (a *Applier) halve(ctx context.Context, j job, r *result, cause error) erro
 	case len(j.list) == 0 || len(j.list) == 1 && j.list[0].name == "":
 		return fmt.Errorf("commit table %s: %w", a.table, cause)
 	case len(j.list) == 1:
-		r.refuse(j.list[0].name, fmt.Errorf("commit service %s: %w", j.list[0].name, cause))
+		r.refuse(j.list[0].name, byKernel(j.list[0].name, cause))
 		return nil
 	}
 	half := len(j.list) / 2
@@ -238,7 +240,7 @@ func (a *Applier) settle(ctx context.Context, j job, r *result, cause error) err
 			r.done = append(r.done, c)
 			continue
 		}
-		r.refuse(c.name, fmt.Errorf("commit service %s: %w", c.name, cause))
+		r.refuse(c.name, byKernel(c.name, cause))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ type change struct {
 	from, to *fragment
 	unknown  bool              // the weights in the kernel may differ from from's
 	plan     *core.ServicePlan // that to was made of
+	kept     *held             // what to was, of a service that goes into a new table unchanged
 }
 
 // takes reports whether c claims a frontend that o gives up.

@@ -24,7 +24,7 @@ func checkPlan(plan core.Plan, inForce map[string]*held, features []core.Feature
 	for i := range plan.Services {
 		s := &plan.Services[i]
 		if h := inForce[s.Name]; h != nil && s.Traffic != nil && h.plan.Traffic != nil {
-			owners.claim(s.Name, s.Frontends, h.plan.Frontends)
+			owners.claim(s, h.plan)
 		}
 	}
 	refused := map[string]error{}
@@ -54,97 +54,6 @@ func checkPlan(plan core.Plan, inForce map[string]*held, features []core.Feature
 		good = append(good, s)
 	}
 	return good, refused
-}
-
-// owners are the services by the frontends that they hold.
-type owners struct {
-	exact  map[core.Frontend]string
-	ranged []ownedRange
-	// untracked are the services without connection tracking, whose ranges are
-	// looked up before everything that is tracked.
-	untracked map[string]bool
-}
-
-type ownedRange struct {
-	front core.Frontend
-	name  string
-}
-
-// claim keeps the frontends that a service holds already for it.
-func (o *owners) claim(name string, wanted, held []core.Frontend) {
-	for _, f := range wanted {
-		if slices.Contains(held, f) {
-			o.put(name, f)
-		}
-	}
-}
-
-func (o *owners) put(name string, f core.Frontend) {
-	if o.exact == nil {
-		o.exact = map[core.Frontend]string{}
-	}
-	if f.Exact() {
-		o.exact[f] = name
-	} else {
-		o.ranged = append(o.ranged, ownedRange{f, name})
-	}
-}
-
-// take gives a service its frontends, or says who holds one of them.
-func (o *owners) take(s *core.ServicePlan) error {
-	if linked(s) {
-		if o.untracked == nil {
-			o.untracked = map[string]bool{}
-		}
-		o.untracked[s.Name] = true
-	}
-	for _, f := range s.Frontends {
-		if holder, ok := o.holder(s.Name, f); ok {
-			return fmt.Errorf("service %s: %v is taken by service %s", s.Name, f, holder)
-		}
-		if other, ok := o.hides(s, f); ok {
-			return fmt.Errorf("service %s: %v and service %s overlap, and one of them has no connection tracking: its range is looked up first", s.Name, f, other)
-		}
-	}
-	for _, f := range s.Frontends {
-		o.put(s.Name, f)
-	}
-	return nil
-}
-
-// hides finds a service that shares addresses and ports with f, where an exact
-// frontend is no exception to a range: of the two one is tracked and one is not.
-func (o *owners) hides(s *core.ServicePlan, f core.Frontend) (string, bool) {
-	if f.Exact() {
-		for _, r := range o.ranged {
-			if o.untracked[r.name] && !linked(s) && r.front.Overlaps(f) {
-				return r.name, true
-			}
-		}
-		return "", false
-	}
-	if !linked(s) {
-		return "", false
-	}
-	for e, name := range o.exact {
-		if name != s.Name && !o.untracked[name] && e.Overlaps(f) {
-			return name, true
-		}
-	}
-	return "", false
-}
-
-func (o *owners) holder(name string, f core.Frontend) (string, bool) {
-	if f.Exact() {
-		holder, ok := o.exact[f]
-		return holder, ok && holder != name
-	}
-	for _, r := range o.ranged {
-		if r.name != name && r.front.Overlaps(f) {
-			return r.name, true
-		}
-	}
-	return "", false
 }
 
 // checkService refuses what the table cannot hold or could not be read back.

@@ -79,6 +79,7 @@ func parseSet(body []byte) (*set, error) {
 	if s.dataType == dataVerdict {
 		s.dataLen = 0 // the kernel tells the size of its own struct
 	}
+	s.key, s.data = tupleOf(s.keyType, s.keyLen), tupleOf(s.dataType, s.dataLen)
 	s.size = be32(find(find(body, unix.NFTA_SET_DESC), unix.NFTA_SET_DESC_SIZE))
 	s.userdata = string(find(body, unix.NFTA_SET_USERDATA))
 	s.typeof = typeofOf(s.userdata)

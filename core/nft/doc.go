@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package nft makes the kernel carry a core.Plan: one nftables table, written
-// over netlink, and nothing else of the ruleset.
+// over netlink, and nothing else of the ruleset. docs/dataplane.md shows the table.
 //
-// # What stands in the table
+// # From a plan to the kernel
 //
-//	services4, services6   VIP . protocol . port : goto svc-<service>
-//	svc-<service>          a chain of two rules: choose a backend, or refuse
-//	w-<service>            the weights: slots of 0 to 65535 : address . port
-//	conns4, conns6         one counter per backend, hit once per connection
-//	masq4, masq6           the same for services that masquerade
-//	refused-<service>      counts the first packets that found no backend
-//	denied-<service>, …    a chain and a counter for each reason to turn away; see turn.go
-//	prerouting, output     one lookup in services4 or services6
-//	account                after the choice: count it, masquerade if asked to
-//	marks, qos, bytes      every packet of services that ask for it: see packets.go
-//	flows, offloads        a flowtable and what fills it: see offload.go
+//	check.go      what cannot be in the kernel is refused before it is tried
+//	compile.go    a service becomes a fragment: chains, sets and elements of its own,
+//	              and its elements in sets that all share; a feature has a file and a
+//	              method of the compiler, such as persist.go, limit.go, source.go, qos.go
+//	shared.go     what services need of the shared part: only that is there
+//	weights.go    shares become intervals (random) or places of a table (distribute.go)
+//	change.go     two fragments become the messages that lead from one to the other;
+//	              advance.go orders them so that no packet misses anything meanwhile
+//	apply.go      messages become transactions, and what the kernel refuses is led back
+//	              to a service; sync.go is the whole plan, reweight.go only the weights
+//	load.go       the table of the daemon before becomes fragments again: adoption
+//
+// A fragment (fragment.go) is plain data: rules (rule.go, operand.go), sets (set.go,
+// dtype.go) and elements (element.go). Each clause of a rule is made once and yields
+// both what the kernel gets and what nft prints, so that [Render] cannot drift from
+// what is committed. Below that there are bytes: batch.go writes them, socket.go
+// carries them, decode.go reads them.
 //
 // Services without connection tracking (dsr and stateless) stand in a second table
 // of the same name in the family netdev, which is there only while there are any:
 // see link.go, and deal.go for how their flows stay where they are.
-//
-// [Render] prints the table as nft does. A service that runs out of backends
-// has an empty weights map, so its choice falls through to the refusing rule:
-// going empty is a matter of elements, never of rules.
 //
 // # What it promises
 //
@@ -31,6 +33,9 @@
 //     it. Success is reported after the commit, and after the weights that
 //     changed were read back and found as wanted. A Sync of many services is
 //     several transactions of up to 500 services each.
+//   - A service that runs out of backends has an empty weights map, so its choice
+//     falls through to the refusing rule: going empty is a matter of elements, never
+//     of rules.
 //   - A service that the kernel refuses keeps what it had; the other services
 //     of the same call are applied. The reason is in the result, by service.
 //   - What did not change is not touched: counters live on, through a restart
@@ -41,11 +46,12 @@
 //
 // # Concurrency
 //
-// Adopt, Sync, Reweight, Settle, Flush and Owned belong to one goroutine. Counters
-// and Features may be called from any. Close ends both; it leaves the table in force.
+// All methods belong to one goroutine, but for Counters and Features, which any may
+// call. Close ends both; it leaves the table in force.
 //
 // # What it does not do
 //
-// It sets no addresses, routes or sysctls, writes no marks but those that a service
-// asks for, and never reads or changes another table. It does not watch: who wants drift repaired calls Sync.
+// It sets no addresses, routes or sysctls, no packet marks but those that a service
+// asks for, and never changes another table. It does not watch: who wants drift
+// repaired calls Sync.
 package nft

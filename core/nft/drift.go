@@ -68,7 +68,7 @@ func (a *Applier) compare(ctx context.Context) ([]string, error) {
 			what = append(what, fmt.Sprintf("service %s is gone", name))
 		case !c.nothing():
 			what = append(what, fmt.Sprintf("service %s: %s", name, c.differs()))
-		default:
+		case !a.replace: // else what was read is needed, with its counts
 			a.known[name] = h // with its plan
 		}
 	}
@@ -76,6 +76,9 @@ func (a *Applier) compare(ctx context.Context) ([]string, error) {
 		if known[name] == nil {
 			what = append(what, fmt.Sprintf("service %s is none of ours", name))
 		}
+	}
+	if len(what) == 0 && a.replace {
+		what = append(what, "something that is of none of our services")
 	}
 	if len(what) == 0 {
 		a.shared = shared

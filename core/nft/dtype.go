@@ -5,6 +5,7 @@ package nft
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,9 @@ var (
 	tProto   = &dtype{"inet_proto", 12, 1, protoString}
 	tPort    = &dtype{"inet_service", 13, 2, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }}
 )
+
+// addressTypes are those of keys with ranges in each part, and of weights.
+var addressTypes = []*dtype{tInteger, tIPv4, tIPv6, tProto, tPort}
 
 func tAddr(v6 bool) *dtype {
 	if v6 {
@@ -67,6 +71,22 @@ func (t tuple) id() (id uint32) {
 		id = id<<typeBits | d.id
 	}
 	return id
+}
+
+// tupleOf is the tuple with that id; nil if it is of no types of this package.
+func tupleOf(id, size uint32) (t tuple) {
+	for ; id != 0; id >>= typeBits {
+		i := slices.IndexFunc(addressTypes, func(d *dtype) bool { return d.id == id&(1<<typeBits-1) })
+		if i < 0 {
+			return nil
+		}
+		t = append(t, addressTypes[i])
+	}
+	slices.Reverse(t)
+	if t.size() != int(size) {
+		return nil
+	}
+	return t
 }
 
 // size is the bytes of all parts with their padding; one part alone has none.

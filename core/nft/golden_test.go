@@ -120,13 +120,15 @@ func TestGolden(t *testing.T) {
 
 			newNetns(t)
 			needAllOf(t, plan)
-			if out, err := exec.Command("nft", "-c", "-f", file).CombinedOutput(); err != nil && !unreadable[name] {
-				t.Errorf("nft -c -f %s: %v\n%s", file, err, out)
-			}
+			checked, checkErr := exec.Command("nft", "-c", "-f", file).CombinedOutput()
 			a := open(t, Config{Unowned: true})
 			mustSync(t, a, plan)
 			if diff := cmp.Diff(string(want), listTable(t)); diff != "" {
 				t.Errorf("nft list table (-%s +kernel):\n%s", file, diff)
+			}
+			needSend(t, checked)
+			if checkErr != nil && !unreadable[name] {
+				t.Errorf("nft -c -f %s: %v\n%s", file, checkErr, checked)
 			}
 		})
 	}

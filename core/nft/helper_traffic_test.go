@@ -151,13 +151,7 @@ func ftpGet(w *world, addr string, passive bool) (got, announced string, err err
 // address that it cannot know.
 func TestHelperFTP(t *testing.T) {
 	w := newWorld(t)
-	var a *Applier
-	w.in(w.balancer, func() { a = open(w.t, Config{}) })
-	for _, f := range a.Features() {
-		if f.Name == helperFeature("ftp") && !f.Present {
-			giveUp(t, "this kernel has no %s: %s", f.Name, f.Remedy)
-		}
-	}
+	a := needHelper(w, "ftp")
 	ftpServer(w, "b1", "10.0.2.11:2100")
 	b := backend("b1", "10.0.2.11:2100", core.Slots)
 	ftp := func(t *core.Traffic) { t.Helper = "ftp" }

@@ -109,9 +109,8 @@ func TestLinkEmpty(t *testing.T) {
 	t.Parallel()
 	w := newLinkWorld(t)
 	var rejects bool
-	if w.in(w.balancer, func() { rejects = rejectsOnLink(t) }); !rejects {
-		giveUp(t, "this kernel lacks %s", featureReject)
-	}
+	w.in(w.balancer, func() { rejects = rejectsOnLink(t) })
+	withLinkReject(t, rejects)
 	p := w.plan(core.Stateless, time.Minute)
 	w.sync(p)
 	list := w.talks(p, 5)

@@ -62,17 +62,23 @@ func share(s *core.ServicePlan, v6 bool, dev devices, size int) ([]owner, []uint
 // next is a service as it should be after h, for those who only compare: the
 // interface that frames leave by is taken to be the one that they leave by now.
 func (h *held) next(s *core.ServicePlan) *fragment {
+	same := h != nil && h.read != nil && sharesAsRead(h.plan, s)
 	if !linked(s) || h == nil || h.deals == [2]*deal{} || h.plan.Forwarding != s.Forwarding {
-		return compileAt(s, h.seatFor(s))
+		f := compileAt(s, h.seatFor(s))
+		if same {
+			f.keepRings(h.read)
+		}
+		return f
 	}
 	dev := h.devices
 	if h.read != nil && h.read.link != nil {
-		dev = devices{}
-		for _, b := range s.Backends {
-			dev[b.Hop.Device] = h.read.link.leavesBy()
-		}
+		dev = h.read.link.devicesOf(s)
 	}
-	return compileLink(s, dealsOf(s, h.deals, dev, 0), dev)
+	deals := dealsOf(s, h.deals, dev, 0)
+	if same {
+		keepDeals(&deals, h.deals)
+	}
+	return compileLink(s, deals, dev)
 }
 
 // compile is a service as it should be, with all flows where they are now.

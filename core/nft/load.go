@@ -112,7 +112,7 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 		c, handle := chains[text(find(body, unix.NFTA_RULE_CHAIN))], be64(find(body, unix.NFTA_RULE_HANDLE))
 		if c != nil && !seen[handle] {
 			seen[handle] = true
-			c.rules = append(c.rules, rule{raw: slices.Clone(find(body, unix.NFTA_RULE_EXPRESSIONS))})
+			c.rules = append(c.rules, rule{raw: told(find(body, unix.NFTA_RULE_EXPRESSIONS))})
 		}
 		return nil
 	})

@@ -100,10 +100,19 @@ func TestGoldenOffload(t *testing.T) {
 func needFlowtables(t *testing.T) *Applier {
 	t.Helper()
 	a := open(t, Config{Unowned: true})
-	if a.lacks(featureFlowtable) {
+	withFlowtables(t, a)
+	return a
+}
+
+func withFlowtables(t *testing.T, a *Applier) {
+	t.Helper()
+	switch {
+	case !a.lacks(featureFlowtable):
+	case inKernelLab():
+		t.Fatal("Debian's kernel has no flowtables")
+	default:
 		t.Skip("this kernel has no flowtables; the kernel lab's has")
 	}
-	return a
 }
 
 // TestOffloadDegrades makes a kernel without flowtables of any: the services are
@@ -174,9 +183,7 @@ func TestTrafficOffload(t *testing.T) {
 		w.must(err)
 	})
 	t.Cleanup(func() { a.Close() })
-	if a.lacks(featureFlowtable) {
-		t.Skip("this kernel has no flowtables; the kernel lab's has")
-	}
+	withFlowtables(t, a)
 	_, refused, err := a.Sync(context.Background(), p)
 	if err := errors.Join(err, errorOf(refused)); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,8 @@ func planRead(name string, f *fragment) *core.ServicePlan {
 		p.dealtTo(f.link)
 		s.Forwarding = forwardingOf(f.link)
 	}
+	p.answering()
+	p.pinned()
 	for _, b := range p.backends {
 		b.Alive = b.Alive || b.Slots > 0
 		s.Backends = append(s.Backends, *b)
@@ -103,6 +105,45 @@ func (p *planReader) counted(kind connKind, list []elem) {
 			continue
 		}
 		p.backend(name, addr)
+	}
+}
+
+// answering takes the backends that a stateless service hears of: those that are
+// down, too.
+func (p *planReader) answering() {
+	keeps := false // whether backends keep the client's port
+	known := map[backendKey]bool{}
+	for key, b := range p.backends {
+		known[key] = true
+		keeps = keeps || b.Addr.Port() == 0
+	}
+	for _, sets := range answerSets {
+		for _, s := range sets {
+			for _, e := range p.f.elemsOf(s.name) {
+				_, name, ok := strings.Cut(e.comment, "/")
+				span, good := parseFrontend(s, e.key, e.last)
+				if !ok || !good || known[backendKey{name, span.Addr().Is6()}] {
+					continue
+				}
+				addr := netip.AddrPortFrom(span.Addr(), span.Ports.First)
+				if keeps || !span.Ports.Single() {
+					addr = netip.AddrPortFrom(span.Addr(), 0)
+				}
+				p.backend(name, addr)
+			}
+		}
+	}
+}
+
+// pinned finds the backends that take no new connections and live: clients are
+// pinned to them.
+func (p *planReader) pinned() {
+	for i, v6 := range []bool{false, true} {
+		for _, e := range p.f.elemsOf(nameOf([]string{kindPins, kindPins6}[i], p.f.name)) {
+			if b := p.backends[backendKey{e.comment, v6}]; b != nil {
+				b.Alive = true
+			}
+		}
 	}
 }
 

@@ -73,6 +73,9 @@ func (a *Applier) readTable(ctx context.Context) (*Table, error) {
 		return nil, err
 	}
 	out.known, out.shared, out.Wrong = l.services, l.shared, l.wrong
+	for _, h := range l.services {
+		h.findHops()
+	}
 	out.Plan = planOf(l.services)
 	return out, nil
 }

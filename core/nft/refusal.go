@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A RefusedError says which services of a Reweight the kernel did not take, and
-// why. The other services of the call are in force.
+// A RefusedError says which services of a Reweight were not taken, and why. The other services of the call are in force.
 type RefusedError struct {
 	Services map[string]error // by name; never empty
 }
@@ -36,6 +35,12 @@ func (e *RefusedError) Unwrap() []error {
 		list = append(list, e.Services[name])
 	}
 	return list
+}
+
+// byKernel is a refusal of the kernel's, apart from those of checkPlan, which are
+// ours.
+func byKernel(service string, cause error) error {
+	return fmt.Errorf("service %s: the kernel refused it: %w", service, cause)
 }
 
 // hints are what an operator can do about an error of nf_tables, which itself

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -78,10 +77,10 @@ func (a *Applier) reweighting(s *core.ServicePlan) (*change, error) {
 		return nil, err
 	}
 	from := h.plan
-	same := (from.Traffic == s.Traffic || reflect.DeepEqual(from.Traffic, s.Traffic)) &&
+	same := sameTraffic(from.Traffic, s.Traffic) &&
 		slices.EqualFunc(from.Backends, s.Backends, func(x, y core.BackendPlan) bool {
 			x.Slots, x.Alive = y.Slots, y.Alive
-			return x == y
+			return sameBackend(x, y)
 		})
 	if !same {
 		return nil, fmt.Errorf("service %s differs from the one in force in more than weights: sync first", s.Name)

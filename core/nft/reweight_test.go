@@ -162,3 +162,20 @@ func TestReweightOfABrokenMap(t *testing.T) {
 		t.Errorf("-want +kernel:\n%s", diff)
 	}
 }
+
+// A copy of a plan holds its QoS elsewhere, and asks for the same.
+func TestReweightOfACopy(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	marked := withQoS(service("web", "192.0.2.1:80", core.TCP, backend("a", "198.51.100.1:80", core.Slots), backend("b", "198.51.100.2:80", 0)),
+		core.QoS{DSCP: ptr(uint8(46)), Priority: ptr(uint32(0x1_0020))})
+	mustSync(t, a, plan(marked))
+	again := copyPlan(t, plan(weighed(marked, 1, 1)))
+	if _, err := a.Reweight(context.Background(), again.Services); err != nil {
+		t.Errorf("the same QoS: %v", err)
+	}
+	again.Services[0].Backends[1].QoS.DSCP = ptr(uint8(10))
+	if _, err := a.Reweight(context.Background(), again.Services); err == nil {
+		t.Error("another DSCP is taken for a re-weight")
+	}
+}

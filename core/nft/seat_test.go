@@ -65,7 +65,11 @@ func sharedMapsChange(t *testing.T, spares bool) {
 	all := manyServices(60, 4).Services
 	rng := rand.New(rand.NewPCG(1, 2))
 	in := map[int]bool{}
-	for round := range 40 {
+	rounds := 40
+	if testing.Short() {
+		rounds = 12
+	}
+	for round := range rounds {
 		for range 8 {
 			i := rng.IntN(len(all))
 			in[i] = !in[i]

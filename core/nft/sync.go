@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -84,7 +83,7 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	for name, err := range refused {
 		r.refuse(name, err)
 	}
-	seats := a.seats(good)
+	seats := a.seats(good, refused)
 	shared := a.sharedFor(plan, good, seats, refused)
 	for _, j := range a.jobs(shared, good, seats, refused) {
 		if j.shrinks && len(r.refused) > len(refused) {
@@ -120,31 +119,36 @@ func (a *Applier) sharedFor(plan core.Plan, good []*core.ServicePlan, seats map[
 		n.add(s)
 		n.sit(s, seats[s.Name])
 	}
-	read := false
+	var read []*fragment
 	for name := range refused {
 		h := a.known[name]
 		switch {
 		case h == nil:
 		case h.read != nil:
-			read = true
+			read = append(read, h.read)
 		default:
 			n.add(h.plan)
 			n.sit(h.plan, h.seat)
 		}
 	}
 	shared := compileShared(n)
-	if read && a.shared != nil {
+	if len(read) > 0 && a.shared != nil {
 		// What a service that was only read leads to is not known by its plan.
-		shared = shared.and(a.shared)
+		shared = shared.join(a.shared.used(read))
 	}
 	return shared
 }
 
-// seats gives the services of a plan their seats.
-func (a *Applier) seats(want []*core.ServicePlan) map[string]seat {
+// seats gives the services of a plan their seats. Where the table is made anew only
+// those that are kept as they were have one already.
+func (a *Applier) seats(want []*core.ServicePlan, refused map[string]error) map[string]seat {
 	known, shared := a.known, a.shared
 	if !a.there || a.replace {
-		known, shared = nil, nil
+		known = maps.Clone(known)
+		maps.DeleteFunc(known, func(name string, _ *held) bool { return refused[name] == nil })
+		if len(known) == 0 {
+			shared = nil
+		}
 	}
 	t := newSeating(a.ownMaps, a.spares, known, shared)
 	out := make(map[string]seat, len(want))
@@ -208,29 +212,21 @@ func (a *Applier) changeTo(s *core.ServicePlan, at seat) *change {
 	return c
 }
 
-// samePlan reports whether there is nothing to do.
-func samePlan(a, b *core.ServicePlan) bool {
-	return slices.Equal(a.Backends, b.Backends) && (a.Traffic == b.Traffic || reflect.DeepEqual(a.Traffic, b.Traffic))
-}
-
 // buildJobs makes the whole table: in one transaction where another table is in
 // the way and may be serving, else in chunks.
 func (a *Applier) buildJobs(shared *fragment, want []*core.ServicePlan, seats map[string]seat, refused map[string]error) []job {
 	seed(shared, a.shared)
 	first := &change{to: shared}
 	var list []*change
-	add := func(s *core.ServicePlan, at seat) {
-		c := &change{name: s.Name, to: a.compile(s, at), plan: s}
+	for _, s := range want {
+		c := &change{name: s.Name, to: a.compile(s, seats[s.Name]), plan: s}
 		seed(c.to, a.known[s.Name].fragment())
 		list = append(list, c)
 	}
-	for _, s := range want {
-		add(s, seats[s.Name])
-	}
 	for name := range refused {
 		// A service that cannot be changed keeps what it had, here too.
-		if h := a.known[name]; h != nil && h.read == nil {
-			add(h.plan, seat{spare: a.spares && h.plan.Distribution == core.Random})
+		if h := a.known[name]; h != nil {
+			list = append(list, &change{name: name, to: h.fragment(), plan: h.plan, kept: h})
 		}
 	}
 	if a.there || len(list) == 0 {

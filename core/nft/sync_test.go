@@ -89,6 +89,9 @@ func TestSyncFromAnywhereToAnywhere(t *testing.T) {
 		"ipv6":           plan(service("web", "[2001:db8::1]:80", core.TCP, backend("a", "[2001:db8:1::1]:80", 65536))),
 		"many backends":  manyServices(1, 1000),
 	}
+	if testing.Short() { // as in the kernel lab's emulator
+		delete(plans, "many backends")
+	}
 	newNetns(t)
 	a, reader := open(t, Config{Unowned: true}), open(t, Config{Unowned: true})
 	for from, p := range plans {
@@ -230,7 +233,7 @@ func TestForeignWriterIsKeptOut(t *testing.T) {
 		if kernelAtLeast(t, 6, 9) {
 			t.Fatal("not owned, on a kernel that has owner and persist")
 		}
-		giveUp(t, "this kernel has no persist flag")
+		t.Skip("this kernel is from before the flags owner and persist")
 	}
 	out, err := exec.Command("nft", "flush", "table", "inet", DefaultTable).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "Operation not permitted") {

@@ -70,7 +70,7 @@ func (d *daemon) use(ctx context.Context, policy string) error {
 	if err := os.WriteFile(d.config, []byte(yaml), 0o600); err != nil {
 		return err
 	}
-	if err := d.client.Reload(ctx); err != nil {
+	if _, err := d.client.Reload(ctx); err != nil {
 		return err
 	}
 	d.policy = policy
@@ -92,6 +92,22 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	return await(ctx, "steelyard", d.proc, func() error {
 		_, err := d.client.Node(ctx)
+		return err
+	})
+}
+
+// serves waits until every backend has been probed. At a first start that comes
+// after the daemon answers: a backend that nobody has seen alive is given nothing.
+func (d *daemon) serves(ctx context.Context) error {
+	return await(ctx, "steelyard", d.proc, func() error {
+		v, err := d.client.Node(ctx)
+		for _, s := range v.Services {
+			for _, b := range s.Backends {
+				if b.Slots == 0 {
+					return fmt.Errorf("%s/%s is %s and gets nothing: %s", s.Name, b.Name, b.Health, b.Why)
+				}
+			}
+		}
 		return err
 	})
 }

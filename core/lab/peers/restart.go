@@ -24,8 +24,11 @@ type side struct {
 	name  string
 	lab   *lab.Lab
 	start func(context.Context) error
-	proc  func() *lab.Process
-	runs  []outage
+	// serves waits, after the first start, until every service does; nil if it
+	// does when start is back.
+	serves func(context.Context) error
+	proc   func() *lab.Process
+	runs   []outage
 }
 
 // An outage is what clients saw of one restart.
@@ -52,6 +55,11 @@ func (b *bench) restart(ctx context.Context) (t table, err error) {
 		b.note("restart: %s loads %d services", name, b.services)
 		if err := s.start(ctx); err != nil {
 			return t, err
+		}
+		if s.serves != nil {
+			if err := s.serves(ctx); err != nil {
+				return t, err
+			}
 		}
 		sides = append(sides, s)
 	}
@@ -81,7 +89,7 @@ func (b *bench) newSide(name string, l *lab.Lab) (*side, error) {
 		services[i] = listen{firstPort + i, core.DNAT}
 	}
 	d, err := b.newDaemon(l, services)
-	return &side{name: name, lab: l, start: d.start, proc: func() *lab.Process { return d.proc }}, err
+	return &side{name: name, lab: l, start: d.start, serves: d.serves, proc: func() *lab.Process { return d.proc }}, err
 }
 
 // A knock is one probe from the client.

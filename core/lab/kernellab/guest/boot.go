@@ -34,7 +34,7 @@ func bringUp() error {
 			return fmt.Errorf("mount %s: %w", m.at, err)
 		}
 	}
-	for k, v := range map[string]string{"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "CI": "true"} {
+	for k, v := range map[string]string{"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "CI": "true", "KERNEL_LAB": "true"} {
 		if err := os.Setenv(k, v); err != nil {
 			return err
 		}

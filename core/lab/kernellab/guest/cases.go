@@ -28,12 +28,18 @@ type benchCase struct {
 	// warm has every backend chosen once before anything counts, for a balancer
 	// that does something at a backend's first connection only.
 	warm bool
+	// fill is how many packets are sent before any counts, for a case that stores
+	// something of each client: its table has grown then.
+	fill int
+	// known has the same clients come in every repetition, each from another port.
+	known bool
 
 	plain  bool // clients address the backends themselves
 	direct bool // the backends get the packet as the client sent it, and do not answer through us
 }
 
 var (
+	onlyNew   = []kernellab.Traffic{kernellab.New}
 	onlyEst   = []kernellab.Traffic{kernellab.Established}
 	newAndEst = []kernellab.Traffic{kernellab.New, kernellab.Established}
 )

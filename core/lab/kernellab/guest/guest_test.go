@@ -14,11 +14,11 @@ import (
 )
 
 func TestParseJob(t *testing.T) {
-	j, err := parseJob("console=ttyS0 quiet lab.do=count lab.services=1,1000 lab.reps=3 lab.only=IPVS|static\n")
+	j, err := parseJob("console=ttyS0 quiet lab.do=count lab.services=1,1000 lab.reps=3 lab.short=true lab.run=TestGolden lab.only=IPVS|static\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.do != "count" || j.reps != 3 || !cmp.Equal(j.services, []int{1, 1000}) || !j.only.MatchString("IPVS NAT rr at 1, new") {
+	if j.do != "count" || j.reps != 3 || !j.short || j.run != "TestGolden" || !cmp.Equal(j.services, []int{1, 1000}) || !j.only.MatchString("IPVS NAT rr at 1, new") {
 		t.Errorf("got %+v", j)
 	}
 	for _, bad := range []string{"lab.services=1,x", "lab.services=0", "lab.services=99999", "lab.reps=0", "lab.only=("} {

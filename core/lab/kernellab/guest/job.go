@@ -16,6 +16,8 @@ type job struct {
 	services []int // ascending
 	reps     int
 	only     *regexp.Regexp
+	short    bool   // tests
+	run      string // which tests, as of `go test -run`; empty for all
 }
 
 func readJob() (job, error) {
@@ -40,6 +42,10 @@ func parseJob(cmdline string) (job, error) {
 			j.reps, err = strconv.Atoi(value)
 		case "lab.only":
 			j.only, err = regexp.Compile(value)
+		case "lab.run":
+			j.run = value
+		case "lab.short":
+			j.short, err = strconv.ParseBool(value)
 		}
 		if err != nil {
 			return job{}, fmt.Errorf("%s: %w", word, err)

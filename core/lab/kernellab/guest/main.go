@@ -5,6 +5,8 @@
 // command line asks for, and switches the machine off.
 //
 //	lab.do=tests             run the test binaries in /lab/tests
+//	lab.short=true           with -test.short
+//	lab.run=REGEXP           only these
 //	lab.do=count             count instructions per packet; see cases.go
 //	lab.services=1,1000      at these numbers of services
 //	lab.reps=5               so many times each
@@ -54,7 +56,7 @@ func run() error {
 	fmt.Printf("guest: kernel %s up after %s\n", kernelRelease(), uptime())
 	switch j.do {
 	case "tests":
-		return out.verdict(runTests(out))
+		return out.verdict(runTests(out, j))
 	case "count":
 		return out.verdict(count(out, j))
 	}

@@ -118,6 +118,13 @@ func (m *meter) measure(t kernellab.Traffic, reps int) (packets int, counts []fl
 			return 0, nil, err
 		}
 	}
+	if t == kernellab.New {
+		for left := m.c.fill; left > 0; left -= maxPackets {
+			if _, err = m.once(t, min(left, maxPackets)); err != nil {
+				return 0, nil, err
+			}
+		}
+	}
 	if _, err = m.once(t, packets); err != nil {
 		return 0, nil, err
 	}
@@ -215,10 +222,14 @@ func (m *meter) newFlow(i, n int) flow {
 	if m.services > n {
 		service = i * m.services / n
 	}
-	// Another client each time, and another port in each run: where the clients
-	// have all been there, the connections have not.
-	client := 256 + (m.runs*maxPackets+i)%(1<<20-512)
-	return flow{netip.AddrPortFrom(plus(clientNet.Masked().Addr(), client), uint16(10000+m.runs)), m.target(service)}
+	// Another client each time, unless they are to be known; and a port that it has
+	// not had, nor another client in this run: masquerading would look for one.
+	client := i
+	if !m.c.known {
+		client += m.runs * maxPackets
+	}
+	port := uint16(10000 + (i+m.runs*maxPackets)%50000)
+	return flow{netip.AddrPortFrom(plus(clientNet.Masked().Addr(), 256+client%(1<<20-512)), port), m.target(service)}
 }
 
 // theFlow is the connection of all established packets: of a service in the middle.

@@ -16,7 +16,7 @@ import (
 
 // runTests runs every test binary /lab/tests/PACKAGE/test, in its folder: that
 // is where its testdata is.
-func runTests(out *results) error {
+func runTests(out *results, j job) error {
 	bins, err := filepath.Glob("/lab/tests/*/*/test")
 	if err != nil {
 		return err
@@ -27,16 +27,16 @@ func runTests(out *results) error {
 	var errs []error
 	for _, bin := range bins {
 		pkg := strings.TrimPrefix(filepath.Dir(bin), "/lab/tests/")
-		if err := runTest(out, bin, pkg); err != nil {
+		if err := runTest(out, j, bin, pkg); err != nil {
 			errs = append(errs, fmt.Errorf("tests of %s: %w", pkg, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func runTest(out *results, bin, pkg string) error {
+func runTest(out *results, j job, bin, pkg string) error {
 	fmt.Printf("guest: testing %s\n", pkg)
-	cmd := exec.Command(bin, "-test.v", "-test.timeout=8m")
+	cmd := exec.Command(bin, "-test.v", "-test.timeout=8m", fmt.Sprintf("-test.short=%t", j.short), "-test.run="+j.run)
 	cmd.Dir = filepath.Dir(bin)
 	pipe, w, err := os.Pipe()
 	if err != nil {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// Why a command is not in force yet.
+var (
+	notFollowed   = fmt.Sprintf("the kernel has not followed within %s", commitPatience)
+	kernelRefused = "it was refused, and will be tried again: "
+)
+
+// judge says of a command that was taken whether it is in force and what new
+// clients meet now. d is the decision that carried it; with the outcome pending
+// there is none.
+func (e *Engine) judge(res *core.OverrideResult, id core.BackendID, r core.OverrideRequest, d core.Decision) {
+	s := e.services[id.Service]
+	b := s.find(id.Backend)
+	switch {
+	case b == nil:
+		res.NotInForce = fmt.Sprintf("%s has left the configuration meanwhile, or has another name now", id)
+		return
+	case !sameOverride(shown(b.override), res.Override):
+		res.Warning = addText(res.Warning, "another command has taken its place meanwhile")
+		return
+	case res.Outcome == core.Failed:
+		res.NotInForce = kernelRefused + d.Error
+	case res.Outcome == core.Pending:
+		res.NotInForce = s.late(b)
+	case res.Before != nil || res.Override != nil:
+		res.NotInForce = s.ineffective(b, res)
+	}
+	if r.Kind != core.OverrideReady && b.weight() == 0 || b.drained() {
+		res.Warning = addText(res.Warning, s.emptied())
+	}
+}
+
+func sameOverride(x, y *core.Override) bool {
+	return x == y || x != nil && y != nil && *x == *y
+}
+
+// addText adds a sentence to others; either may be empty.
+func addText(text, more string) string {
+	return strings.Trim(text+"; "+more, "; ")
+}
+
+// late says what has not come of a command in time.
+func (s *service) late(b *backend) string {
+	if slices.ContainsFunc(s.waiters, func(w waiter) bool { return w.seq == 0 }) {
+		return fmt.Sprintf("policy %s has not answered within %s, and the shares before hold", s.spec.Policy, commitPatience)
+	}
+	return notFollowed
+}
+
+// ineffective says why nobody notices that a backend was made ready or was given a
+// weight; empty if that is in force.
+func (s *service) ineffective(b *backend, res *core.OverrideResult) string {
+	i := slices.Index(s.backends, b)
+	if b.drained() || b.weight() == 0 || i >= len(s.decision.Backends) {
+		return ""
+	}
+	d := s.decision.Backends[i]
+	switch reweighed := weightOf(res.Before) != weightOf(res.Override); {
+	case d.Share == 0:
+		return s.whyAlone(b, d)
+	case reweighed && s.policyErr != "":
+		return fmt.Sprintf("policy %s fails, and the shares before hold: %s", s.spec.Policy, s.policyErr)
+	case reweighed && d.Policy == nil && d.Share < 1 && res.Outcome == core.Unchanged:
+		return s.whyAlone(b, d)
+	}
+	return ""
+}
+
+// follows reports whether the share of a backend follows a command only once the
+// policy has seen it: the command gives it another weight to serve with.
+func (b *backend) follows(was *core.Override) bool {
+	return weightOf(was) != weightOf(b.override) && b.weight() > 0 && !b.drained() && b.health == core.Up
+}
+
+// emptied is what new clients of a service meet whose backends do not serve as they
+// should; empty if they do.
+func (s *service) emptied() string {
+	var sorry []string
+	panics, serves := false, false
+	for i, b := range s.backends {
+		switch {
+		case b.share == 0:
+		case b.spec.Sorry:
+			sorry = append(sorry, b.spec.Name)
+		default:
+			serves = true
+			panics = panics || i < len(s.decision.Backends) && slices.ContainsFunc(s.decision.Backends[i].Steps, func(st core.Step) bool { return st.Name == "panic" })
+		}
+	}
+	nobody := fmt.Sprintf("no backend of %s takes new connections any more: they ", s.spec.Name)
+	switch {
+	case panics:
+		return fmt.Sprintf("too few backends of %s are up: new connections go to all of them, the dead ones too (shaping: panic)", s.spec.Name)
+	case serves:
+		return ""
+	case len(sorry) > 0:
+		return nobody + "go to the sorry server"
+	case s.spec.OnEmpty == core.Drop:
+		return nobody + "get no answer (on_empty: drop)"
+	}
+	return nobody + "are refused (on_empty: reject)"
+}
