@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,7 +118,7 @@ func mustNames(t *testing.T, a *Applier) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
 	err := a.w.dump(unix.NFT_MSG_GETCHAIN, a.table, unix.NFTA_CHAIN_TABLE, func(body []byte) error {
-		names[text(find(body, unix.NFTA_CHAIN_NAME))] = true
+		names[nlmsg.Text(nlmsg.Find(body, unix.NFTA_CHAIN_NAME))] = true
 		return nil
 	})
 	if err != nil {

@@ -6,16 +6,13 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
-const (
-	nlmsgHeader = 16 // struct nlmsghdr
-	nfgenmsg    = 4  // struct nfgenmsg: family, version, resource id
-	nlaHeader   = 4  // struct nlattr
-	// maxElements is where a list of elements is cut and goes on in the next
-	// message. The length of a netlink attribute has 16 bits, and wraps silently.
-	maxElements = 48 << 10
-)
+// maxElements is where a list of elements is cut and goes on in the next
+// message. The length of a netlink attribute has 16 bits, and wraps silently.
+const maxElements = 48 << 10
 
 // Constants that golang.org/x/sys/unix does not have, by their kernel names.
 const (
@@ -75,7 +72,7 @@ func (b *batch) finish() {
 // batchHeader makes the nfgenmsg of the message just begun that of a batch
 // boundary: no family, and the subsystem as resource id.
 func (b *batch) batchHeader() {
-	gen := b.buf[b.start+nlmsgHeader:]
+	gen := b.buf[b.start+nlmsg.HeaderLen:]
 	gen[0] = unix.AF_UNSPEC
 	binary.BigEndian.PutUint16(gen[2:], unix.NFNL_SUBSYS_NFTABLES)
 }
@@ -119,9 +116,9 @@ func (b *batch) end() {
 	binary.NativeEndian.PutUint32(b.buf[b.start:], uint32(len(b.buf)-b.start))
 }
 
-func (b *batch) attrHeader(typ, length int) {
-	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(nlaHeader+length))
-	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(typ))
+func (b *batch) attrHeader(typ uint16, length int) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(nlmsg.AttrLen+length))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
 }
 
 func (b *batch) pad() {
@@ -130,31 +127,31 @@ func (b *batch) pad() {
 	}
 }
 
-func (b *batch) bytes(typ int, v []byte) {
+func (b *batch) bytes(typ uint16, v []byte) {
 	b.attrHeader(typ, len(v))
 	b.buf = append(b.buf, v...)
 	b.pad()
 }
 
 // str writes a string with the zero byte that nf_tables wants.
-func (b *batch) str(typ int, v string) {
+func (b *batch) str(typ uint16, v string) {
 	b.attrHeader(typ, len(v)+1)
 	b.buf = append(append(b.buf, v...), 0)
 	b.pad()
 }
 
-func (b *batch) u32(typ int, v uint32) {
+func (b *batch) u32(typ uint16, v uint32) {
 	b.attrHeader(typ, 4)
 	b.buf = binary.BigEndian.AppendUint32(b.buf, v)
 }
 
-func (b *batch) u64(typ int, v uint64) {
+func (b *batch) u64(typ uint16, v uint64) {
 	b.attrHeader(typ, 8)
 	b.buf = binary.BigEndian.AppendUint64(b.buf, v)
 }
 
 // nest opens an attribute that holds attributes, for unnest to close.
-func (b *batch) nest(typ int) int {
+func (b *batch) nest(typ uint16) int {
 	at := len(b.buf)
 	b.attrHeader(typ|unix.NLA_F_NESTED, 0)
 	return at

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // An element is one element of a set as the kernel tells it.
@@ -25,70 +27,70 @@ type element struct {
 // parseElements calls each for the elements of a message of a set's dump. Its
 // bytes are valid during the call only.
 func parseElements(body []byte, each func(element) error) error {
-	list := attrs{rest: find(body, unix.NFTA_SET_ELEM_LIST_ELEMENTS)}
-	for list.next() {
+	list := nlmsg.Attrs{Rest: nlmsg.Find(body, unix.NFTA_SET_ELEM_LIST_ELEMENTS)}
+	for list.Next() {
 		var e element
-		a := attrs{rest: list.val}
-		for a.next() {
-			switch a.typ {
+		a := nlmsg.Attrs{Rest: list.Value}
+		for a.Next() {
+			switch a.Type {
 			case unix.NFTA_SET_ELEM_KEY:
-				e.key = find(a.val, unix.NFTA_DATA_VALUE)
+				e.key = nlmsg.Find(a.Value, unix.NFTA_DATA_VALUE)
 			case nftaSetElemKeyEnd:
-				e.last = find(a.val, unix.NFTA_DATA_VALUE)
+				e.last = nlmsg.Find(a.Value, unix.NFTA_DATA_VALUE)
 			case unix.NFTA_SET_ELEM_DATA:
-				e.data = find(a.val, unix.NFTA_DATA_VALUE)
-				if v := find(a.val, unix.NFTA_DATA_VERDICT); v != nil {
+				e.data = nlmsg.Find(a.Value, unix.NFTA_DATA_VALUE)
+				if v := nlmsg.Find(a.Value, unix.NFTA_DATA_VERDICT); v != nil {
 					e.verdict = parseVerdict(v)
 				}
 			case unix.NFTA_SET_ELEM_EXPIRATION:
-				e.expires = time.Duration(be64(a.val)) * time.Millisecond
+				e.expires = time.Duration(nlmsg.Uint64(a.Value)) * time.Millisecond
 			case unix.NFTA_SET_ELEM_FLAGS:
-				e.end = be32(a.val)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+				e.end = nlmsg.Uint32(a.Value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 			case unix.NFTA_SET_ELEM_USERDATA:
-				e.comment = commentOf(a.val)
+				e.comment = commentOf(a.Value)
 			case unix.NFTA_SET_ELEM_EXPR:
-				e.counter = parseCounter(find(a.val, unix.NFTA_EXPR_DATA))
+				e.counter = parseCounter(nlmsg.Find(a.Value, unix.NFTA_EXPR_DATA))
 			case nftaSetElemExpressions:
-				first := find(a.val, unix.NFTA_LIST_ELEM)
-				e.counter = parseCounter(find(first, unix.NFTA_EXPR_DATA))
+				first := nlmsg.Find(a.Value, unix.NFTA_LIST_ELEM)
+				e.counter = parseCounter(nlmsg.Find(first, unix.NFTA_EXPR_DATA))
 			}
 		}
-		if a.err != nil {
-			return fmt.Errorf("read element: %w", a.err)
+		if a.Err != nil {
+			return fmt.Errorf("read element: %w", a.Err)
 		}
 		if err := each(e); err != nil {
 			return err
 		}
 	}
-	return list.err
+	return list.Err
 }
 
 func parseCounter(b []byte) counter {
 	return counter{
-		packets: be64(find(b, unix.NFTA_COUNTER_PACKETS)),
-		bytes:   be64(find(b, unix.NFTA_COUNTER_BYTES)),
+		packets: nlmsg.Uint64(nlmsg.Find(b, unix.NFTA_COUNTER_PACKETS)),
+		bytes:   nlmsg.Uint64(nlmsg.Find(b, unix.NFTA_COUNTER_BYTES)),
 	}
 }
 
 // parseSet reads the definition of a set.
 func parseSet(body []byte) (*set, error) {
-	s := set{name: text(find(body, unix.NFTA_SET_NAME))}
-	s.flags = be32(find(body, unix.NFTA_SET_FLAGS))
-	s.keyType, s.keyLen = be32(find(body, unix.NFTA_SET_KEY_TYPE)), be32(find(body, unix.NFTA_SET_KEY_LEN))
-	s.dataType, s.dataLen = be32(find(body, unix.NFTA_SET_DATA_TYPE)), be32(find(body, unix.NFTA_SET_DATA_LEN))
+	s := set{name: nlmsg.Text(nlmsg.Find(body, unix.NFTA_SET_NAME))}
+	s.flags = nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_SET_FLAGS))
+	s.keyType, s.keyLen = nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_SET_KEY_TYPE)), nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_SET_KEY_LEN))
+	s.dataType, s.dataLen = nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_SET_DATA_TYPE)), nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_SET_DATA_LEN))
 	if s.dataType == dataVerdict {
 		s.dataLen = 0 // the kernel tells the size of its own struct
 	}
 	s.key, s.data = tupleOf(s.keyType, s.keyLen), tupleOf(s.dataType, s.dataLen)
-	s.size = be32(find(find(body, unix.NFTA_SET_DESC), unix.NFTA_SET_DESC_SIZE))
-	s.userdata = string(find(body, unix.NFTA_SET_USERDATA))
+	s.size = nlmsg.Uint32(nlmsg.Find(nlmsg.Find(body, unix.NFTA_SET_DESC), unix.NFTA_SET_DESC_SIZE))
+	s.userdata = string(nlmsg.Find(body, unix.NFTA_SET_USERDATA))
 	s.typeof = typeofOf(s.userdata)
-	s.timeout = time.Duration(be64(find(body, unix.NFTA_SET_TIMEOUT))) * time.Millisecond
-	expr := find(body, nftaSetExpr)
-	if list := find(body, nftaSetExprs); list != nil {
-		expr = find(list, unix.NFTA_LIST_ELEM)
+	s.timeout = time.Duration(nlmsg.Uint64(nlmsg.Find(body, unix.NFTA_SET_TIMEOUT))) * time.Millisecond
+	expr := nlmsg.Find(body, nftaSetExpr)
+	if list := nlmsg.Find(body, nftaSetExprs); list != nil {
+		expr = nlmsg.Find(list, unix.NFTA_LIST_ELEM)
 	}
-	s.counter = text(find(expr, unix.NFTA_EXPR_NAME)) == "counter"
+	s.counter = nlmsg.Text(nlmsg.Find(expr, unix.NFTA_EXPR_NAME)) == "counter"
 	s.meter = parseMeter(expr)
 	if s.name == "" || s.keyLen == 0 || s.keyLen > 64 {
 		return nil, fmt.Errorf("set %q with a key of %d bytes", s.name, s.keyLen)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A dtype is one of nft's data types: what a part of a key or of a value is.
@@ -60,7 +62,7 @@ func protoString(b []byte) string {
 }
 
 // padded is the size in registers, in bytes.
-func (t *dtype) padded() int { return align4(t.size) }
+func (t *dtype) padded() int { return nlmsg.Align(t.size) }
 
 // A tuple is the types of a key or a value, in order.
 type tuple []*dtype

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // An elem is one element of a set as it should be, or as the kernel has it.
@@ -108,7 +110,7 @@ func (l *elementList) element(key []byte) int {
 }
 
 // data writes a value in the attribute that the kernel wants around it.
-func (b *batch) data(typ int, v []byte) {
+func (b *batch) data(typ uint16, v []byte) {
 	k := b.nest(typ)
 	b.bytes(unix.NFTA_DATA_VALUE, v)
 	b.unnest(k)
@@ -194,7 +196,7 @@ const (
 	verdictGoto   = 0xffff_fffc
 )
 
-func (b *batch) verdict(typ int, v string) {
+func (b *batch) verdict(typ uint16, v string) {
 	data := b.nest(typ)
 	at := b.nest(unix.NFTA_DATA_VERDICT)
 	if chain, ok := strings.CutPrefix(v, "goto "); ok {
@@ -209,24 +211,24 @@ func (b *batch) verdict(typ int, v string) {
 
 // parseVerdict reads what verdict wrote; empty for any other.
 func parseVerdict(v []byte) string {
-	switch be32(find(v, unix.NFTA_VERDICT_CODE)) {
+	switch nlmsg.Uint32(nlmsg.Find(v, unix.NFTA_VERDICT_CODE)) {
 	case verdictAccept:
 		return "accept"
 	case verdictGoto:
-		return "goto " + text(find(v, unix.NFTA_VERDICT_CHAIN))
+		return "goto " + nlmsg.Text(nlmsg.Find(v, unix.NFTA_VERDICT_CHAIN))
 	}
 	return ""
 }
 
 // commentAttr is bytes(typ, comment(text)) without the allocation.
-func (b *batch) commentAttr(typ int, text string) {
+func (b *batch) commentAttr(typ uint16, text string) {
 	b.attrHeader(typ, len(text)+3)
 	b.buf = append(b.buf, 0, byte(len(text)+1))
 	b.buf = append(append(b.buf, text...), 0)
 	b.pad()
 }
 
-func (b *batch) counterData(typ int, c counter) {
+func (b *batch) counterData(typ uint16, c counter) {
 	at := b.nest(typ)
 	b.u64(unix.NFTA_COUNTER_BYTES, c.bytes)
 	b.u64(unix.NFTA_COUNTER_PACKETS, c.packets)

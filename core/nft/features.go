@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -244,7 +245,7 @@ func (a *Applier) probeAgain() error {
 // netdev begins a message for the family netdev.
 func (b *batch) netdev(msg, flags int) {
 	b.nft(msg, flags)
-	b.buf[b.start+nlmsgHeader] = unix.NFPROTO_NETDEV
+	b.buf[b.start+nlmsg.HeaderLen] = unix.NFPROTO_NETDEV
 }
 
 // probeNetdev makes the table and the chain of the family netdev.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A flowtable is the kernel's short cut for established connections: packets that
@@ -119,10 +121,10 @@ func (t *flowtable) list() string {
 
 // parseFlowtable reads one as the kernel tells it.
 func parseFlowtable(body []byte) *flowtable {
-	t := &flowtable{name: text(find(body, nftaFlowtableName))}
-	list := attrs{rest: find(find(body, nftaFlowtableHook), nftaFlowtableHookDevs)}
-	for list.next() {
-		t.devices = append(t.devices, text(list.val))
+	t := &flowtable{name: nlmsg.Text(nlmsg.Find(body, nftaFlowtableName))}
+	list := nlmsg.Attrs{Rest: nlmsg.Find(nlmsg.Find(body, nftaFlowtableHook), nftaFlowtableHookDevs)}
+	for list.Next() {
+		t.devices = append(t.devices, nlmsg.Text(list.Value))
 	}
 	slices.Sort(t.devices)
 	return t

@@ -5,6 +5,8 @@ package nft
 import (
 	"slices"
 	"testing"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // FuzzDecode feeds bytes to all that reads what comes from the kernel. It must
@@ -24,23 +26,23 @@ func FuzzDecode(f *testing.F) {
 	b.writeChanges(list)
 	b.finish()
 	f.Add(slices.Clone(b.buf))
-	for m := (messages{rest: b.buf}); m.next(); {
-		f.Add(slices.Clone(m.body))
+	for m := (nlmsg.Messages{Rest: b.buf}); m.Next(); {
+		f.Add(slices.Clone(m.Body))
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for m := (messages{rest: data}); m.next(); {
-			decodeAll(m.body)
-			parseError(m.body)
-			errorText(m.body, m.flags)
-			errorText(m.body, 0xffff)
+		for m := (nlmsg.Messages{Rest: data}); m.Next(); {
+			decodeAll(m.Body)
+			nlmsg.Errno(m.Body)
+			nlmsg.ErrorText(m.Body, m.Flags)
+			nlmsg.ErrorText(m.Body, 0xffff)
 		}
 		decodeAll(data)
 	})
 }
 
 func decodeAll(body []byte) {
-	body = body[min(nfgenmsg, len(body)):]
+	body = body[min(nlmsg.NfgenmsgLen, len(body)):]
 	var r weightsReader
 	table := weightsReader{places: 4}
 	table.reset()
@@ -80,15 +82,15 @@ func TestDecodeReadsWhatIsEncoded(t *testing.T) {
 	b.writeChanges(list)
 	b.finish()
 	sets := map[string][]element{}
-	for m := (messages{rest: b.buf}); m.next(); {
-		if len(m.body) > 0xffff {
-			t.Fatalf("a message of %d bytes", len(m.body))
+	for m := (nlmsg.Messages{Rest: b.buf}); m.Next(); {
+		if len(m.Body) > 0xffff {
+			t.Fatalf("a message of %d bytes", len(m.Body))
 		}
-		if m.typ&0xff != 12 { // NFT_MSG_NEWSETELEM
+		if m.Type&0xff != 12 { // NFT_MSG_NEWSETELEM
 			continue
 		}
-		set := text(find(m.body[nfgenmsg:], 2)) // NFTA_SET_ELEM_LIST_SET
-		if err := parseElements(m.body[nfgenmsg:], func(e element) error {
+		set := nlmsg.Text(nlmsg.Find(m.Body[nlmsg.NfgenmsgLen:], 2)) // NFTA_SET_ELEM_LIST_SET
+		if err := parseElements(m.Body[nlmsg.NfgenmsgLen:], func(e element) error {
 			e.key, e.data = slices.Clone(e.key), slices.Clone(e.data)
 			sets[set] = append(sets[set], e)
 			return nil

@@ -8,6 +8,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A listener hears who changes the ruleset, where the table has no owner. The
@@ -98,12 +100,12 @@ func (l *listener) listen() {
 }
 
 func (l *listener) take(in []byte) {
-	for m := (messages{rest: in}); m.next(); {
-		if m.typ != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.body) < nfgenmsg {
+	for m := (nlmsg.Messages{Rest: in}); m.Next(); {
+		if m.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN || len(m.Body) < nlmsg.NfgenmsgLen {
 			continue
 		}
-		body := m.body[nfgenmsg:]
-		w := writer{be32(find(body, unix.NFTA_GEN_ID)), be32(find(body, nftaGenProcPID)), text(find(body, nftaGenProcName))}
+		body := m.Body[nlmsg.NfgenmsgLen:]
+		w := writer{nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_GEN_ID)), nlmsg.Uint32(nlmsg.Find(body, nftaGenProcPID)), nlmsg.Text(nlmsg.Find(body, nftaGenProcName))}
 		l.last[w.generation%uint32(len(l.last))] = w
 	}
 }

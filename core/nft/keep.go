@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A service that was only read, because its plan is refused since before the first
@@ -104,18 +106,18 @@ func told(raw []byte) []byte {
 		return slices.Clone(raw)
 	}
 	var b batch
-	for list := (attrs{rest: raw}); list.next(); {
-		data := find(list.val, unix.NFTA_EXPR_DATA)
-		if text(find(list.val, unix.NFTA_EXPR_NAME)) != "dynset" || be64(find(data, unix.NFTA_DYNSET_TIMEOUT)) != 0 {
-			b.bytes(list.typ|unix.NLA_F_NESTED, list.val)
+	for list := (nlmsg.Attrs{Rest: raw}); list.Next(); {
+		data := nlmsg.Find(list.Value, unix.NFTA_EXPR_DATA)
+		if nlmsg.Text(nlmsg.Find(list.Value, unix.NFTA_EXPR_NAME)) != "dynset" || nlmsg.Uint64(nlmsg.Find(data, unix.NFTA_DYNSET_TIMEOUT)) != 0 {
+			b.bytes(list.Type|unix.NLA_F_NESTED, list.Value)
 			continue
 		}
-		at := b.nest(list.typ)
+		at := b.nest(list.Type)
 		b.str(unix.NFTA_EXPR_NAME, "dynset")
 		in := b.nest(unix.NFTA_EXPR_DATA)
-		for a := (attrs{rest: data}); a.next(); {
-			if a.typ != unix.NFTA_DYNSET_TIMEOUT {
-				b.bytes(a.typ, a.val) // the kernel does not ask for the flag of nesting here
+		for a := (nlmsg.Attrs{Rest: data}); a.Next(); {
+			if a.Type != unix.NFTA_DYNSET_TIMEOUT {
+				b.bytes(a.Type, a.Value) // the kernel does not ask for the flag of nesting here
 			}
 		}
 		b.unnest(in)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,19 +59,19 @@ func (m meter) expr() expr.Any {
 // parseMeter reads the expression of a set's elements. One that is no meter of
 // ours comes out as one that nobody wants.
 func parseMeter(raw []byte) meter {
-	data := find(raw, unix.NFTA_EXPR_DATA)
-	switch text(find(raw, unix.NFTA_EXPR_NAME)) {
+	data := nlmsg.Find(raw, unix.NFTA_EXPR_DATA)
+	switch nlmsg.Text(nlmsg.Find(raw, unix.NFTA_EXPR_NAME)) {
 	case "", "counter":
 		return meter{}
 	case "connlimit":
-		if be32(find(data, expr.NFTA_CONNLIMIT_FLAGS)) == expr.NFT_CONNLIMIT_F_INV {
-			return meter{open: be32(find(data, expr.NFTA_CONNLIMIT_COUNT))}
+		if nlmsg.Uint32(nlmsg.Find(data, expr.NFTA_CONNLIMIT_FLAGS)) == expr.NFT_CONNLIMIT_F_INV {
+			return meter{open: nlmsg.Uint32(nlmsg.Find(data, expr.NFTA_CONNLIMIT_COUNT))}
 		}
 	case "limit":
-		rate := be64(find(data, unix.NFTA_LIMIT_RATE))
-		if be64(find(data, unix.NFTA_LIMIT_UNIT)) == 1 && be32(find(data, unix.NFTA_LIMIT_FLAGS)) == unix.NFT_LIMIT_F_INV &&
-			be32(find(data, unix.NFTA_LIMIT_TYPE)) == unix.NFT_LIMIT_PKTS && rate <= 0xffff_ffff {
-			return meter{rate: core.Rate{PerSecond: uint32(rate), Burst: be32(find(data, unix.NFTA_LIMIT_BURST))}}
+		rate := nlmsg.Uint64(nlmsg.Find(data, unix.NFTA_LIMIT_RATE))
+		if nlmsg.Uint64(nlmsg.Find(data, unix.NFTA_LIMIT_UNIT)) == 1 && nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_LIMIT_FLAGS)) == unix.NFT_LIMIT_F_INV &&
+			nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_LIMIT_TYPE)) == unix.NFT_LIMIT_PKTS && rate <= 0xffff_ffff {
+			return meter{rate: core.Rate{PerSecond: uint32(rate), Burst: nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_LIMIT_BURST))}}
 		}
 	}
 	return meter{rate: core.Rate{PerSecond: 0xffff_ffff, Burst: 0xffff_ffff}, open: 0xffff_ffff}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // What a packet meets while nothing moves is what these services are for. The
@@ -36,7 +37,7 @@ func TestLinkSteadyCost(t *testing.T) {
 }
 
 func expressions(r rule) (n int) {
-	for list := (attrs{rest: r.raw}); list.next(); {
+	for list := (nlmsg.Attrs{Rest: r.raw}); list.Next(); {
 		n++
 	}
 	return n

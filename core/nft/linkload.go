@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,17 +92,17 @@ func dealingsOf(f *fragment) map[string]dealing {
 	for _, c := range f.chains {
 		for _, r := range c.rules {
 			var last dealing
-			list := attrs{rest: r.raw}
-			for list.next() {
-				data := find(list.val, unix.NFTA_EXPR_DATA)
-				switch text(find(list.val, unix.NFTA_EXPR_NAME)) {
+			list := nlmsg.Attrs{Rest: r.raw}
+			for list.Next() {
+				data := nlmsg.Find(list.Value, unix.NFTA_EXPR_DATA)
+				switch nlmsg.Text(nlmsg.Find(list.Value, unix.NFTA_EXPR_NAME)) {
 				case "hash":
-					last = dealing{size: be32(find(data, unix.NFTA_HASH_MODULUS)), seed: be32(find(data, unix.NFTA_HASH_SEED)), key: core.BySource}
-					if n := be32(find(data, unix.NFTA_HASH_LEN)); n == 8 || n == 20 {
+					last = dealing{size: nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_HASH_MODULUS)), seed: nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_HASH_SEED)), key: core.BySource}
+					if n := nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_HASH_LEN)); n == 8 || n == 20 {
 						last.key = core.BySourcePort
 					}
 				case "lookup":
-					all[text(find(data, unix.NFTA_LOOKUP_SET))] = last
+					all[nlmsg.Text(nlmsg.Find(data, unix.NFTA_LOOKUP_SET))] = last
 				}
 			}
 		}
@@ -258,11 +259,11 @@ func (f *fragment) leavesBy() uint32 {
 	for _, c := range f.chains {
 		for _, r := range c.rules {
 			var last []byte
-			for list := (attrs{rest: r.raw}); list.next(); {
-				data := find(list.val, unix.NFTA_EXPR_DATA)
-				switch text(find(list.val, unix.NFTA_EXPR_NAME)) {
+			for list := (nlmsg.Attrs{Rest: r.raw}); list.Next(); {
+				data := nlmsg.Find(list.Value, unix.NFTA_EXPR_DATA)
+				switch nlmsg.Text(nlmsg.Find(list.Value, unix.NFTA_EXPR_NAME)) {
 				case "immediate":
-					last = find(find(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VALUE)
+					last = nlmsg.Find(nlmsg.Find(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VALUE)
 				case "fwd":
 					if len(last) == 4 {
 						return binary.NativeEndian.Uint32(last)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // A snapshot is what a table of our layout holds.
@@ -88,15 +90,15 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 	chains := map[string]*chain{}
 	var order []string
 	err := a.w.dump(unix.NFT_MSG_GETCHAIN, a.table, unix.NFTA_CHAIN_TABLE, func(body []byte) error {
-		c := &chain{name: text(find(body, unix.NFTA_CHAIN_NAME))}
-		if h := find(body, unix.NFTA_CHAIN_HOOK); h != nil {
+		c := &chain{name: nlmsg.Text(nlmsg.Find(body, unix.NFTA_CHAIN_NAME))}
+		if h := nlmsg.Find(body, unix.NFTA_CHAIN_HOOK); h != nil {
 			c.hook = &hook{
-				kind: text(find(body, unix.NFTA_CHAIN_TYPE)), num: be32(find(h, unix.NFTA_HOOK_HOOKNUM)),
-				priority: int32(be32(find(h, unix.NFTA_HOOK_PRIORITY))),
+				kind: nlmsg.Text(nlmsg.Find(body, unix.NFTA_CHAIN_TYPE)), num: nlmsg.Uint32(nlmsg.Find(h, unix.NFTA_HOOK_HOOKNUM)),
+				priority: int32(nlmsg.Uint32(nlmsg.Find(h, unix.NFTA_HOOK_PRIORITY))),
 			}
 		}
-		if c.hook != nil && find(find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV) != nil {
-			c.hook.kind += "@" + text(find(find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV))
+		if c.hook != nil && nlmsg.Find(nlmsg.Find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV) != nil {
+			c.hook.kind += "@" + nlmsg.Text(nlmsg.Find(nlmsg.Find(body, unix.NFTA_CHAIN_HOOK), unix.NFTA_HOOK_DEV))
 		}
 		if chains[c.name] == nil {
 			chains[c.name] = c
@@ -109,10 +111,10 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 	}
 	seen := map[uint64]bool{} // rules, by handle: a dump may be begun again
 	err = a.w.dump(unix.NFT_MSG_GETRULE, a.table, unix.NFTA_RULE_TABLE, func(body []byte) error {
-		c, handle := chains[text(find(body, unix.NFTA_RULE_CHAIN))], be64(find(body, unix.NFTA_RULE_HANDLE))
+		c, handle := chains[nlmsg.Text(nlmsg.Find(body, unix.NFTA_RULE_CHAIN))], nlmsg.Uint64(nlmsg.Find(body, unix.NFTA_RULE_HANDLE))
 		if c != nil && !seen[handle] {
 			seen[handle] = true
-			c.rules = append(c.rules, rule{raw: told(find(body, unix.NFTA_RULE_EXPRESSIONS))})
+			c.rules = append(c.rules, rule{raw: told(nlmsg.Find(body, unix.NFTA_RULE_EXPRESSIONS))})
 		}
 		return nil
 	})
@@ -128,8 +130,8 @@ func (a *Applier) loadChains(_ context.Context, l *loader) error {
 
 func (a *Applier) loadObjects(_ context.Context, l *loader) error {
 	return a.w.dump(unix.NFT_MSG_GETOBJ, a.table, unix.NFTA_OBJ_TABLE, func(body []byte) error {
-		o := object{name: text(find(body, unix.NFTA_OBJ_NAME)), kind: be32(find(body, unix.NFTA_OBJ_TYPE))}
-		data := find(body, unix.NFTA_OBJ_DATA)
+		o := object{name: nlmsg.Text(nlmsg.Find(body, unix.NFTA_OBJ_NAME)), kind: nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_OBJ_TYPE))}
+		data := nlmsg.Find(body, unix.NFTA_OBJ_DATA)
 		if o.kind == unix.NFT_OBJECT_COUNTER {
 			o.from = parseCounter(data)
 		} else {

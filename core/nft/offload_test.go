@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // offloadPlan has a frontend of each kind that is handed over, and two that are
@@ -154,7 +155,7 @@ func TestFlowtableMessages(t *testing.T) {
 	var got []flowtable
 	for rest := b.buf[start:]; len(rest) > 0; {
 		n := int(binary.NativeEndian.Uint32(rest))
-		got = append(got, *parseFlowtable(rest[nlmsgHeader+4 : n]))
+		got = append(got, *parseFlowtable(rest[nlmsg.HeaderLen+4 : n]))
 		rest = rest[n:]
 	}
 	want := []flowtable{{name: nameFlows}, {nameFlows, []string{"eth0"}}, {nameFlows, []string{"eth1"}}}

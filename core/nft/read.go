@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 func nothing() {}
@@ -17,7 +19,7 @@ func (s *socket) generation() (uint32, error) {
 	var gen uint32
 	b := s.request(unix.NFT_MSG_GETGEN, 0)
 	err := s.answer(b, nothing, func(body []byte) error {
-		gen = be32(find(body, unix.NFTA_GEN_ID))
+		gen = nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_GEN_ID))
 		return nil
 	})
 	if err != nil {
@@ -40,18 +42,18 @@ func (s *socket) table(name string) (tableState, error) {
 	b.str(unix.NFTA_TABLE_NAME, name)
 	err := s.answer(b, nothing, func(body []byte) error {
 		t.exists = true
-		a := attrs{rest: body}
-		for a.next() {
-			switch a.typ {
+		a := nlmsg.Attrs{Rest: body}
+		for a.Next() {
+			switch a.Type {
 			case unix.NFTA_TABLE_FLAGS:
-				t.flags = be32(a.val)
+				t.flags = nlmsg.Uint32(a.Value)
 			case nftaTableOwner:
-				t.owner = be32(a.val)
+				t.owner = nlmsg.Uint32(a.Value)
 			case nftaTableUserdata:
-				t.comment = commentOf(a.val)
+				t.comment = commentOf(a.Value)
 			}
 		}
-		return a.err
+		return a.Err
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return tableState{}, nil
@@ -106,8 +108,8 @@ func (s *socket) counters(table string, restart func(), each func(name string, c
 	b.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 	err := s.answer(b, restart, func(body []byte) error {
 		// Older kernels ignore the filter.
-		if text(find(body, unix.NFTA_OBJ_TABLE)) == table && be32(find(body, unix.NFTA_OBJ_TYPE)) == unix.NFT_OBJECT_COUNTER {
-			each(text(find(body, unix.NFTA_OBJ_NAME)), parseCounter(find(body, unix.NFTA_OBJ_DATA)))
+		if nlmsg.Text(nlmsg.Find(body, unix.NFTA_OBJ_TABLE)) == table && nlmsg.Uint32(nlmsg.Find(body, unix.NFTA_OBJ_TYPE)) == unix.NFT_OBJECT_COUNTER {
+			each(nlmsg.Text(nlmsg.Find(body, unix.NFTA_OBJ_NAME)), parseCounter(nlmsg.Find(body, unix.NFTA_OBJ_DATA)))
 		}
 		return nil
 	})
@@ -119,13 +121,13 @@ func (s *socket) counters(table string, restart func(), each func(name string, c
 
 // dump calls each for the chains, sets, rules or objects of a table. One that is
 // begun again because the ruleset changed tells some of them twice.
-func (s *socket) dump(msg int, table string, tableAttr int, each func(body []byte) error) error {
+func (s *socket) dump(msg int, table string, tableAttr uint16, each func(body []byte) error) error {
 	b := s.request(msg, unix.NLM_F_DUMP)
 	if msg != unix.NFT_MSG_GETCHAIN { // whose dump knows no filter
 		b.str(tableAttr, table)
 	}
 	err := s.answer(b, nothing, func(body []byte) error {
-		if text(find(body, tableAttr)) == table {
+		if nlmsg.Text(nlmsg.Find(body, tableAttr)) == table {
 			return each(body)
 		}
 		return nil

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // sameExprs compares the expressions of two rules as the kernel understands
@@ -17,24 +19,24 @@ func sameExprs(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	x, y := attrs{rest: a}, attrs{rest: b}
+	x, y := nlmsg.Attrs{Rest: a}, nlmsg.Attrs{Rest: b}
 	for {
-		xok, yok := x.next(), y.next()
+		xok, yok := x.Next(), y.Next()
 		if !xok || !yok {
-			return xok == yok && x.err == nil && y.err == nil
+			return xok == yok && x.Err == nil && y.Err == nil
 		}
-		if !sameExpr(x.val, y.val) {
+		if !sameExpr(x.Value, y.Value) {
 			return false
 		}
 	}
 }
 
 func sameExpr(a, b []byte) bool {
-	name := text(find(a, unix.NFTA_EXPR_NAME))
-	if name != text(find(b, unix.NFTA_EXPR_NAME)) {
+	name := nlmsg.Text(nlmsg.Find(a, unix.NFTA_EXPR_NAME))
+	if name != nlmsg.Text(nlmsg.Find(b, unix.NFTA_EXPR_NAME)) {
 		return false
 	}
-	x, y := find(a, unix.NFTA_EXPR_DATA), find(b, unix.NFTA_EXPR_DATA)
+	x, y := nlmsg.Find(a, unix.NFTA_EXPR_DATA), nlmsg.Find(b, unix.NFTA_EXPR_DATA)
 	switch name {
 	case "counter":
 		return true
@@ -56,22 +58,22 @@ func sameExpr(a, b []byte) bool {
 func sameAttrs(a, b []byte) bool { return sameAttrsBut(a, b) }
 
 // sameAttrsBut leaves some types aside.
-func sameAttrsBut(a, b []byte, but ...int) bool {
+func sameAttrsBut(a, b []byte, but ...uint16) bool {
 	return covers(a, b, but) && covers(b, a, but)
 }
 
 // covers reports whether all of a that is not zero is in b.
-func covers(a, b []byte, but []int) bool {
-	x := attrs{rest: a}
-	for x.next() {
-		if slices.Contains(but, x.typ) {
+func covers(a, b []byte, but []uint16) bool {
+	x := nlmsg.Attrs{Rest: a}
+	for x.Next() {
+		if slices.Contains(but, x.Type) {
 			continue
 		}
-		if !sameValue(x.val, find(b, x.typ)) {
+		if !sameValue(x.Value, nlmsg.Find(b, x.Type)) {
 			return false
 		}
 	}
-	return x.err == nil
+	return x.Err == nil
 }
 
 // sameValue compares two values; one that has attributes of its own is told
@@ -103,11 +105,11 @@ func isZero(b []byte) bool {
 
 // nested reports whether b can be attributes from its first to its last byte.
 func nested(b []byte) bool {
-	if len(b) < nlaHeader {
+	if len(b) < nlmsg.AttrLen {
 		return false
 	}
-	a := attrs{rest: b}
-	for a.next() {
+	a := nlmsg.Attrs{Rest: b}
+	for a.Next() {
 	}
-	return a.err == nil && len(a.rest) < nlaHeader
+	return a.Err == nil && len(a.Rest) < nlmsg.AttrLen
 }

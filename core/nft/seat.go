@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -194,14 +195,14 @@ func seatRead(f *fragment) seat {
 	own := seat{spare: f.hasSpare()}
 	for _, r := range ch.rules {
 		var base uint32
-		list := attrs{rest: r.raw}
-		for list.next() {
-			data := find(list.val, unix.NFTA_EXPR_DATA)
-			switch text(find(list.val, unix.NFTA_EXPR_NAME)) {
+		list := nlmsg.Attrs{Rest: r.raw}
+		for list.Next() {
+			data := nlmsg.Find(list.Value, unix.NFTA_EXPR_DATA)
+			switch nlmsg.Text(nlmsg.Find(list.Value, unix.NFTA_EXPR_NAME)) {
 			case "numgen":
-				base = be32(find(data, unix.NFTA_NG_OFFSET))
+				base = nlmsg.Uint32(nlmsg.Find(data, unix.NFTA_NG_OFFSET))
 			case "lookup":
-				if name := text(find(data, unix.NFTA_LOOKUP_SET)); isGroup(name) {
+				if name := nlmsg.Text(nlmsg.Find(data, unix.NFTA_LOOKUP_SET)); isGroup(name) {
 					return seat{group: name, base: base, spare: f.hasSpare()}
 				}
 			}

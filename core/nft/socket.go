@@ -11,6 +11,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 const (
@@ -109,13 +111,13 @@ func (s *socket) transact(b *batch) ([]msgError, error) {
 		if err != nil {
 			return list, err
 		}
-		m := messages{rest: in}
-		for m.next() {
-			if m.typ != unix.NLMSG_ERROR {
+		m := nlmsg.Messages{Rest: in}
+		for m.Next() {
+			if m.Type != unix.NLMSG_ERROR {
 				continue
 			}
-			if e := parseError(m.body); e != 0 {
-				list = append(list, msgError{m.seq, e, errorText(m.body, m.flags)})
+			if e := nlmsg.Errno(m.Body); e != 0 {
+				list = append(list, msgError{m.Seq, e, nlmsg.ErrorText(m.Body, m.Flags)})
 			}
 		}
 	}
@@ -162,20 +164,20 @@ func (s *socket) collect(seq uint32, dump bool, each func(body []byte) error) (i
 		if rerr != nil {
 			return interrupted, rerr
 		}
-		m := messages{rest: in}
-		for m.next() {
-			if m.seq != seq {
+		m := nlmsg.Messages{Rest: in}
+		for m.Next() {
+			if m.Seq != seq {
 				continue // the rest of an answer that was given up
 			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			if m.typ == unix.NLMSG_ERROR || m.typ == unix.NLMSG_DONE {
-				if e := parseError(m.body); e != 0 {
+			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			if m.Type == unix.NLMSG_ERROR || m.Type == unix.NLMSG_DONE {
+				if e := nlmsg.Errno(m.Body); e != 0 {
 					return interrupted, e
 				}
 				return interrupted, err
 			}
-			if err == nil && len(m.body) >= nfgenmsg {
-				err = each(m.body[nfgenmsg:])
+			if err == nil && len(m.Body) >= nlmsg.NfgenmsgLen {
+				err = each(m.Body[nlmsg.NfgenmsgLen:])
 			}
 			if !dump {
 				return false, err
@@ -198,9 +200,9 @@ func (s *socket) drain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m := messages{rest: in}
-		for m.next() {
-			if m.seq == s.left && (m.typ == unix.NLMSG_ERROR || m.typ == unix.NLMSG_DONE) {
+		m := nlmsg.Messages{Rest: in}
+		for m.Next() {
+			if m.Seq == s.left && (m.Type == unix.NLMSG_ERROR || m.Type == unix.NLMSG_DONE) {
 				s.left = 0
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
 
 // Kernels before 6.18 do not look an interval up atomically while a transaction
@@ -62,12 +64,12 @@ func (f *fragment) hasSpare() bool {
 		return false
 	}
 	return slices.ContainsFunc(ch.rules, func(r rule) bool {
-		list := attrs{rest: r.raw}
-		for list.next() {
-			if text(find(list.val, unix.NFTA_EXPR_NAME)) != "lookup" {
+		list := nlmsg.Attrs{Rest: r.raw}
+		for list.Next() {
+			if nlmsg.Text(nlmsg.Find(list.Value, unix.NFTA_EXPR_NAME)) != "lookup" {
 				continue
 			}
-			if isSpare(text(find(find(list.val, unix.NFTA_EXPR_DATA), unix.NFTA_LOOKUP_SET))) {
+			if isSpare(nlmsg.Text(nlmsg.Find(nlmsg.Find(list.Value, unix.NFTA_EXPR_DATA), unix.NFTA_LOOKUP_SET))) {
 				return true
 			}
 		}

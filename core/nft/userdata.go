@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables/userdata"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/nlmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,7 +54,7 @@ func commentOf(ud []byte) string {
 			return ""
 		}
 		if userdata.Type(ud[0]) == userdata.TypeComment {
-			return text(ud[2:n])
+			return nlmsg.Text(ud[2:n])
 		}
 		ud = ud[n:]
 	}
