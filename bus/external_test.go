@@ -253,7 +253,8 @@ func TestStalledServer(t *testing.T) {
 		worst = max(worst, time.Since(start))
 	}
 	t.Logf("longest publish %s, %d dropped", worst, away)
-	if worst > 500*time.Millisecond || away == 0 {
+	// nats.go would wait for its connection's time-out, 2 s.
+	if worst > 1500*time.Millisecond || away == 0 {
 		t.Errorf("the longest publish took %s, %d were dropped", worst, away)
 	}
 }
