@@ -19,4 +19,6 @@ type InForce struct {
 	Overrides map[string]Override   `json:"overrides"` // by "web/web1"
 	Pins      map[string][]PinState `json:"pins"`      // by command, by service
 	Features  []Feature             `json:"features"`
+	// Interfaces are those that the node has, by name; null if they are not known.
+	Interfaces []string `json:"interfaces"`
 }

@@ -17,13 +17,13 @@ import (
 // A Target is one probe of one backend.
 type Target struct {
 	ID   core.BackendID
-	Addr netip.AddrPort // the backend's; Spec.Port replaces its port unless 0
-	Spec core.ProbeSpec
+	Addr netip.AddrPort  // the backend's; Spec.Port replaces its port unless 0
+	Spec *core.ProbeSpec // shared by many targets, so never changed
 }
 
 // same reports whether a running probe of t may go on as one of u.
 func (t Target) same(u Target) bool {
-	return t.ID == u.ID && t.Addr == u.Addr && reflect.DeepEqual(t.Spec, u.Spec)
+	return t.ID == u.ID && t.Addr == u.Addr && (t.Spec == u.Spec || reflect.DeepEqual(t.Spec, u.Spec))
 }
 
 // addr is where the probe goes.

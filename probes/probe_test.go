@@ -36,7 +36,7 @@ func ask(t *testing.T, target Target) core.Sample {
 // askWith runs a prober that the test keeps, because it has state.
 func askWith(t *testing.T, target Target, p prober) core.Sample {
 	t.Helper()
-	w := watch{target: target, prober: p, node: "test", seq: new(atomic.Uint64)}
+	w := watch{fleet: &fleet{runner: &Runner{Node: "test"}}, target: target, prober: p, seq: new(atomic.Uint64)}
 	s := w.once(context.Background(), time.Now())
 	if len(s.Detail) > maxDetail || s.Detail == "" || strings.Contains(s.Detail, "\n") {
 		t.Errorf("detail %q: want one line of 1 to %d bytes", s.Detail, maxDetail)
@@ -73,7 +73,7 @@ func wantMetrics(t *testing.T, s core.Sample, names ...string) {
 }
 
 func TestUnknownTypeSaysSo(t *testing.T) {
-	s := ask(t, Target{Spec: core.ProbeSpec{Type: "smtp", Timeout: time.Second}})
+	s := ask(t, Target{Spec: &core.ProbeSpec{Type: "smtp", Timeout: time.Second}})
 	wantCode(t, s, false, core.Internal, `"smtp"`)
 }
 

@@ -30,7 +30,7 @@ type Runner struct {
 	prepare func(Target) prober // nil means newProber; tests put theirs here
 
 	mu   sync.Mutex
-	want map[watchKey]Target // guarded by mu; what SetTargets asked for last
+	want map[watchKey]Target // guarded by mu; what SetTargets asked for last; nil once it is so
 	// wake has capacity 1: a pending wake-up covers every later SetTargets, so
 	// nothing is lost when it is full. Made under mu, then constant.
 	wake chan struct{}
@@ -78,7 +78,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		log:     r.Log,
 		running: make(map[watchKey]*watch),
 		seq:     make(map[watchKey]*atomic.Uint64),
-		slots:   make(map[string]chan struct{}),
+		gates:   make(map[string]*gate),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
@@ -88,8 +88,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	for {
 		r.mu.Lock()
 		want := r.want
+		r.want = nil
 		r.mu.Unlock()
-		f.reconcile(ctx, want)
+		if want != nil {
+			f.reconcile(ctx, want)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -98,18 +101,16 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// A fleet is the watches of a running Runner. Only Run's goroutine touches it.
+// A fleet is the watches of a running Runner. Only Run's goroutine changes it.
 type fleet struct {
 	runner  *Runner
 	log     *slog.Logger
-	wait    sync.WaitGroup
+	wait    sync.WaitGroup // of the watches that are not gone
 	running map[watchKey]*watch
-	// seq outlives a watch, so that a changed spec does not make a target's Seq
-	// go back.
-	seq map[watchKey]*atomic.Uint64
-	// slots holds a semaphore per probe type. Its capacity is the concurrency;
-	// when it is full the next run waits.
-	slots map[string]chan struct{}
+	// seq is of watches that were stopped: a changed spec does not make a target's
+	// Seq go back.
+	seq   map[watchKey]*atomic.Uint64
+	gates map[string]*gate // by probe type
 }
 
 // reconcile stops the watches that nobody wants and starts the missing ones.
@@ -117,6 +118,7 @@ func (f *fleet) reconcile(ctx context.Context, want map[watchKey]Target) {
 	for k, w := range f.running {
 		if t, ok := want[k]; !ok || !w.target.same(t) {
 			w.stop()
+			f.seq[k] = w.seq
 			delete(f.running, k)
 		}
 	}
@@ -132,21 +134,12 @@ func (f *fleet) start(ctx context.Context, k watchKey, t Target) {
 	if prepare == nil {
 		prepare = newProber
 	}
-	if f.seq[k] == nil {
-		f.seq[k] = new(atomic.Uint64)
+	if f.gates[t.Spec.Type] == nil {
+		f.gates[t.Spec.Type] = &gate{free: cmp.Or(f.runner.Concurrency, DefaultConcurrency)}
 	}
-	if f.slots[t.Spec.Type] == nil {
-		f.slots[t.Spec.Type] = make(chan struct{}, cmp.Or(f.runner.Concurrency, DefaultConcurrency))
-	}
-	w := &watch{
-		target: t,
-		prober: prepare(t),
-		node:   f.runner.Node,
-		out:    f.runner.Out,
-		log:    f.log,
-		seq:    f.seq[k],
-		slots:  f.slots[t.Spec.Type],
-		gone:   f.wait.Done,
+	w := &watch{fleet: f, target: t, prober: prepare(t), seq: f.seq[k], gate: f.gates[t.Spec.Type]}
+	if delete(f.seq, k); w.seq == nil {
+		w.seq = new(atomic.Uint64)
 	}
 	f.running[k] = w
 	f.wait.Add(1)

@@ -99,7 +99,7 @@ func target(backend string, interval time.Duration) Target {
 	return Target{
 		ID:   core.BackendID{Service: "web", Backend: backend},
 		Addr: netip.MustParseAddrPort("192.0.2.1:80"),
-		Spec: core.ProbeSpec{
+		Spec: &core.ProbeSpec{
 			Name: "alive", Type: core.ProbeTCP, Interval: interval, Timeout: interval / 2,
 			HTTP: core.HTTPSpec{Status: []core.StatusRange{{From: 200, To: 299}}},
 		},

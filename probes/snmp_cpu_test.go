@@ -25,7 +25,7 @@ func snmpTarget(addr netip.AddrPort) Target {
 	return Target{
 		ID:   core.BackendID{Service: "web", Backend: "web1"},
 		Addr: netip.AddrPortFrom(addr.Addr(), 80),
-		Spec: core.ProbeSpec{
+		Spec: &core.ProbeSpec{
 			Name: "cpu", Type: core.ProbeSNMPCPU, Role: core.MetricRole,
 			Interval: 5 * time.Second, Timeout: time.Second, Port: addr.Port(),
 			SNMP: core.SNMPSpec{Version: "2c", Community: community, Window: 10 * time.Second},

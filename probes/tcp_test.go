@@ -18,7 +18,7 @@ func tcpTarget(addr netip.AddrPort) Target {
 	return Target{
 		ID:   core.BackendID{Service: "web", Backend: "web1"},
 		Addr: addr,
-		Spec: core.ProbeSpec{Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Timeout: 500 * time.Millisecond},
+		Spec: &core.ProbeSpec{Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Timeout: 500 * time.Millisecond},
 	}
 }
 

@@ -28,51 +28,60 @@ const maxFirstDelay = 500 * time.Millisecond
 // A watch runs one target's probe again and again. Between two runs it is a
 // timer and no goroutine: the stacks of 16,000 goroutines that wait are 140 MB.
 type watch struct {
+	fleet  *fleet
 	target Target
 	prober prober
-	node   string
-	out    func(core.Sample)
-	log    *slog.Logger
 	seq    *atomic.Uint64
-	slots  chan struct{}
+	gate   *gate
 
-	cancel   context.CancelFunc
-	gone     func()    // called once, when nothing of the watch is left
 	lastCode core.Code // of the sample before; the runs' own
 	begun    bool      // the first run is over; the runs' own
 
 	mu      sync.Mutex
-	timer   *time.Timer // guarded by mu; of the next run
-	stopped bool        // guarded by mu; no run begins any more
+	stopped bool               // guarded by mu; no run begins any more
+	timer   *time.Timer        // guarded by mu; of the next run
+	hangUp  context.CancelFunc // guarded by mu; of the run in progress, nil between two
 }
 
 // start arms the first run, which comes soon. The second, at a random time of the
 // interval after it, keeps targets that start together from being asked together
 // for ever after.
 func (w *watch) start(ctx context.Context) {
-	ctx, w.cancel = context.WithCancel(ctx)
+	run := func() { w.run(ctx) }
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(rand.N(min(w.interval(), maxFirstDelay)), func() { w.fire(ctx) })
+	w.timer = time.AfterFunc(rand.N(min(w.interval(), maxFirstDelay)), func() { w.gate.enter(run) })
 }
 
 // stop ends the watch; a run in progress is broken off and yields no sample.
-// It does not wait: gone tells when the watch has ended.
+// It does not wait: the fleet's WaitGroup tells when the watch is gone.
 func (w *watch) stop() {
-	w.cancel()
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.stopped = true
-	idle := w.timer.Stop()
-	w.mu.Unlock()
-	if idle {
-		w.gone()
+	if w.hangUp != nil {
+		w.hangUp()
+	}
+	if w.timer.Stop() {
+		w.fleet.wait.Done()
 	}
 }
 
-// fire is one run, in a goroutine of the timer's. It arms the next one, or
-// ends the watch if that was stopped meanwhile.
-func (w *watch) fire(ctx context.Context) {
-	next := w.turn(ctx)
+// run makes one sample and hands it out; then it arms the next run, or ends the
+// watch if that was stopped meanwhile. It has come through the gate.
+//
+// The next is counted from the start of this one: a slow run does not slow the
+// rhythm, and a pause of the process is followed by one run, not by all those
+// that were missed.
+func (w *watch) run(ctx context.Context) {
+	start := time.Now()
+	s := w.once(ctx, start)
+	w.gate.leave()
+	if !w.over(ctx) { // else the sample would blame the backend
+		w.note(ctx, s)
+		w.fleet.runner.Out(s)
+	}
+	next := start.Add(spread(w.interval(), w.target.Spec.Jitter))
 	if !w.begun {
 		next = time.Now().Add(rand.N(w.interval()))
 		w.begun = true
@@ -80,36 +89,21 @@ func (w *watch) fire(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
-		w.gone()
+		w.fleet.wait.Done()
 		return
 	}
 	w.timer.Reset(max(0, time.Until(next)))
 }
 
-// turn waits for a slot, makes one sample and hands it out. It returns when the
-// next one is due.
-//
-// That is counted from the start of this run: a slow run does not slow the
-// rhythm, and a pause of the process is followed by one run, not by all those
-// that were missed.
-func (w *watch) turn(ctx context.Context) time.Time {
-	select {
-	case <-ctx.Done():
-		return time.Now().Add(w.interval()) // stop comes before that
-	case w.slots <- struct{}{}:
-	}
-	start := time.Now()
-	s := w.once(ctx, start)
-	<-w.slots
-	if !hungUp(ctx) { // else the sample would blame the backend
-		w.note(ctx, s)
-		w.out(s)
-	}
-	return start.Add(spread(w.interval(), w.target.Spec.Jitter))
+// over reports whether it was we who ended the run.
+func (w *watch) over(ctx context.Context) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped || hungUp(ctx)
 }
 
-// hungUp reports whether it was we who ended the run. A dial gives up at the
-// deadline of ctx a moment before ctx says so itself.
+// hungUp reports whether ctx has ended. A dial gives up at its deadline a moment
+// before ctx says so itself.
 func hungUp(ctx context.Context) bool {
 	end, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(end)
@@ -119,18 +113,21 @@ func (w *watch) interval() time.Duration {
 	return cmp.Or(w.target.Spec.Interval, defaultInterval)
 }
 
-// once makes one sample. The time spent waiting for a slot is not part of it.
+// once makes one sample. The time spent waiting at the gate is not part of it. Once
+// the watch is stopped it does so at once, and the sample is of no use.
 func (w *watch) once(ctx context.Context, start time.Time) core.Sample {
 	spec := w.target.Spec
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(spec.Timeout, defaultTimeout))
 	defer cancel()
+	w.setHangUp(cancel)
 	r := w.prober.probe(ctx)
+	w.setHangUp(nil)
 	return core.Sample{
 		Backend: w.target.ID,
 		Probe:   spec.Name,
 		Type:    spec.Type,
 		Role:    spec.Role,
-		Node:    w.node,
+		Node:    w.fleet.runner.Node,
 		Seq:     w.seq.Add(1),
 		// UTC drops the monotonic reading, so Took is taken from start itself.
 		TakenAt: start.UTC(),
@@ -139,6 +136,16 @@ func (w *watch) once(ctx context.Context, start time.Time) core.Sample {
 		Code:    r.code,
 		Detail:  oneLine(r.detail),
 		Metrics: r.metrics,
+	}
+}
+
+// setHangUp notes how to break off the run that begins, nil when it is over.
+func (w *watch) setHangUp(cancel context.CancelFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hangUp = cancel
+	if w.stopped && cancel != nil {
+		cancel()
 	}
 }
 
@@ -152,7 +159,7 @@ func (w *watch) note(ctx context.Context, s core.Sample) {
 	if s.Code == core.Internal {
 		level = slog.LevelWarn
 	}
-	w.log.Log(ctx, level, "probe answers differently",
+	w.fleet.log.Log(ctx, level, "probe answers differently",
 		"backend", s.Backend.String(), "probe", s.Probe, "code", string(s.Code),
 		"was", string(w.lastCode), "detail", s.Detail)
 	w.lastCode = s.Code

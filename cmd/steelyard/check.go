@@ -30,13 +30,15 @@ func (s *source) addFlags(cmd *cobra.Command) {
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // it is there: the line above made it
 }
 
-// load reads the configuration, with what config.Config.View needs.
-func (s *source) load() (*config.Config, error) {
+// load reads the configuration, without what config.Config.View needs.
+func (s *source) load() (*config.Config, error) { return s.loadFor(false) }
+
+func (s *source) loadFor(view bool) (*config.Config, error) {
 	o, err := configOptions(s.path, s.set)
 	if err != nil {
 		return nil, usage(err)
 	}
-	o.KeepView = true
+	o.KeepView = view
 	return config.Load(o)
 }
 

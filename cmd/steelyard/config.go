@@ -60,7 +60,7 @@ func newConfigViewCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := from.load()
+			cfg, err := from.loadFor(true)
 			if err != nil {
 				return err
 			}

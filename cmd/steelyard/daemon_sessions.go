@@ -10,6 +10,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
 // Pin pins clients to a backend by command, or ends that.
@@ -83,6 +84,7 @@ func (d *daemon) InForce(ctx context.Context) (core.InForce, error) {
 	cfg := d.cfg
 	d.mu.Unlock()
 	f.ConfigHash, f.Policies, f.Settings, f.Features = cfg.Hash, cfg.Policies, settings(cfg), d.applier.Features()
+	f.Interfaces = nft.Interfaces()
 	return f, nil
 }
 

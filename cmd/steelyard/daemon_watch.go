@@ -29,6 +29,10 @@ func (d *daemon) watch(cfg *config.Config) {
 // targets are the backends to be probed: all but sorry servers.
 func targets(cfg *config.Config) []probes.Target {
 	var out []probes.Target
+	specs := make(map[string]*core.ProbeSpec, len(cfg.Probes)) // one for all targets: it is larger than all else of them
+	for name, spec := range cfg.Probes {
+		specs[name] = &spec
+	}
 	for _, s := range cfg.Services {
 		for _, b := range s.Backends {
 			if b.Sorry {
@@ -39,7 +43,7 @@ func targets(cfg *config.Config) []probes.Target {
 				addr = netip.AddrPortFrom(addr.Addr(), s.First().Ports.First)
 			}
 			for _, name := range s.Probes {
-				out = append(out, probes.Target{ID: core.BackendID{Service: s.Name, Backend: b.Name}, Addr: addr, Spec: cfg.Probes[name]})
+				out = append(out, probes.Target{ID: core.BackendID{Service: s.Name, Backend: b.Name}, Addr: addr, Spec: specs[name]})
 			}
 		}
 	}
@@ -93,6 +97,7 @@ func (d *daemon) Cut(ctx context.Context, id core.BackendID) (int, error) {
 		}
 	}
 	d.flows.Cut(id)
+	d.log.Warn("open connections cut by command", "service", id.Service, "backend", id.Backend, "connections", n)
 	publisher{d.bus, d.log}.Event(core.Event{
 		At: time.Now().UTC(), Node: v.Node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
 		Message: fmt.Sprintf("%s cut by command", plural(n, "open connection")),

@@ -141,6 +141,31 @@ func (r *rig) everyWay(weights ...int) string {
 // Without a daemon a plan is compared with the table and with the commands that are
 // kept beside it: the file in force changes nothing, whatever is drained, pinned,
 // weighed or down.
+// A service of which only the kernel's side says that it cannot be is refused by
+// plan as by the reload after it.
+func TestPlanForetellsAMissingInterface(t *testing.T) {
+	r := newRig(t, 2)
+	r.write(r.web(1, 1))
+	r.start()
+	r.untilShares("web", 50, 50)
+	r.write(r.web(1, 1) + fmt.Sprintf("  far: {vip: %s, port: 99, forwarding: stateless, interfaces: [eth9], policy: weighted, probes: [alive], backends: %s}\n",
+		r.lab.VIP4, r.backends(false, 1, 1)))
+	const why = "interface eth9 is not there"
+	foretold := func() {
+		t.Helper()
+		out, code := r.inBalancer("plan", "-c", r.config)
+		if code != exitChanges || !strings.Contains(out, why) || strings.Contains(out, "far made") {
+			t.Errorf("plan: %d\n%s", code, out)
+		}
+	}
+	foretold()
+	if out, code := r.steelyard("reload"); code == 0 || !strings.Contains(out, why) {
+		t.Errorf("reload: %d\n%s", code, out)
+	}
+	r.kill()
+	foretold()
+}
+
 func TestPlanWithoutADaemon(t *testing.T) {
 	r := newRig(t, 4)
 	r.write(r.everyWay(10, 30, 70, 50))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,6 +80,17 @@ func TestBadOverrides(t *testing.T) {
 				t.Errorf("the bad file is still there: %v", err)
 			}
 		})
+	}
+}
+
+// What is no file holds nobody up.
+func TestOverridesInAFIFO(t *testing.T) {
+	f := newOverrideFile(filepath.Join(t.TempDir(), "overrides.json"))
+	if err := syscall.Mkfifo(f.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := f.load(); len(all) > 0 || err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("got %v, %v", all, err)
 	}
 }
 

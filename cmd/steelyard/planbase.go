@@ -48,7 +48,7 @@ func (g *globals) planBase(ctx context.Context, stateDir string) (planBase, erro
 		}
 		return planBase{}, err
 	}
-	b := planBase{against: againstKernel, table: t, inForce: core.InForce{Plan: t.Plan, Features: t.Features}}
+	b := planBase{against: againstKernel, table: t, inForce: core.InForce{Plan: t.Plan, Features: t.Features, Interfaces: t.Interfaces}}
 	if t.None() {
 		b.against = againstNone
 	}
@@ -83,7 +83,7 @@ func (b planBase) compare(ctx context.Context, cfg *config.Config, text bool) (p
 	next := setup(cfg)
 	want := engine.Preview(next, b.inForce)
 	r.Dropped = append(r.Dropped, engine.Dropped(next, b.inForce)...)
-	after, refused := nft.Check(b.inForce.Plan, want, b.inForce.Features)
+	after, refused := nft.Check(b.inForce.Plan, want, b.inForce.Features, b.inForce.Interfaces)
 	for name, err := range refused {
 		if r.Refused == nil {
 			r.Refused = map[string]string{}
@@ -120,6 +120,7 @@ func (b planBase) diffText(ctx context.Context, r *planResult, path string, afte
 		if before, err = listTable(ctx); err != nil {
 			return err
 		}
+		now = nft.Render(nft.Able(after, b.inForce.Features))
 		before, now = inOrderOf(before, now), separate(now, block.FindAllString(now, -1))
 	}
 	r.NFT = unifiedDiff("in force", path, before, now)

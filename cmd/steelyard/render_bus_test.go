@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,5 +24,38 @@ func TestStatusNotes(t *testing.T) {
 	out.Reset()
 	if renderStatus(&out, core.NodeView{}, false); strings.Contains(out.String(), "dropped") {
 		t.Errorf("nothing was dropped:\n%s", &out)
+	}
+}
+
+// A service that turns everybody away is what has to be seen to first.
+func TestNobodyServes(t *testing.T) {
+	s := core.ServiceView{Name: "web", DecisionSeq: 1, Settings: &core.Settings{}, Backends: []core.BackendView{{Name: "b1"}, {Name: "b2"}}}
+	for _, tt := range []struct {
+		name   string
+		change func(*core.ServiceView)
+		want   string
+	}{
+		{"refused", func(s *core.ServiceView) { s.Settings.OnEmpty = core.Reject }, "! web: no backend serves: new clients are refused (on_empty: reject)"},
+		{"silence", func(s *core.ServiceView) { s.Settings.OnEmpty = core.Drop }, "! web: no backend serves: new clients get no answer (on_empty: drop)"},
+		{"one serves", func(s *core.ServiceView) { s.Backends[1].Share = 1 }, ""},
+		{"not decided yet", func(s *core.ServiceView) { s.DecisionSeq = 0 }, ""},
+		{"an older daemon", func(s *core.ServiceView) { s.Settings = nil }, ""},
+	} {
+		one := s
+		one.Settings, one.Backends = &core.Settings{}, slices.Clone(s.Backends)
+		tt.change(&one)
+		var out bytes.Buffer
+		renderStatus(&out, core.NodeView{Services: []core.ServiceView{one}}, false)
+		if tt.want == "" && strings.Contains(out.String(), "no backend serves") || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s: want %q in:\n%s", tt.name, tt.want, &out)
+		}
+	}
+}
+
+func TestConfigurationIsNoCommand(t *testing.T) {
+	err := unknownCommand(errors.New(`unknown command "web.yaml" for "steelyard check"`))
+	var e *codedError
+	if !errors.As(err, &e) || e.hint != "a configuration is named with -c: steelyard check -c web.yaml" {
+		t.Errorf("got %v with hint %q", err, e.hint)
 	}
 }

@@ -164,7 +164,21 @@ func serviceNotes(s core.ServiceView) []string {
 	if s.PolicyError != "" {
 		notes = append(notes, "policy "+s.Policy+": "+s.PolicyError+"; the last good weights hold")
 	}
+	if nobodyServes(s) {
+		answer := "are refused (on_empty: reject)"
+		if s.Settings.OnEmpty == core.Drop {
+			answer = "get no answer (on_empty: drop)"
+		}
+		notes = append(notes, "no backend serves: new clients "+answer)
+	}
 	return notes
+}
+
+// nobodyServes reports whether a service that was decided about has no backend
+// left to send a client to.
+func nobodyServes(s core.ServiceView) bool {
+	fed := func(b core.BackendView) bool { return b.Share > 0 }
+	return s.DecisionSeq > 0 && s.Settings != nil && !slices.ContainsFunc(s.Backends, fed)
 }
 
 // hasGroups reports whether any backend is of another priority group than the

@@ -57,6 +57,9 @@ func flagError(cmd *cobra.Command, err error) error {
 func unknownCommand(err error) error {
 	what, proposals, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
 	e := &codedError{code: exitUsage, err: errors.New(what), hint: "steelyard --help lists the commands"}
+	if w := strings.Split(what, `"`); len(w) == 5 && strings.HasSuffix(w[1], ".yaml") {
+		e.hint = "a configuration is named with -c: " + w[3] + " -c " + w[1]
+	}
 	if ok {
 		e.hint = "did you mean " + strings.Join(strings.Fields(proposals), " or ") + "?"
 	}

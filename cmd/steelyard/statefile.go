@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // maxState bounds a file of state that is read: about 100,000 entries.
@@ -105,12 +107,16 @@ func (f *stateFile) readError(of string, err error) error {
 
 // content is what the file holds; nil if there is none.
 func (f *stateFile) content() ([]byte, error) {
-	file, err := os.Open(f.path)
+	// A FIFO in its place must hold nobody up.
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(errors.Join(err, file.Close()), error(&fs.PathError{Op: "read", Path: f.path, Err: errors.New("not a regular file")}))
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxState+1))
 	if err = errors.Join(err, file.Close()); err != nil {

@@ -80,6 +80,41 @@ func (s *build) checkUntracked() {
 		}
 	}
 	s.checkUntrackedPorts()
+	if s.Forwarding == core.Stateless && !s.partial {
+		s.checkAnswers()
+	}
+}
+
+// checkAnswers: by an answer alone stateless must know what the client asked for.
+func (s *build) checkAnswers() {
+	seen := map[bool]netip.Prefix{} // by whether it is IPv6
+	for _, f := range s.Frontends {
+		first, ok := seen[f.Addr().Is6()]
+		switch {
+		case ok && first == f.VIP:
+		case ok:
+			s.builder.wrong(s.builder.vipOf(s.path, f.VIP), "a service for each address", "forwarding stateless cannot tell answers of %s from those of %s", f.VIP.Addr(), first.Addr())
+		case !f.VIP.IsSingleIP():
+			s.builder.wrong(s.builder.vipOf(s.path, f.VIP), "a service for each address", "forwarding stateless cannot tell of which address of network %s an answer is", f.VIP)
+		}
+		seen[f.Addr().Is6()] = f.VIP
+	}
+	var one *core.Backend
+	for i := range s.Backends {
+		be := &s.Backends[i]
+		path := join(s.at("backends"), be.Name)
+		switch port := be.Addr.Port(); {
+		case !be.Addr.IsValid() || be.Sorry:
+		case one != nil && s.port != 0 && port != one.Addr.Port(): // without a port of the service each has its problem already
+			s.builder.wrong(join(path, "port"), "", "forwarding stateless writes one port for all backends, and that of %s is %d", one.Name, one.Addr.Port())
+		case one != nil:
+		case port != 0 && slices.ContainsFunc(s.Frontends, func(f core.Frontend) bool { return f.Protocol == core.SCTP }):
+			s.builder.wrong(join(path, "port"), "write port: 0 for each backend, which keeps the client's", "forwarding stateless cannot write ports of sctp, whose checksum covers them")
+			fallthrough
+		default:
+			one = be
+		}
+	}
 }
 
 // checkUntrackedPorts: dsr does not touch the packet, and stateless must know

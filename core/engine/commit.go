@@ -26,7 +26,7 @@ const (
 
 // A committer is the bookkeeping of the one commit in flight.
 type committer struct {
-	cursor   int // index into names of the service whose turn is next
+	cursor   int // index into order of the service whose turn is next
 	busy     bool
 	needSync bool // a reweight failed: what the kernel holds is not known
 	retryAt  time.Time
@@ -111,9 +111,9 @@ func (e *Engine) launchCommit(ctx context.Context) {
 func (e *Engine) nextJob() job {
 	var urgent, routine []*service
 	last := e.committer.cursor - 1
-	for k := range e.names {
-		i := (e.committer.cursor + k) % len(e.names)
-		s := e.services[e.names[i]]
+	for k := range e.order {
+		i := (e.committer.cursor + k) % len(e.order)
+		s := e.order[i]
 		switch {
 		case len(s.waiting) == 0:
 		case s.urgent && len(urgent) < urgentBatch:
@@ -145,11 +145,7 @@ func newJob(services []*service) job {
 
 // wholeJob covers all of services.
 func (e *Engine) wholeJob(services map[string]*service) job {
-	var list []*service
-	for _, name := range sortedNames(services) {
-		list = append(list, services[name])
-	}
-	return newJob(list)
+	return newJob(inOrder(services))
 }
 
 func (e *Engine) launchReweight(ctx context.Context, j job) {

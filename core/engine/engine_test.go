@@ -238,7 +238,10 @@ func engineTestWith(t *testing.T, k *kernel, p policies, setup Setup, cfg Config
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{}
-		cfg.Node, cfg.Scheduler, cfg.Applier, cfg.Publisher, cfg.Log = "test", p, k, l, slog.New(slog.DiscardHandler)
+		cfg.Node, cfg.Scheduler, cfg.Applier, cfg.Publisher = "test", p, k, l
+		if cfg.Log == nil {
+			cfg.Log = slog.New(slog.DiscardHandler)
+		}
 		e := New(cfg, setup)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -583,11 +586,10 @@ func TestOtherNodesDoNotDecideHealth(t *testing.T) {
 
 // With more services waiting than a job takes, each has its turn.
 func TestEveryServiceHasItsTurn(t *testing.T) {
-	e := &Engine{services: map[string]*service{}}
+	e := &Engine{}
 	for i := range 3 * routineBatch {
 		name := fmt.Sprintf("s%02d", i)
-		e.names = append(e.names, name)
-		e.services[name] = &service{spec: core.Service{Name: name}, waiting: []pending{{}}}
+		e.order = append(e.order, &service{spec: core.Service{Name: name}, waiting: []pending{{}}})
 	}
 	seen := map[string]bool{}
 	for range 3 {

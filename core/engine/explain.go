@@ -4,7 +4,6 @@ package engine
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,17 +19,17 @@ func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []
 			sum += b.opinion
 		}
 	}
-	out := make([]core.BackendDecision, len(s.backends))
+	out, inputs, policy := make([]core.BackendDecision, len(s.backends)), s.inputs(now), make([]float64, len(s.backends))
 	for i, b := range s.backends {
 		d := core.BackendDecision{
 			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight, Override: shown(b.override),
 			State:  b.state(reserved(shaped[i])),
-			Inputs: b.inputs(now, s.spec.Shaping.StaleAfter),
+			Inputs: inputs[i],
 			Steps:  s.explainHold(b, shaped[i].Steps, now), Share: shaped[i].Share, Slots: slots[i],
 		}
 		if b.opinion != core.Hold && sum > 0 {
-			p := b.opinion / sum
-			d.Policy = &p
+			policy[i] = b.opinion / sum
+			d.Policy = &policy[i]
 		}
 		if b.health != core.Up && shaped[i].Share == 0 {
 			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: b.note})
@@ -96,10 +95,10 @@ func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []co
 // missing is the metric that is not known because its probe fails, with the
 // code; empty if there is none.
 func (b *backend) missing(now time.Time, stale time.Duration) string {
-	for _, name := range slices.Sorted(maps.Keys(b.probes)) {
-		p := b.probes[name]
+	byName := slices.SortedFunc(slices.Values(b.probes), func(x, y *probe) int { return strings.Compare(x.spec.Name, y.spec.Name) })
+	for _, p := range byName {
 		metric := measures[p.spec.Type]
-		if p.spec.Role != core.MetricRole || p.last.TakenAt.IsZero() || p.last.OK || metric == "" {
+		if p.spec.Role != core.MetricRole || p.last.at.IsZero() || p.last.ok || metric == "" {
 			continue
 		}
 		r := b.cpu
@@ -107,34 +106,8 @@ func (b *backend) missing(now time.Time, stale time.Duration) string {
 			r = b.response
 		}
 		if !r.seen(now, stale).Known {
-			return fmt.Sprintf("no %s: %s", metric, p.last.Code)
+			return fmt.Sprintf("no %s: %s", metric, p.last.code)
 		}
 	}
 	return ""
-}
-
-func (b *backend) inputs(now time.Time, stale time.Duration) []core.Input {
-	all := []struct {
-		metric, unit string
-		r            reading
-	}{
-		{core.MetricCPU, "ratio", b.cpu},
-		{core.MetricCores, "count", b.cores},
-		{core.MetricResponse, "seconds", b.response},
-		{core.MetricConnections, "count", b.open},
-		{core.MetricNew, "per_second", b.fresh},
-		{core.MetricDone, "per_second", b.done},
-	}
-	out := make([]core.Input, 0, len(all))
-	for _, a := range all {
-		if a.r.at.IsZero() {
-			continue // nobody asks for it
-		}
-		r := a.r.seen(now, stale)
-		out = append(out, core.Input{
-			Metric: a.metric, Unit: a.unit, Value: r.Value, Known: r.Known,
-			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
-		})
-	}
-	return out
 }

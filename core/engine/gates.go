@@ -52,8 +52,7 @@ func (e *Engine) tellFlows(s *service) {
 
 // takeHops decides the services whose backends' link addresses have changed.
 func (e *Engine) takeHops() {
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		for _, b := range s.backends {
 			hop, alt := b.hop, b.altHop
 			s.findHop(b, e.cfg.Neighbours)

@@ -14,10 +14,9 @@ import (
 // ended with what they were about.
 func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropped {
 	before := e.services
-	e.setup, e.services, e.names = setup, services, sortedNames(services)
+	e.setup, e.services, e.order = setup, services, inOrder(services)
 	e.watchHops()
-	for _, name := range e.names {
-		s := services[name]
+	for _, s := range e.order {
 		for _, b := range s.backends {
 			e.tellHealth(s.from, b)
 			e.catchUp(s.from, s, b)
@@ -59,8 +58,7 @@ func (e *Engine) watchHops() {
 		return
 	}
 	var addrs []netip.Addr
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		for _, b := range s.backends {
 			if s.forwarding(b) != core.DSR {
 				continue
@@ -90,7 +88,7 @@ func (e *Engine) tellHealth(before *service, b *backend) {
 // backend of the service before, which shares its probes with b, and commands.
 func (e *Engine) catchUp(before, s *service, b *backend) {
 	now := time.Now()
-	if o := e.inherited(before, s.spec, b.spec); before != nil && o != b.override {
+	if o := e.inherited(before, s.spec, *b.spec); before != nil && o != b.override {
 		if weightOf(o) != weightOf(b.override) {
 			s.setFree(e.seq)
 		}

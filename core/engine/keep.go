@@ -77,15 +77,14 @@ func (e *Engine) endOverrides(now time.Time) {
 	if e.overrideDue.IsZero() || now.Before(e.overrideDue) {
 		return
 	}
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		for _, b := range s.backends {
 			if b.override == nil || !b.override.Over(now) {
 				continue
 			}
 			was := *b.override
 			e.setOverride(s, b, nil, fmt.Sprintf("%s of %s ended: its time is up", describe(&was), b.spec.Name))
-			e.event(core.Info, "override", s.spec.Name, b.spec.Name, fmt.Sprintf("%s ended: its time is up", was))
+			e.tellCommand("override", s.spec.Name, b.spec.Name, fmt.Sprintf("%s ended: its time is up", was))
 		}
 	}
 	e.decideTipped()

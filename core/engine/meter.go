@@ -16,8 +16,8 @@ const rateWindow = 5 * time.Second
 // A meterReading is one look at the counters.
 type meterReading struct {
 	at        time.Time
-	flows     map[core.BackendID]core.FlowCount
-	countedAt time.Time // of what time flows are, unless they are live
+	flows     map[core.BackendID]core.FlowCount // nil if they are those of the look before
+	countedAt time.Time                         // of what time flows are, unless they are live
 	live      bool
 	counters  map[core.CounterKey]core.Counters // nil if not read this time
 	err       error
@@ -28,11 +28,16 @@ type meterReading struct {
 func (e *Engine) meterLoop(ctx context.Context) {
 	t := time.NewTicker(meterEvery)
 	defer t.Stop()
+	var before time.Time // of the counts at hand, unless they were live
 	for n := 0; ; n++ {
 		var m meterReading
 		if e.cfg.Flows != nil {
-			m.countedAt, m.live = e.cfg.Flows.AsOf()
-			m.flows = e.cfg.Flows.Counts()
+			if m.countedAt, m.live = e.cfg.Flows.AsOf(); m.live || m.countedAt.IsZero() || m.countedAt != before {
+				m.flows = e.cfg.Flows.Counts()
+			}
+			if before = m.countedAt; m.live {
+				before = time.Time{}
+			}
 		}
 		m.at = time.Now()
 		if n%4 == 0 {
@@ -54,8 +59,7 @@ func (e *Engine) meterLoop(ctx context.Context) {
 func (e *Engine) takeMeter(m meterReading) {
 	for _, s := range e.services {
 		if m.counters != nil {
-			s.counters = m.counters[core.CounterKey{Service: s.spec.Name}]
-			s.carried.take(s.counters, m.at)
+			s.carried.take(m.counters[core.CounterKey{Service: s.spec.Name}], m.at)
 		}
 		for _, b := range s.backends {
 			b.takeMeter(m, s.forwarding(b).Tracked())
@@ -76,10 +80,10 @@ func (e *Engine) takeMeter(m meterReading) {
 // takeMeter files a look at a backend whose connections are tracked, or are not.
 func (b *backend) takeMeter(m meterReading, tracked bool) {
 	if m.counters != nil {
-		b.counters = m.counters[b.id]
-		b.carried.take(b.counters, m.at)
-		if _, known := m.counters[b.id]; known && tracked {
-			b.fresh = b.firsts.add(m.at, b.counters.Connections)
+		c, known := m.counters[b.id]
+		b.carried.take(c, m.at)
+		if known && tracked {
+			b.fresh = b.firsts.add(m.at, c.Connections)
 		}
 	}
 	if m.flows == nil {

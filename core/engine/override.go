@@ -65,11 +65,11 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 	switch {
 	case set:
 		e.setOverride(s, b, &o, fmt.Sprintf("%s of %s %s", describe(&o), b.spec.Name, by))
-		e.event(core.Info, "override", id.Service, id.Backend, o.String()+lasting(o))
+		e.tellCommand("override", id.Service, id.Backend, o.String()+lasting(o))
 		save = e.saver()
 	case was != nil:
 		e.setOverride(s, b, nil, fmt.Sprintf("%s ready %s", b.spec.Name, by))
-		e.event(core.Info, "override", id.Service, id.Backend, fmt.Sprintf("%s ended by %s%s", was, r.Author, because(r.Reason)))
+		e.tellCommand("override", id.Service, id.Backend, fmt.Sprintf("%s ended by %s%s", was, r.Author, because(r.Reason)))
 		save = e.saver()
 	}
 	e.decideTipped()

@@ -3,8 +3,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +161,32 @@ func TestOverrideEndsByItself(t *testing.T) {
 			t.Errorf("no decision names the end, %v", err)
 		}
 	})
+}
+
+// What was commanded is in the log, with who and why, and so is its end.
+func TestCommandsInTheLog(t *testing.T) {
+	var out bytes.Buffer
+	cfg := Config{Log: slog.New(slog.NewTextHandler(&out, nil))}
+	engineTestWith(t, &kernel{}, policies{"weighted": weighted}, setupOf(web("web", "weighted", 1, 1)), cfg, func(t *testing.T, e *Engine, _ *log) {
+		e.up("b1", "b2")
+		r := drain
+		r.ForSeconds = 30
+		e.command(t, "web", "b1", r)
+		time.Sleep(33 * time.Second)
+		pin := core.PinRequest{Client: netip.MustParsePrefix("192.0.2.7/32"), Backend: "b2", Author: "bob"}
+		if _, err := e.Pin(t.Context(), "web", pin); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, want := range []string{
+		`msg="by command" service=web backend=b1 what="drain by alice: kernel update, for 30s"`,
+		`msg="by command" service=web backend=b1 what="drain by alice: kernel update ended: its time is up"`,
+		`msg="by command" service=web backend=b2 what="pin of 192.0.2.7 to b2 by bob, until it is ended"`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in the log:\n%s", want, &out)
+		}
+	}
 }
 
 // A weight by command is what the policy goes by, without the limit on steps.

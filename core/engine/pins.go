@@ -96,11 +96,11 @@ func (e *Engine) takePin(service string, r core.PinRequest, w syncWaiter) (core.
 	case set:
 		pins = append(pins, p)
 		res.Pin = shownPin(p)
-		e.event(core.Info, "session", service, p.Backend, p.String()+lasting(core.Override{Since: p.Since, Until: p.Until}))
+		e.tellCommand("session", service, p.Backend, p.String()+lasting(core.Override{Since: p.Since, Until: p.Until}))
 	case i < 0:
 		return res, nil, nil
 	default:
-		e.event(core.Info, "session", service, res.Before.Backend, fmt.Sprintf("%s ended by %s%s", res.Before, r.Author, because(r.Reason)))
+		e.tellCommand("session", service, res.Before.Backend, fmt.Sprintf("%s ended by %s%s", res.Before, r.Author, because(r.Reason)))
 	}
 	s.setPins(pins)
 	w.change = e.resync()
@@ -135,15 +135,14 @@ func (e *Engine) endPins(now time.Time) {
 	if e.pinDue.IsZero() || now.Before(e.pinDue) {
 		return
 	}
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		var stay []core.PinState
 		for _, p := range s.pins {
 			if !p.Over(now) {
 				stay = append(stay, p)
 				continue
 			}
-			e.event(core.Info, "session", name, p.Backend, fmt.Sprintf("%s ended: its time is up", p))
+			e.tellCommand("session", s.spec.Name, p.Backend, fmt.Sprintf("%s ended: its time is up", p))
 		}
 		if len(stay) != len(s.pins) {
 			s.setPins(stay)

@@ -33,7 +33,7 @@ func TestPlan(t *testing.T) {
 	hop := core.Hop{Device: "eth0"}
 	type backends = []*backend
 	with := func(name string, addr, alt netip.AddrPort) *backend {
-		return &backend{spec: core.Backend{Name: name, Addr: addr, Alt: alt}, health: core.Up}
+		return &backend{spec: &core.Backend{Name: name, Addr: addr, Alt: alt}, health: core.Up}
 	}
 	var none netip.AddrPort
 	for _, tt := range []struct {
@@ -103,7 +103,7 @@ func TestAlive(t *testing.T) {
 		{core.Up, false, 0, true}, {core.Unknown, false, 0, true}, {core.Down, false, 0, false},
 		{core.Down, false, 1, true}, {core.Up, true, 0, false}, {core.Up, true, 1, true},
 	} {
-		b := &backend{health: tt.health, spec: core.Backend{Sorry: tt.sorry}}
+		b := &backend{health: tt.health, spec: &core.Backend{Sorry: tt.sorry}}
 		if got := b.alive(tt.slots); got != tt.want {
 			t.Errorf("%s, sorry %t, %d slots: alive %t, want %t", tt.health, tt.sorry, tt.slots, got, tt.want)
 		}

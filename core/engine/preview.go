@@ -15,11 +15,10 @@ func (e *Engine) InForce(ctx context.Context) (core.InForce, error) {
 	err := e.do(ctx, func() {
 		f.Plan.OffloadDevices = e.setup.OffloadDevices
 		f.Plan.LocalClients, f.Services, f.Probes = e.setup.LocalClients, e.setup.Services, e.setup.Probes
-		for _, name := range e.names {
-			s := e.services[name]
+		for _, s := range e.order {
 			f.Plan.Services = append(f.Plan.Services, s.plan())
 			for _, p := range s.pins {
-				f.Pins[name] = append(f.Pins[name], *shownPin(p))
+				f.Pins[s.spec.Name] = append(f.Pins[s.spec.Name], *shownPin(p))
 			}
 			for _, b := range s.backends {
 				if b.override != nil {
@@ -96,7 +95,7 @@ func indexInForce(setup Setup, f *core.InForce) *inForceIndex {
 		s := &service{spec: spec, pins: f.Pins[spec.Name]}
 		for _, b := range spec.Backends {
 			id := core.BackendID{Service: spec.Name, Backend: b.Name}
-			s.backends = append(s.backends, &backend{id: id, spec: b, override: x.overrides[id]})
+			s.backends = append(s.backends, &backend{id: id, spec: &b, override: x.overrides[id]})
 		}
 		x.services[spec.Name] = s
 	}

@@ -22,7 +22,7 @@ type previewer struct {
 
 // backend is one of the service: as well as it is in force, up if it is new.
 func (p *previewer) backend(b core.Backend) *backend {
-	n := &backend{id: core.BackendID{Service: p.spec.Name, Backend: b.Name}, spec: b, health: core.Up}
+	n := &backend{id: core.BackendID{Service: p.spec.Name, Backend: b.Name}, spec: &b, health: core.Up}
 	if p.from != nil {
 		n.override = inheritedFrom(p.from, p.spec, b)
 	} else if p.left {

@@ -44,8 +44,7 @@ func (e *Engine) Reload(ctx context.Context, setup Setup) ([]core.Dropped, error
 			return
 		}
 		r.services = e.build(setup, core.Plan{})
-		for _, name := range sortedNames(r.services) {
-			s := r.services[name]
+		for _, s := range inOrder(r.services) {
 			e.decide(s, cause{trigger: "reload", at: time.Now()}, s.pace())
 		}
 		e.committer.reload = r

@@ -27,7 +27,7 @@ func (e *Engine) takeSample(s core.Sample) {
 		e.takeUnknown(s)
 		return
 	}
-	p := b.probes[s.Probe]
+	p := b.probe(s.Probe)
 	if p == nil || s.Role != p.spec.Role || s.Node != e.cfg.Node {
 		// Not of a probe of ours, whatever it calls itself: a monitor, or another
 		// node on the same bus, may add metrics, never a verdict. What another
@@ -37,7 +37,7 @@ func (e *Engine) takeSample(s core.Sample) {
 		}
 		return
 	}
-	p.last = s
+	p.last = keepSample(s)
 	if s.Code == core.Internal && b.health == core.Unknown {
 		b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, s.Code, s.Detail)
 	}
@@ -57,7 +57,7 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	}
 	now := time.Now()
 	b.health, b.since = to, now
-	b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.Code, p.last.Detail)
+	b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.code, p.last.detail)
 	if to == core.Up && from == core.Down {
 		b.cameUp = now
 		// What was learned before it went may not hold for what came back.
@@ -65,10 +65,10 @@ func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
 	}
 	e.cfg.Publisher.Health(core.HealthChange{
 		Backend: b.id, Node: e.cfg.Node, At: now.UTC(), From: from, To: to,
-		Probe: p.spec.Name, Code: p.last.Code, Detail: p.last.Detail,
+		Probe: p.spec.Name, Code: p.last.code, Detail: p.last.detail,
 	})
-	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", p.spec.Name, "code", p.last.Code, "detail", p.last.Detail)
-	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), p.last.TakenAt.Add(p.last.Took))
+	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", p.spec.Name, "code", p.last.code, "detail", p.last.detail)
+	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), p.last.at.Add(p.last.took))
 }
 
 // tip notes a transition for the next decision.

@@ -22,8 +22,7 @@ type policyResult struct {
 // due. A policy that takes long only ever holds up its own services.
 func (e *Engine) schedule(ctx context.Context, now time.Time) {
 	due := map[string][]*service{}
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		if s.inFlight || now.Before(s.nextAt) || e.busy[s.spec.Policy] {
 			continue
 		}

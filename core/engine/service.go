@@ -5,8 +5,8 @@ package engine
 import (
 	"cmp"
 	"maps"
-	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -45,8 +45,7 @@ type service struct {
 	inForce     []uint32           // slots of that commit; nil before the first
 	urgent      bool               // a health transition waits for its commit
 	kernelErr   string
-	counters    core.Counters
-	carried     carried
+	carried     carried // the kernel's counters
 
 	settings *core.Settings // of spec; nil until somebody asks
 
@@ -64,9 +63,9 @@ type pending struct {
 type backend struct {
 	id   core.BackendID
 	hash uint64
-	spec core.Backend
+	spec *core.Backend // one of its service's, never changed
 
-	probes map[string]*probe
+	probes []*probe // in the order of the service's
 	health core.HealthState
 	since  time.Time
 	cameUp time.Time // zero if it never came up while we watched
@@ -92,18 +91,10 @@ type backend struct {
 	firsts   tally   // of counters, for fresh
 	open     reading
 	history  *history // nil until there is something to count
-	counters core.Counters
-	carried  carried
-	idle     bool // no slots in the kernel
-	told     bool // Flows knows whether it is idle
-	down     bool // Flows was told that it is down
-}
-
-// A probe is what one probe last said of one backend.
-type probe struct {
-	spec   core.ProbeSpec
-	health core.Health // used by the health role only
-	last   core.Sample // zero until the first
+	carried  carried  // the kernel's counters
+	idle     bool     // no slots in the kernel
+	told     bool     // Flows knows whether it is idle
+	down     bool     // Flows was told that it is down
 }
 
 // A reading is a value with the end of the window that it speaks of.
@@ -134,6 +125,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 	}
 	out := make(map[string]*service, len(setup.Services))
 	renamed := e.gone(setup)
+	shared := shareSpecs(setup)
 	for _, spec := range setup.Services {
 		s := &service{spec: spec}
 		old := e.services[spec.Name]
@@ -146,14 +138,14 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		if old != nil {
 			s.moving = old.moving
 			s.carried = old.carried
-			s.counters, s.commit, s.version, s.failingFrom, s.policyErr = old.counters, old.commit, old.version, old.failingFrom, old.policyErr
+			s.commit, s.version, s.failingFrom, s.policyErr = old.commit, old.version, old.failingFrom, old.policyErr
 			s.snapshotSeq = old.snapshotSeq
 			if old.spec.Policy != spec.Policy {
 				s.version, s.failingFrom, s.policyErr = "", time.Time{}, ""
 			}
 		}
-		for _, b := range spec.Backends {
-			s.backends = append(s.backends, e.buildBackend(setup, spec, b, old, held[spec.Name]))
+		for i := range spec.Backends {
+			s.backends = append(s.backends, e.buildBackend(shared, spec, &spec.Backends[i], old, held[spec.Name]))
 		}
 		s.setPins(e.inheritedPins(old, s))
 		s.nextAt = time.Now() // ask the policy at once; phases spread from there
@@ -170,7 +162,7 @@ func sameWeights(a, b core.Service) bool {
 		})
 }
 
-func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, old *service, held core.ServicePlan) *backend {
+func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Backend, old *service, held core.ServicePlan) *backend {
 	now := time.Now()
 	id := core.BackendID{Service: spec.Name, Backend: b.Name}
 	n := &backend{id: id, hash: id.Hash(), spec: b, since: now, opinion: core.Hold, opinionFrom: now}
@@ -183,30 +175,21 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		// A probe that is new or has changed goes on from what is known, else a
 		// reload would take the backend out until the first sample.
 		warm = o.health
-		if hasType(e.setup, old.spec, core.ProbeSNMPCPU) && !hasType(setup, spec, core.ProbeSNMPCPU) {
+		if hasType(e.setup, old.spec, core.ProbeSNMPCPU) && !hasType(shared.Setup, spec, core.ProbeSNMPCPU) {
 			n.forgetCPU()
 		}
 		if old.spec.Policy != spec.Policy {
 			n.opinion, n.opinionFrom = core.Hold, now
 		}
-	} else if share, ok := heldShare(held, b); ok {
+	} else if share, ok := heldShare(held, *b); ok {
 		// It served until we stopped; it takes Fall bad samples to end that.
 		n.share, warm = share, core.Up
 	}
-	n.override = e.inherited(old, spec, b)
+	n.override = e.inherited(old, spec, *b)
 	if !cmp.Or(b.Forwarding, spec.Forwarding).Tracked() {
 		n.open, n.fresh, n.firsts, n.done, n.history, n.full = reading{}, reading{}, tally{}, reading{}, nil, false
 	}
-	before := n.probes
-	n.probes = map[string]*probe{}
-	for _, name := range probesOf(spec, b) {
-		p := &probe{spec: setup.Probes[name]}
-		p.health = core.Health{Rise: p.spec.Rise, Fall: p.spec.Fall, State: warm}
-		if o := before[name]; o != nil && reflect.DeepEqual(o.spec, p.spec) {
-			p = o
-		}
-		n.probes[name] = p
-	}
+	n.setProbes(shared.specs, probesOf(spec, *b), warm)
 	n.health = n.combined()
 	if o := old.at(b.Addr); o != nil && o.health != n.health {
 		n.since = now
@@ -215,19 +198,6 @@ func (e *Engine) buildBackend(setup Setup, spec core.Service, b core.Backend, ol
 		}
 	}
 	return n
-}
-
-// probesOf are the probes of a backend: a sorry server has none.
-func probesOf(s core.Service, b core.Backend) []string {
-	if b.Sorry {
-		return nil
-	}
-	return s.Probes
-}
-
-// hasType reports whether a service has a probe of a type.
-func hasType(setup Setup, s core.Service, probeType string) bool {
-	return slices.ContainsFunc(s.Probes, func(name string) bool { return setup.Probes[name].Type == probeType })
 }
 
 // forgetCPU drops what a probe that has left the configuration said: nothing
@@ -246,17 +216,6 @@ func heldShare(held core.ServicePlan, b core.Backend) (float64, bool) {
 	return 0, false
 }
 
-// combined is the health by all health probes.
-func (b *backend) combined() core.HealthState {
-	var states []core.HealthState
-	for _, p := range b.probes {
-		if p.spec.Role == core.HealthRole {
-			states = append(states, p.health.State)
-		}
-	}
-	return core.Combine(states)
-}
-
 func (s *service) find(name string) *backend {
 	if s == nil {
 		return nil
@@ -268,11 +227,7 @@ func (s *service) find(name string) *backend {
 	return s.backends[i]
 }
 
-func sortedNames(services map[string]*service) []string {
-	names := make([]string, 0, len(services))
-	for name := range services {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+// inOrder are services by name.
+func inOrder(services map[string]*service) []*service {
+	return slices.SortedFunc(maps.Values(services), func(a, b *service) int { return strings.Compare(a.spec.Name, b.spec.Name) })
 }

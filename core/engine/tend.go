@@ -139,7 +139,7 @@ func (e *Engine) Forget(ctx context.Context, service string, f core.SessionFilte
 	select {
 	case o := <-done:
 		if o.err == nil {
-			e.event(core.Info, "session", service, f.Backend, fmt.Sprintf("%d sessions forgotten by %s", o.n, author))
+			e.tellCommand("session", service, f.Backend, fmt.Sprintf("%d sessions forgotten by %s", o.n, author))
 		}
 		return o.n, o.err
 	case <-ctx.Done():

@@ -31,7 +31,8 @@ func (t *carried) take(c core.Counters, at time.Time) {
 	}
 	t.last, t.at, t.rates = c, at, nil
 	if known {
-		t.rates = &rates
+		kept := rates // or every reading would allocate
+		t.rates = &kept
 	}
 }
 

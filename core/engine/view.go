@@ -47,8 +47,7 @@ func (e *Engine) view() core.NodeView {
 			CountersAt: e.kernel.countersAt, Drifts: e.drifts.total,
 		},
 	}
-	for _, name := range e.names {
-		s := e.services[name]
+	for _, s := range e.order {
 		if s.settings == nil {
 			s.settings = s.spec.Settings(e.setup.LocalClients)
 		}
@@ -62,7 +61,7 @@ func (s *service) view() core.ServiceView {
 		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
 		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
-		RefusedTotal: s.counters.Refused, TurnedAwayTotal: s.counters.Turned, TurnedAway: s.counters.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At, Settings: s.settings,
+		RefusedTotal: s.carried.last.Refused, TurnedAwayTotal: s.carried.last.Turned, TurnedAway: s.carried.last.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At, Settings: s.settings,
 	}
 	for _, p := range s.pins {
 		v.Pins = append(v.Pins, *shownPin(p))
@@ -106,7 +105,7 @@ func (b *backend) view() core.BackendView {
 	v := core.BackendView{
 		Name: b.spec.Name, Address: address(b.spec.Addr), Health: b.health, Since: b.since.UTC(), State: b.state(false),
 		Configured: b.spec.Weight, Override: shown(b.override), Priority: b.spec.Priority,
-		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.counters.Connections, Traffic: b.carried.view(),
+		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.carried.last.Connections, Traffic: b.carried.view(),
 		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
 	}
 	if b.spec.Alt.IsValid() {
@@ -120,10 +119,10 @@ func (b *backend) view() core.BackendView {
 		age := time.Since(b.cpu.at).Seconds()
 		v.CPUAge = &age
 	}
-	for name, p := range b.probes {
+	for _, p := range b.probes {
 		v.Probes = append(v.Probes, core.ProbeView{
-			Name: name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.OK, Code: p.last.Code,
-			Detail: p.last.Detail, At: p.last.TakenAt, Took: p.last.Took.Seconds(),
+			Name: p.spec.Name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.ok, Code: p.last.code,
+			Detail: p.last.detail, At: p.last.at, Took: p.last.took.Seconds(),
 		})
 	}
 	slices.SortFunc(v.Probes, func(a, b core.ProbeView) int { return cmpProbe(a, b) })

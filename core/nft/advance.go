@@ -45,9 +45,7 @@ func (a *Applier) advance(ctx context.Context, j *job, r *result) {
 	if complaints, err := a.w.transact(&a.b); err != nil || len(complaints) > 0 {
 		return
 	}
-	if before == a.gen {
-		a.gen++ // only we changed anything
-	}
+	a.ours(before)
 	j.list = list
 	r.changed += a.b.changed
 }
@@ -126,7 +124,5 @@ func (a *Applier) retire(names []string) {
 		a.log.Warn("sets that nothing looks up any more were left behind", "sets", len(names), "err", err)
 		return
 	}
-	if before == a.gen {
-		a.gen++ // only we changed anything
-	}
+	a.ours(before)
 }

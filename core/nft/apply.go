@@ -88,9 +88,7 @@ func (a *Applier) commit(j *job) ([]msgError, error) {
 	case len(list) > 0:
 		return list, nil // one complaint is enough for the kernel to drop it all
 	case err == nil:
-		if before == a.gen {
-			a.gen++ // only we changed anything since the table was read
-		}
+		a.ours(before)
 		return nil, nil
 	}
 	if after, gerr := a.w.generation(); gerr == nil && after == before {
@@ -116,6 +114,18 @@ func (a *Applier) write(j *job) {
 	}
 	a.b.writeChanges(j.list)
 	a.b.finish()
+}
+
+// ours says that a transaction of ours, which was begun at that generation, is not
+// drift. One that changes nothing in the kernel does not move the generation, so
+// that it must be asked. Where the table is owned, nobody looks at it.
+func (a *Applier) ours(before uint32) {
+	if a.owned || before != a.gen {
+		return
+	}
+	if after, err := a.w.generation(); err == nil && after == before+1 {
+		a.gen = after // only we changed anything
+	}
 }
 
 // notCommitted is an error after which the generation had not moved.

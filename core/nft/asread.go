@@ -3,15 +3,17 @@
 package nft
 
 import (
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A table does not tell the slots of a service that is looked up by hashes or in
-// turn, but who has how many places. Who compares a plan with it that has the slots
-// read off those, must not find that rounding has moved some.
+// turn, but who has how many places. A plan that has the slots read off those leaves
+// each place where it is: rounding moves no client at a restart.
 
 // sharesAsRead reports whether a plan has the backends of one that was read, with
 // their slots. Those that were not read have none.
@@ -31,6 +33,25 @@ func sharesAsRead(read, s *core.ServicePlan) bool {
 		}
 	}
 	return n == len(read.Backends)
+}
+
+// slotsAsRead reports whether the backends with slots are those of a plan that was
+// read, with as many. Of the others a ring knows nothing.
+func slotsAsRead(read, s *core.ServicePlan) bool {
+	type seen struct {
+		name string
+		addr netip.AddrPort
+	}
+	slots := func(p *core.ServicePlan) map[seen]uint32 {
+		out := map[seen]uint32{}
+		for _, b := range p.Backends {
+			if b.Slots > 0 {
+				out[seen{b.Name, b.Addr}] = b.Slots
+			}
+		}
+		return out
+	}
+	return maps.Equal(slots(read), slots(s))
 }
 
 // keepRings leaves each place to whom it was read to have it.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -82,5 +83,49 @@ func TestWhatWasReadIsInForce(t *testing.T) {
 		if list := read.Diff(other); len(list) != 1 || list[0].Service != s.Name || list[0].ElementsAdded == 0 {
 			t.Errorf("other weights of %s: %+v", s.Name, list)
 		}
+	}
+}
+
+// A restart moves no client of a hash, and leaves no turn: nor does a change of
+// something else after it.
+func TestAdoptedRingsStay(t *testing.T) {
+	for _, d := range []core.Distribution{core.Hash, core.SymHash, core.RoundRobin} {
+		t.Run(string(d), func(t *testing.T) {
+			newNetns(t)
+			a := open(t, Config{Unowned: true})
+			s := service("web", "192.0.2.10:80", core.TCP, backend("a", "198.51.100.1:80", 2006), backend("b", "198.51.100.2:80", 3344), backend("c", "198.51.100.3:80", 60186), backend("d", "198.51.100.4:80", 0))
+			s = with(s, func(t *core.Traffic) { t.Distribution, t.Seed = d, 1 })
+			mustSync(t, a, plan(s))
+			ring := a.known["web"].tables[0].set.name
+			want := nftOutput(t, "list", "map", "inet", "steelyard", ring)
+			if err := a.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b := open(t, Config{Unowned: true})
+			adopted, found, err := b.Adopt(t.Context())
+			if !found || err != nil {
+				t.Fatalf("found %t, %v", found, err)
+			}
+			s = *clonePlan(&s)
+			for i := range s.Backends {
+				s.Backends[i].Slots = adopted.Services[0].Backends[i].Slots
+			}
+			if c := mustSync(t, b, plan(s)); c.Changed != 0 {
+				t.Errorf("%d elements changed, want none", c.Changed)
+			}
+			s = with(s, func(t *core.Traffic) { t.OnEmpty = core.Drop })
+			mustSync(t, b, plan(s))
+			if diff := cmp.Diff(want, nftOutput(t, "list", "map", "inet", "steelyard", ring)); diff != "" {
+				t.Errorf("-before +after:\n%s", diff)
+			}
+			s = *clonePlan(&s)
+			s.Backends[0].Slots, s.Backends[2].Slots = 10000, core.Slots-10000-s.Backends[1].Slots
+			if _, err := b.Reweight(t.Context(), []core.ServicePlan{s}); err != nil {
+				t.Errorf("reweight: %v", err)
+			}
+			if diff := cmp.Diff(Render(plan(s)), listTable(t)); diff != "" {
+				t.Errorf("after a reweight: -want +kernel:\n%s", diff)
+			}
+		})
 	}
 }

@@ -229,8 +229,24 @@ func (d *deal) alike(o *deal) bool {
 	if d == nil || o == nil {
 		return d == o
 	}
-	return d == o || d.by == o.by && d.oldBy == o.oldBy && slices.Equal(d.owners, o.owners) &&
-		slices.Equal(d.stable, o.stable) && slices.Equal(d.next, o.next) && slices.Equal(d.old, o.old) && slices.Equal(d.former, o.former)
+	return d == o || d.by == o.by && d.oldBy == o.oldBy && slices.Equal(apart(d.owners), apart(o.owners)) &&
+		d.same(o, d.stable, o.stable) && d.same(o, d.next, o.next) && d.same(o, d.old, o.old) && slices.Equal(d.former, o.former)
+}
+
+// same reports whether positions of d and of o lead to the same values.
+func (d *deal) same(o *deal, x, y []uint16) bool {
+	return slices.EqualFunc(x, y, func(i, k uint16) bool { return d.owners[i].value == o.owners[k].value })
+}
+
+// apart are the owners that the kernel can tell: of two with one value, as of two
+// addresses of one machine, it knows the first.
+func apart(owners []owner) (list []owner) {
+	for _, o := range owners {
+		if !slices.ContainsFunc(list, func(x owner) bool { return x.value == o.value }) {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // resume begins to watch a deal that was read from the kernel, where it does not

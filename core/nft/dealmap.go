@@ -129,19 +129,21 @@ func isDealMap(name string) bool {
 }
 
 // readDealMap reads a map back, by the values that owners have. One that no owner
-// has is nobody's, as is a position without an element.
-func (s *socket) readDealMap(table, set string, size uint32, owners []owner) ([]uint16, error) {
-	at := make([]uint16, size)
+// has is nobody's, as is a position without an element; stray tells of the former.
+func (s *socket) readDealMap(table, set string, size uint32, owners []owner) (at []uint16, stray bool, err error) {
+	at = make([]uint16, size)
 	index := make(map[string]uint16, len(owners))
 	for i := len(owners) - 1; i > nobody; i-- {
 		index[owners[i].value] = uint16(i)
 	}
-	err := s.elements(table, set, func() { clear(at) }, func(e element) error {
+	err = s.elements(table, set, func() { clear(at) }, func(e element) error {
 		if len(e.key) != 4 || binary.NativeEndian.Uint32(e.key) >= size {
 			return fmt.Errorf("position %x of %d", e.key, size)
 		}
-		at[binary.NativeEndian.Uint32(e.key)] = index[string(e.data)]
+		i := index[string(e.data)]
+		at[binary.NativeEndian.Uint32(e.key)] = i
+		stray = stray || i == nobody
 		return nil
 	})
-	return at, err
+	return at, stray, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/mdlayher/netlink"
 	"github.com/steelyard-lb/steelyard/core"
@@ -15,6 +16,32 @@ import (
 // devices are the interfaces that a plan names, by name, with their numbers. The
 // nil map is for those who only want to see the text: all interfaces are there.
 type devices map[string]uint32
+
+// Interfaces are those of this network namespace, by name; nil if nobody can list
+// them.
+func Interfaces() []string {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	return names
+}
+
+// named are interfaces of which only the names are known; nil for nil.
+func named(names []string) devices {
+	if names == nil {
+		return nil
+	}
+	d := devices{}
+	for i, name := range names {
+		d[name] = uint32(i + 1)
+	}
+	return d
+}
 
 func (d devices) has(name string) bool { return d == nil && name != "" || d[name] != 0 }
 

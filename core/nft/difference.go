@@ -37,8 +37,8 @@ type ServiceDiff struct {
 // for each service that is touched, by name, the shared part first. Services that
 // would be refused without asking the kernel are as in from.
 func Diff(from, to core.Plan) []ServiceDiff {
-	after, refused := Check(from, to, nil)
-	before, _ := Check(core.Plan{}, from, nil)
+	after, refused := Check(from, to, nil, nil)
+	before, _ := Check(core.Plan{}, from, nil, nil)
 	known := map[string]*held{}
 	for i := range before.Services {
 		h := &held{plan: &before.Services[i]}
@@ -52,8 +52,8 @@ func Diff(from, to core.Plan) []ServiceDiff {
 
 // Check parts what a Sync of to can bring into force after from: the plan that
 // would be in force, in which a refused service is as it was, and the reasons for
-// those. The kernel itself may refuse more. A nil features asks for everything.
-func Check(from, to core.Plan, features []core.Feature) (core.Plan, map[string]error) {
+// those. The kernel itself may refuse more. Of features and interfaces nil has all.
+func Check(from, to core.Plan, features []core.Feature, interfaces []string) (core.Plan, map[string]error) {
 	inForce := map[string]*held{}
 	for i := range from.Services {
 		if s := &from.Services[i]; s.Traffic != nil {
@@ -61,6 +61,7 @@ func Check(from, to core.Plan, features []core.Feature) (core.Plan, map[string]e
 		}
 	}
 	good, refused := checkPlan(to, inForce, probed(features))
+	good = withoutInterface(good, named(interfaces), refused)
 	out := core.Plan{LocalClients: to.LocalClients, OffloadDevices: to.OffloadDevices}
 	for _, s := range good {
 		out.Services = append(out.Services, *s)

@@ -100,6 +100,26 @@ func TestDiffIsWhatSyncDoes(t *testing.T) {
 	}
 }
 
+// What a kernel cannot do and a service goes without is no difference.
+func TestReadOfAnUnableKernel(t *testing.T) {
+	newNetns(t)
+	a := open(t, Config{})
+	for i := range a.features {
+		a.features[i].Present = a.features[i].Present && a.features[i].Name != featureFlowtable
+	}
+	web := plan(with(service("web", "192.0.2.10:80", core.TCP, backend("a", "198.51.100.1:8080", 65536)), func(t *core.Traffic) { t.Offload = true }))
+	web.OffloadDevices = []string{"lo"}
+	mustSync(t, a, web)
+	got, err := Read(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Features = a.Features()
+	if list := got.Diff(web); len(list) > 0 {
+		t.Errorf("offload without flowtables differs: %+v", list)
+	}
+}
+
 // Reading changes nothing, and takes the table from nobody: neither from the
 // process that owns it nor, when that has died, from the next.
 func TestReadLeavesAlone(t *testing.T) {

@@ -68,6 +68,7 @@ func (a *Applier) compare(ctx context.Context) ([]string, error) {
 			what = append(what, fmt.Sprintf("service %s is gone", name))
 		case !c.nothing():
 			what = append(what, fmt.Sprintf("service %s: %s", name, c.differs()))
+			a.known[name].recall(h)
 		case !a.replace: // else what was read is needed, with its counts
 			a.known[name] = h // with its plan
 		}
@@ -84,6 +85,14 @@ func (a *Applier) compare(ctx context.Context) ([]string, error) {
 		a.shared = shared
 	}
 	return what, nil
+}
+
+// recall goes by what was written to whom flows belong, and not by what somebody
+// else has left of it: flows that are not remembered would go to others.
+func (h *held) recall(written *held) {
+	if written.deals != [2]*deal{} {
+		h.deals, h.unknown = written.deals, true
+	}
 }
 
 // differs names the first part in which the fragments of a change differ.
@@ -104,6 +113,14 @@ func (c *change) differs() string {
 		if gone, come := diffElems(c.from.elemsOf(e.set.name), e.list); len(gone)+len(come) > 0 {
 			return "elements of " + e.set.name
 		}
+	}
+	for i := range c.to.deals {
+		if !c.from.deals[i].alike(c.to.deals[i]) {
+			return "backends in map " + nameOf(kindPos+six(i == 1), c.to.name)
+		}
+	}
+	if l := c.link(); l.from != nil && l.to != nil && !l.nothing() {
+		return l.differs()
 	}
 	return "more than there should be"
 }

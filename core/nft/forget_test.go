@@ -90,7 +90,10 @@ func TestForgetAndTend(t *testing.T) {
 	if again, err := a.Tend(t.Context()); again != sweepEvery || err != nil || left() != 1500 {
 		t.Errorf("Tend with one dead: %v, %v, and %d entries left; want 1500", again, err, left())
 	}
-	gen := a.gen
+	gen, err := a.w.generation()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if c := mustSync(t, a, plan(s, service("plain", "192.0.2.11:80", core.TCP, backend("a", "198.51.100.1:8080", 65536)))); c.Changed != 0 || c.Generation != gen {
 		t.Errorf("a sync after it: %+v, want generation %d and nothing changed", c, gen)
 	}

@@ -70,7 +70,18 @@ func (h *held) fragment() *fragment {
 	if linked(h.plan) {
 		return compileLink(h.plan, h.deals, h.devices)
 	}
-	return compileAt(h.plan, h.seat)
+	f := compileAt(h.plan, h.seat)
+	f.keepRings(h.rings())
+	return f
+}
+
+// rings are the weights maps as they are in the kernel, where that was read or is
+// costly to make again.
+func (h *held) rings() *fragment {
+	if h.read != nil {
+		return h.read
+	}
+	return &fragment{maps: h.tables}
 }
 
 // seed lets what to has go on counting where from has come to.

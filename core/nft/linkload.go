@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -58,7 +59,12 @@ func (a *Applier) loadDeals(h *held, f *fragment) error {
 		if f.set(name(kindPos)) == nil {
 			continue
 		}
-		d := &deal{by: dealings[name(kindPos)], oldBy: dealings[name(kindOld)], owners: []owner{{}}}
+		by := cmp.Or(dealings[name(kindPos)], dealings[name(kindNext)])
+		if by.seed == 0 { // somebody has taken the rules away that tell by what hash
+			h.unknown = true
+			continue
+		}
+		d := &deal{by: by, oldBy: cmp.Or(dealings[name(kindOld)], by), owners: []owner{{}}}
 		d.by.size, d.oldBy.size = f.sizeOf(name(kindPos)), f.sizeOf(name(kindOld))
 		for _, e := range f.elemsOf(name(kindLive)) {
 			d.owners = append(d.owners, parseOwner(&e))
@@ -66,9 +72,11 @@ func (a *Applier) loadDeals(h *held, f *fragment) error {
 		slices.SortFunc(d.owners[1:], func(x, y owner) int { return strings.Compare(x.name+x.value, y.name+y.value) })
 		var err error
 		for kind, to := range map[string]*[]uint16{kindPos: &d.stable, kindNext: &d.next, kindOld: &d.old} {
-			if *to, err = a.w.readDealMap(a.table, name(kind), f.sizeOf(name(kind)), d.owners); err != nil {
+			var stray bool
+			if *to, stray, err = a.w.readDealMap(a.table, name(kind), f.sizeOf(name(kind)), d.owners); err != nil {
 				return err
 			}
+			h.unknown = h.unknown || stray // such a position has an element in the way of another
 		}
 		if len(d.next) != len(d.stable) {
 			return fmt.Errorf("maps of %d and %d positions", len(d.next), len(d.stable))
@@ -239,7 +247,7 @@ func (a *Applier) verifyDeal(service, family string, d *deal) error {
 		if want == nil {
 			continue
 		}
-		got, err := a.w.readDealMap(a.table, nameOf(want.kind+family, service), want.by.size, d.owners)
+		got, _, err := a.w.readDealMap(a.table, nameOf(want.kind+family, service), want.by.size, d.owners)
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (h *held) next(s *core.ServicePlan) *fragment {
 	same := h != nil && h.read != nil && sharesAsRead(h.plan, s)
 	if !linked(s) || h == nil || h.deals == [2]*deal{} || h.plan.Forwarding != s.Forwarding {
 		f := compileAt(s, h.seatFor(s))
-		if same {
+		if h != nil && h.read != nil && slotsAsRead(h.plan, s) {
 			f.keepRings(h.read)
 		}
 		return f
@@ -84,7 +84,11 @@ func (h *held) next(s *core.ServicePlan) *fragment {
 // compile is a service as it should be, with all flows where they are now.
 func (a *Applier) compile(s *core.ServicePlan, at seat) *fragment {
 	if !linked(s) {
-		return compileAt(s, at)
+		f := compileAt(s, at)
+		if h := a.known[s.Name]; h != nil && slotsAsRead(h.plan, s) {
+			f.keepRings(h.rings())
+		}
+		return f
 	}
 	var before [2]*deal
 	if h := a.known[s.Name]; h != nil && h.plan.Forwarding == s.Forwarding {
@@ -103,12 +107,12 @@ func (a *Applier) reweighed(s *core.ServicePlan, h *held) *fragment {
 
 // withoutInterface takes the services out of a list whose interfaces are not
 // there.
-func (a *Applier) withoutInterface(list []*core.ServicePlan, refused map[string]error) []*core.ServicePlan {
+func withoutInterface(list []*core.ServicePlan, dev devices, refused map[string]error) []*core.ServicePlan {
 	return slices.DeleteFunc(list, func(s *core.ServicePlan) bool {
 		if !linked(s) {
 			return false
 		}
-		err := checkLinkDevices(s, a.devices)
+		err := checkLinkDevices(s, dev)
 		if err != nil {
 			refused[s.Name] = err
 		}

@@ -120,13 +120,15 @@ func flowAdd(name string) clause {
 
 // able is the service as this kernel can carry it: without offload where there are
 // no flowtables, and silent where packets off the link cannot be rejected.
-func (a *Applier) able(s *core.ServicePlan) *core.ServicePlan {
+func (a *Applier) able(s *core.ServicePlan) *core.ServicePlan { return able(a.features, s) }
+
+func able(features []core.Feature, s *core.ServicePlan) *core.ServicePlan {
 	if s.Traffic == nil {
 		return s
 	}
 	t := *s.Traffic
-	t.Offload = s.Offload && !a.lacks(featureFlowtable)
-	if linked(s) && a.lacks(featureReject) {
+	t.Offload = s.Offload && !lacks(features, featureFlowtable)
+	if linked(s) && lacks(features, featureReject) {
 		t.OnEmpty = core.Drop
 	}
 	if t.Offload == s.Offload && t.OnEmpty == s.OnEmpty {
@@ -137,9 +139,21 @@ func (a *Applier) able(s *core.ServicePlan) *core.ServicePlan {
 	return &c
 }
 
+// Able is a plan as a kernel with these features carries it: what a service goes
+// without, rather than being refused, is left out.
+func Able(plan core.Plan, features []core.Feature) core.Plan {
+	plan.Services = slices.Clone(plan.Services)
+	for i := range plan.Services {
+		plan.Services[i] = *able(features, &plan.Services[i])
+	}
+	return plan
+}
+
 // lacks reports whether the kernel was found to have no such feature.
-func (a *Applier) lacks(name string) bool {
-	return slices.ContainsFunc(a.features, func(f core.Feature) bool { return f.Name == name && !f.Present })
+func (a *Applier) lacks(name string) bool { return lacks(a.features, name) }
+
+func lacks(features []core.Feature, name string) bool {
+	return slices.ContainsFunc(features, func(f core.Feature) bool { return f.Name == name && !f.Present })
 }
 
 // offloadAgain brings what is known of the flowtable up to date: the kernel drops

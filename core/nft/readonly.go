@@ -18,8 +18,10 @@ type Table struct {
 	// than that the table does not tell.
 	Plan     core.Plan
 	Features []core.Feature // of the kernel; see Applier.Features
-	Owned    bool           // a process holds it
-	Wrong    error          // what the table holds that no plan makes; nil if there is nothing
+	// Interfaces are those of its network namespace; nil if they are not known.
+	Interfaces []string
+	Owned      bool  // a process holds it
+	Wrong      error // what the table holds that no plan makes; nil if there is nothing
 
 	known  map[string]*held
 	shared *fragment
@@ -55,7 +57,7 @@ func Read(ctx context.Context, name string) (_ *Table, err error) {
 }
 
 func (a *Applier) readTable(ctx context.Context) (*Table, error) {
-	out := &Table{Features: a.Features()}
+	out := &Table{Features: a.Features(), Interfaces: Interfaces()}
 	t, err := a.w.table(a.table)
 	if err != nil || !t.exists {
 		return out, err
@@ -85,6 +87,6 @@ func (t *Table) None() bool { return t.shared == nil }
 
 // Diff is what a Sync of a plan would do to the table, on this kernel.
 func (t *Table) Diff(to core.Plan) []ServiceDiff {
-	after, refused := Check(t.Plan, to, t.Features)
-	return diffTable(t.shared, t.known, after, refused)
+	after, refused := Check(t.Plan, to, t.Features, t.Interfaces)
+	return diffTable(t.shared, t.known, Able(after, t.Features), refused)
 }

@@ -14,13 +14,13 @@ import (
 
 // The kernel finds a set by walking all sets of the table, name by name, for each
 // message that is about one. With 10,000 maps that is most of the time that a
-// start takes. So services past the first ownMaps share maps: sixteen of them sit
+// start takes. So services past the first ownMaps share maps: six of them sit
 // in one, each with 65536 numbers of its own.
 // See RATIONALE.md, "Why do some services share a weights map?".
 
 const (
 	ownMaps      = 1000
-	groupSeats   = 16
+	groupSeats   = 6
 	groupKind    = "weights" // and a number
 	seatBackends = 32        // of a service that may sit in a group: a map is slow beyond some 500 intervals
 )

@@ -239,8 +239,7 @@ func (a *Applier) deleteElems(of *set, list []*elem) error {
 		return err
 	case len(complaints) > 0:
 		return explain(complaints[0].errno, complaints[0].text)
-	case before == a.gen:
-		a.gen++ // only we changed anything
 	}
+	a.ours(before)
 	return nil
 }

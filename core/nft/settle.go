@@ -208,8 +208,8 @@ func (a *Applier) rewriteFlows(set *set, gone, come []elem, timeout time.Duratio
 	b.linked = false
 	b.finish()
 	list, err := a.w.transact(b)
-	if err == nil && len(list) == 0 && before == a.gen {
-		a.gen++
+	if err == nil && len(list) == 0 {
+		a.ours(before)
 	}
 	if len(list) > 0 {
 		refused = list[0].errno

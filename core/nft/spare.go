@@ -139,9 +139,7 @@ func (a *Applier) commitSpares(ctx context.Context, j job, r *result) error {
 		err = explain(list[0].errno, list[0].text)
 	}
 	if err == nil {
-		if before == a.gen {
-			a.gen++ // only we changed anything
-		}
+		a.ours(before)
 		r.changed += a.b.changed
 		return nil
 	}

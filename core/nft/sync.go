@@ -79,7 +79,7 @@ func (a *Applier) sync(ctx context.Context, plan core.Plan, r *result) error {
 	for i, s := range good {
 		good[i] = a.able(s)
 	}
-	good = a.withoutInterface(good, refused)
+	good = withoutInterface(good, a.devices, refused)
 	for name, err := range refused {
 		r.refuse(name, err)
 	}

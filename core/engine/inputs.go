@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// A measure is one of the readings that a policy may see.
+type measure struct {
+	metric, unit string
+	of           func(*backend) *reading
+}
+
+var measured = [...]measure{
+	{core.MetricCPU, "ratio", func(b *backend) *reading { return &b.cpu }},
+	{core.MetricCores, "count", func(b *backend) *reading { return &b.cores }},
+	{core.MetricResponse, "seconds", func(b *backend) *reading { return &b.response }},
+	{core.MetricConnections, "count", func(b *backend) *reading { return &b.open }},
+	{core.MetricNew, "per_second", func(b *backend) *reading { return &b.fresh }},
+	{core.MetricDone, "per_second", func(b *backend) *reading { return &b.done }},
+}
+
+// inputs are what a decision knows of each backend. Every service keeps those of
+// its latest decision, so they lie in one block without room to spare.
+func (s *service) inputs(now time.Time) [][]core.Input {
+	n := 0
+	for _, b := range s.backends {
+		for _, m := range measured {
+			if !m.of(b).at.IsZero() {
+				n++
+			}
+		}
+	}
+	all, out := make([]core.Input, 0, n), make([][]core.Input, len(s.backends))
+	for i, b := range s.backends {
+		first := len(all)
+		for _, m := range measured {
+			if m.of(b).at.IsZero() {
+				continue // nobody asks for it
+			}
+			r := m.of(b).seen(now, s.spec.Shaping.StaleAfter)
+			all = append(all, core.Input{
+				Metric: m.metric, Unit: m.unit, Value: r.Value, Known: r.Known,
+				AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
+			})
+		}
+		out[i] = all[first:len(all):len(all)]
+	}
+	return out
+}
