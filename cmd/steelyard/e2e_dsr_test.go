@@ -101,6 +101,24 @@ func (r *rig) flows(n int, addrs ...string) (list []*flow) {
 	return list
 }
 
+// atOnce opens flows of each kind and checks that they have both backends: those
+// were up one after the other, and nobody's flows have to stay where they were.
+func (r *rig) atOnce() []*flow {
+	r.t.Helper()
+	const n = 20 // all on one backend by chance: once in 500,000
+	list := r.flows(n, r.vip4(80), r.vip6(80))
+	for i := 0; i < len(list); i += n {
+		by := map[string]int{}
+		for _, f := range list[i : i+n] {
+			by[strings.TrimSpace(f.backend)]++
+		}
+		if len(by) < 2 {
+			r.t.Errorf("the first flows of %s to %v: %v", list[i].LocalAddr().Network(), list[i].RemoteAddr(), by)
+		}
+	}
+	return list
+}
+
 // unbroken has every flow say something.
 func (r *rig) unbroken(when string, list []*flow) {
 	r.t.Helper()
@@ -178,7 +196,7 @@ func TestStateless(t *testing.T) {
 `, r.lab.VIP4, r.lab.VIP6, backends.String()))
 	r.start()
 	r.untilShares("web", 50, 50)
-	r.shifted(r.flows(10, r.vip4(80), r.vip6(80)))
+	r.shifted(r.atOnce())
 }
 
 // newDSR is a rig whose backends have the VIPs on their loopback, and answer there,
@@ -231,7 +249,7 @@ services:
 `, r.lab.VIP4, r.lab.VIP6, b1.Addr4, b1.Addr6, b2.Addr4, b2.Addr6, ghost))
 	r.start()
 	r.untilShares("web", 50, 50)
-	list := r.shifted(r.flows(10, r.vip4(80), r.vip6(80)))
+	list := r.shifted(r.atOnce())
 
 	t.Run("unknown", func(t *testing.T) {
 		r.untilShares("lost", 100, 0)

@@ -26,6 +26,7 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		SnapshotSeq: s.snapshotSeq,
 	}
 	s.findHops(e.cfg.Neighbours)
+	s.gathers(now)
 	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, s.shapeInput(now), pace)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {

@@ -160,6 +160,7 @@ type Engine struct {
 
 	keptPins   map[string][]core.PinState // of an earlier life, until the start is done
 	pinDue     time.Time                  // when the next pin ends; zero if none does
+	gatherDue  time.Time                  // when the next service has waited enough for its backends; zero if none waits
 	pinVersion uint64                     // counts what was given to PinKeeper
 	tendTold   core.Seldom
 
@@ -245,6 +246,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case now := <-ticker.C:
 			e.endOverrides(now)
 			e.endPins(now)
+			e.endGathering(now)
 			e.schedule(ctx, now)
 		}
 		e.launchCommit(ctx)

@@ -85,8 +85,11 @@ func (s *service) findHop(b *backend, n Neighbours) {
 	}
 }
 
-// lost says why no packet can be sent to a backend; empty if one can.
+// lost says why no packet can or may be sent to a backend; empty if one can.
 func (s *service) lost(b *backend) string {
+	if s.gathering {
+		return gatherNote
+	}
 	if s.reaches(b, false) || s.reaches(b, true) {
 		return ""
 	}

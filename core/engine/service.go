@@ -44,6 +44,8 @@ type service struct {
 	commit      *core.Commit       // the latest that carried this service
 	inForce     []uint32           // slots of that commit; nil before the first
 	urgent      bool               // a health transition waits for its commit
+	gathering   bool               // it has not begun, and waits for its backends; see gather.go
+	gatherUntil time.Time          // when that ends at the latest; zero once it has begun
 	kernelErr   string
 	carried     carried // the kernel's counters
 
@@ -134,9 +136,12 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		}
 		s.from = old
 		_, inKernel := held[spec.Name]
+		if old == nil && !inKernel {
+			e.gather(s, time.Now())
+		}
 		s.free = old == nil && !inKernel || old != nil && (old.free || !sameWeights(old.spec, spec))
 		if old != nil {
-			s.moving = old.moving
+			s.moving, s.gatherUntil = old.moving, old.gatherUntil
 			s.carried = old.carried
 			s.commit, s.version, s.failingFrom, s.policyErr = old.commit, old.version, old.failingFrom, old.policyErr
 			s.snapshotSeq = old.snapshotSeq
