@@ -29,8 +29,8 @@ const (
 // lasts until its time is up or another takes its place, over reloads and
 // restarts.
 type Override struct {
-	Kind   OverrideKind `json:"kind"`             // drain or weight
-	Weight uint32       `json:"weight,omitempty"` // of kind weight, 0 to MaxWeight
+	Kind   OverrideKind `json:"kind"`   // drain or weight
+	Weight uint32       `json:"weight"` // of kind weight, 0 to MaxWeight; else 0
 	Author string       `json:"author"`
 	Reason string       `json:"reason,omitempty"`
 	Since  time.Time    `json:"since"`

@@ -55,6 +55,9 @@ func (s *service) why(b *backend, d core.BackendDecision) string {
 		return lost
 	}
 	why := s.whyAlone(b, d)
+	if b.override != nil && b.weight() == 0 {
+		return b.override.String() // which says it all
+	}
 	if b.override != nil {
 		return b.override.String() + "; " + why
 	}
