@@ -235,7 +235,8 @@ func TestStorm(t *testing.T) {
 	}
 	s.wantNoChange(againstDaemon)
 	for line := range strings.Lines(s.log.String()) {
-		if strings.Contains(line, " ERR ") {
+		// Deaths are part of the storm.
+		if strings.Contains(line, " ERR ") && !strings.Contains(line, "takes new connections any more") {
 			t.Errorf("the log has an error: %s", line)
 		}
 	}

@@ -57,6 +57,7 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
 		d.Outcome, d.Commit = core.Unchanged, s.commit
+		e.tellEmptied(s)
 		e.recordNowAndThen(s, d, now)
 	}
 }
@@ -164,6 +165,7 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 	s.waiting, s.flying = slices.Clone(s.waiting[covered:]), 0
 	if err == nil {
 		s.inForce = s.sent // of this commit: there is one in flight at a time
+		e.tellEmptied(s)
 		e.tellFlows(s)
 	}
 }

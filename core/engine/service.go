@@ -44,6 +44,7 @@ type service struct {
 	commit      *core.Commit       // the latest that carried this service
 	inForce     []uint32           // slots of that commit; nil before the first
 	urgent      bool               // a health transition waits for its commit
+	emptyTold   string             // what was told last of the service being without its backends
 	gathering   bool               // it has not begun, and waits for its backends; see gather.go
 	gatherUntil time.Time          // when that ends at the latest; zero once it has begun
 	kernelErr   string
@@ -141,7 +142,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		}
 		s.free = old == nil && !inKernel || old != nil && (old.free || !sameWeights(old.spec, spec))
 		if old != nil {
-			s.moving, s.gatherUntil = old.moving, old.gatherUntil
+			s.moving, s.gatherUntil, s.emptyTold = old.moving, old.gatherUntil, old.emptyTold
 			s.carried = old.carried
 			s.commit, s.version, s.failingFrom, s.policyErr = old.commit, old.version, old.failingFrom, old.policyErr
 			s.snapshotSeq = old.snapshotSeq

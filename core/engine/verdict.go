@@ -37,7 +37,8 @@ func (e *Engine) judge(res *core.OverrideResult, id core.BackendID, r core.Overr
 		res.NotInForce = s.ineffective(b, res)
 	}
 	if r.Kind != core.OverrideReady && b.weight() == 0 || b.drained() {
-		res.Warning = addText(res.Warning, s.emptied())
+		text, _ := s.emptied()
+		res.Warning = addText(res.Warning, text)
 	}
 }
 
@@ -81,33 +82,4 @@ func (s *service) ineffective(b *backend, res *core.OverrideResult) string {
 // policy has seen it: the command gives it another weight to serve with.
 func (b *backend) follows(was *core.Override) bool {
 	return weightOf(was) != weightOf(b.override) && b.weight() > 0 && !b.drained() && b.health == core.Up
-}
-
-// emptied is what new clients of a service meet whose backends do not serve as they
-// should; empty if they do.
-func (s *service) emptied() string {
-	var sorry []string
-	panics, serves := false, false
-	for i, b := range s.backends {
-		switch {
-		case b.share == 0:
-		case b.spec.Sorry:
-			sorry = append(sorry, b.spec.Name)
-		default:
-			serves = true
-			panics = panics || i < len(s.decision.Backends) && slices.ContainsFunc(s.decision.Backends[i].Steps, func(st core.Step) bool { return st.Name == "panic" })
-		}
-	}
-	nobody := fmt.Sprintf("no backend of %s takes new connections any more: they ", s.spec.Name)
-	switch {
-	case panics:
-		return fmt.Sprintf("too few backends of %s are up: new connections go to all of them, the dead ones too (shaping: panic)", s.spec.Name)
-	case serves:
-		return ""
-	case len(sorry) > 0:
-		return nobody + "go to the sorry server"
-	case s.spec.OnEmpty == core.Drop:
-		return nobody + "get no answer (on_empty: drop)"
-	}
-	return nobody + "are refused (on_empty: reject)"
 }
