@@ -107,19 +107,25 @@ func TestDrainUnderTraffic(t *testing.T) {
 	go func() { asked <- r.count(stop) }()
 
 	type ended struct {
-		out  string
 		code int
 		at   time.Time
 	}
+	var said syncBuffer
 	wait := make(chan ended, 1)
 	go func() {
-		out, code := r.steelyard("backend", "drain", "web/b1", "--wait", "--author", "alice")
-		wait <- ended{out, code, time.Now()}
+		code := execute(t.Context(), []string{"backend", "drain", "web/b1", "--wait", "--author", "alice", "--socket", filepath.Join(r.dir, "control.sock")}, &said, &said)
+		wait <- ended{code, time.Now()}
 	}()
 	r.until("show says how many are left", func() error {
 		out, _ := r.steelyard("show")
 		if want := fmt.Sprintf("drain, alice; %s left", plural(len(held["b1"]), "connection")); !strings.Contains(out, want) {
 			return fmt.Errorf("want %q:\n%s", want, out)
+		}
+		return nil
+	})
+	r.until("the wait says it, too", func() error {
+		if want := plural(len(held["b1"]), "connection") + " left"; !strings.Contains(said.String(), want) {
+			return fmt.Errorf("want %q:\n%s", want, said.String())
 		}
 		return nil
 	})
@@ -130,7 +136,7 @@ func TestDrainUnderTraffic(t *testing.T) {
 	}
 	select {
 	case e := <-wait:
-		t.Fatalf("the wait ended while connections are open: %d\n%s", e.code, e.out)
+		t.Fatalf("the wait ended while connections are open: %d\n%s", e.code, said.String())
 	default:
 	}
 	for _, c := range held["b1"] {
@@ -138,10 +144,10 @@ func TestDrainUnderTraffic(t *testing.T) {
 	}
 	closed := time.Now()
 	e := <-wait
-	if e.code != 0 || !strings.Contains(e.out, "no connection is open") || !strings.Contains(e.out, plural(len(held["b1"]), "connection")+" left") {
-		t.Errorf("the wait: exit code %d:\n%s", e.code, e.out)
+	if e.code != 0 || !strings.Contains(said.String(), "no connection is open") {
+		t.Errorf("the wait: exit code %d:\n%s", e.code, said.String())
 	}
-	t.Logf("the wait ended %s after the last connection:\n%s", e.at.Sub(closed).Round(time.Millisecond), e.out)
+	t.Logf("the wait ended %s after the last connection:\n%s", e.at.Sub(closed).Round(time.Millisecond), said.String())
 	close(stop)
 	if by := <-asked; by["b1"] > 0 || by["failed"] > 0 || by["b2"] == 0 {
 		t.Errorf("new connections while b1 drains: %v", by)
