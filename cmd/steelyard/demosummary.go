@@ -170,8 +170,9 @@ func causeList(causes map[string]int) string {
 // demoNext is how to go on from the demo.
 const demoNext = `
   On your own servers:
+    sudo install bin/steelyard /usr/local/bin/    one static binary
     steelyard config reference > steelyard.yaml   every key with its default; edit services and probes
     steelyard check -c steelyard.yaml             says what is wrong, with line and column
     sudo steelyard run -c steelyard.yaml          balances; the rules stay if it stops
-    steelyard show                                shares, connections, CPU, and why
+    sudo steelyard show                           shares, connections, CPU, and why
 `
