@@ -21,7 +21,8 @@ type plainReader struct {
 func parsePlain(src *source, lines []string) (value, bool) {
 	r := &plainReader{src: src, lines: lines, names: map[string]string{}}
 	for _, line := range lines {
-		if strings.ContainsFunc(line, control) {
+		// The parser counts a space at the end into where a number stands.
+		if strings.HasSuffix(line, " ") || strings.ContainsFunc(line, control) {
 			return value{}, false
 		}
 	}

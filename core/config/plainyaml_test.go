@@ -73,7 +73,7 @@ func TestPlainReader(t *testing.T) {
 		"a: |\n  b\n", "a: >\n  b\n", "a: &x b\nc: *x\n", "a: !!str b", "---\na: b", "a: b\n...\n", "a: b\na: c\n", "a: {b: c, b: d}", "a: {b: c,}", "a: [b,]",
 		"a: {b: c", "a: [b]]", "a: {b}", "a: [b: c]", "a:\n   b: c\n  d: e\n", "a:\n- - b\n", "a:\n- b: c\n", "? a\n: b\n", "\"a\": b", "a: b: c", "a: b\n c\n",
 		"a:b", "a: b#c", "a:\tb", "\ta: b", "a: 1:20", "a: [1:20]", "a: {b:c}", "a: {b: }", "- a", " a: b", "a: [b\n  , c]", "a: 99999999999999999999",
-		"a: b\r\nc: d\r\n", "\ufeffa: b", "a: ä", "true: a", "null: a", "1: a", "A: b", "a: ::1", "a: @b", "a: `b", "a: %b", "a: b,c", "a: [b c]", "a:\n- b\n  c\n",
+		"a: b\r\nc: d\r\n", "a: 0 \r\n", "a: 0 \n", "\ufeffa: b", "a: ä", "true: a", "null: a", "1: a", "A: b", "a: ::1", "a: @b", "a: `b", "a: %b", "a: b,c", "a: [b c]", "a:\n- b\n  c\n",
 	} {
 		bothWays(t, text)
 	}
