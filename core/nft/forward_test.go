@@ -171,9 +171,13 @@ func TestForwarding(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, n := range want {
-		// Once in many runs a 6.1 in the emulator counted 42 of 40, for a reason that is
-		// not known. What is counted twice would be 80.
-		if got := counts[core.CounterKey{Service: name}]; got.Connections < n || got.Connections > n+n/10 || got.Refused != 0 {
+		slack := uint64(0)
+		if inKernelLab() {
+			// Once in many runs a 6.1 in the emulator counted 42 of 40, for a reason
+			// that is not known. What is counted twice would be 80.
+			slack = n / 10
+		}
+		if got := counts[core.CounterKey{Service: name}]; got.Connections < n || got.Connections > n+slack || got.Refused != 0 {
 			t.Errorf("service %s: counted %+v, asked %d times", name, got, n)
 		}
 	}
