@@ -36,6 +36,8 @@ type Decision struct {
 	// PolicyError is set when the policy's answer could not be used; the last
 	// good weights were taken instead.
 	PolicyError string `json:"policy_error,omitempty"`
+	// Shadow is what a second policy would have done; nil if the service has none.
+	Shadow *ShadowDecision `json:"shadow,omitempty"`
 
 	Backends []BackendDecision `json:"backends"`
 	Outcome  Outcome           `json:"outcome"`
@@ -63,6 +65,26 @@ type BackendDecision struct {
 	Share  float64  `json:"share_ratio"`
 	Slots  uint32   `json:"slots"`
 	Why    string   `json:"why"` // the reason for the share, in a few words
+	// Shadow is this backend's part of Decision.Shadow.
+	Shadow *ShadowShare `json:"shadow,omitempty"`
+}
+
+// A ShadowDecision is the latest answer of a policy that is only looked at.
+type ShadowDecision struct {
+	Policy        string  `json:"policy"`
+	PolicyVersion string  `json:"policy_version,omitempty"`
+	PolicySeconds float64 `json:"policy_seconds"`
+	SnapshotSeq   uint64  `json:"snapshot_seq,omitempty"`
+	PolicyError   string  `json:"policy_error,omitempty"`
+	// Moved is the part of all new connections that it would send elsewhere, 0 to 1:
+	// half the sum of the differences of the shares.
+	Moved float64 `json:"moved_ratio"`
+}
+
+// A ShadowShare is what a shadow policy would have given a backend.
+type ShadowShare struct {
+	Policy *float64 `json:"policy_share"` // its own answer as a share of all answers; nil when it held back
+	Share  float64  `json:"share_ratio"`  // after shaping, as if it had been in force all the time
 }
 
 // An Input is one reading that the policy saw, or did not see because it was

@@ -73,6 +73,7 @@ type Service struct {
 	Traffic
 
 	Policy string             `json:"policy,omitzero"`   // name of a shipped policy, or of a PolicySpec
+	Shadow string             `json:"shadow,omitzero"`   // a second policy, whose weights are only looked at; empty for none
 	Params map[string]float64 `json:"params,omitempty"`  // the policy's parameters; absent means its default
 	Every  time.Duration      `json:"every_ns,omitzero"` // time between two decisions
 
@@ -128,11 +129,13 @@ type Backend struct {
 // MaxWeight is the largest configured weight.
 const MaxWeight = 1000
 
-// A PolicySpec is a user's own policy: a WASM module in a file.
+// A PolicySpec is a user's own policy: a WASM module or a Lua script in a file, or
+// a Lua script in the configuration itself.
 type PolicySpec struct {
 	Name   string `json:"name,omitzero"`
-	Path   string `json:"path,omitzero"`
-	SHA256 string `json:"sha256,omitzero"` // lower-case hex; empty means that any content is taken
+	Path   string `json:"path,omitzero"`   // of a file; empty if Lua is set
+	Lua    string `json:"lua,omitzero"`    // the script; empty if Path is set
+	SHA256 string `json:"sha256,omitzero"` // lower-case hex, of the file or the script; empty means that any content is taken
 }
 
 // A BackendID names a backend across services: "web/web1".

@@ -6,12 +6,17 @@ import "time"
 
 // A Snapshot is all that a policy sees of a service at one decision.
 type Snapshot struct {
-	Service  string
-	ID       uint64 // BackendID{Service, ""}.Hash(): stable per service
-	Seq      uint64 // counts up; Decision.SnapshotSeq names it. It seeds the policy's random numbers
-	Now      time.Time
-	Since    time.Duration // since the decision before; 0 at the first
-	Params   map[string]float64
+	Service string
+	ID      uint64 // BackendID{Service, ""}.Hash(): stable per service
+	Seq     uint64 // counts up; Decision.SnapshotSeq names it. It seeds the policy's random numbers
+	// Now is the time of the decision, in the time zone of the node: policies that
+	// go by the time of day ask for its offset.
+	Now    time.Time
+	Since  time.Duration // since the decision before; 0 at the first
+	Params map[string]float64
+	// Metrics are the names of the custom metrics in BackendInput.Custom: those
+	// that a policy of this service reads.
+	Metrics  []string
 	Backends []BackendInput // in the order of Service.Backends
 }
 
@@ -31,6 +36,7 @@ type BackendInput struct {
 	Conns    Reading       // open connections
 	New      Reading       // connections opened per second
 	Done     Reading       // connections closed per second, over the window of CPU where CPU is known
+	Custom   []Reading     // one for each of Snapshot.Metrics, in its order
 }
 
 // A Reading is a metric with its age.
@@ -50,6 +56,7 @@ const Hold = -1
 type Call struct {
 	Policy   string
 	Snapshot Snapshot
+	Shadow   bool // the answer is only looked at
 }
 
 // A Result is a policy's answer: one weight per backend of the snapshot, each

@@ -72,17 +72,6 @@ type KernelView struct {
 	Features []Feature `json:"features,omitempty"`
 }
 
-// A PolicyView is the state of one loaded policy.
-type PolicyView struct {
-	Name             string  `json:"name"`
-	Version          string  `json:"version"`
-	Calls            uint64  `json:"calls"`
-	Faults           uint64  `json:"faults"`
-	LastFault        string  `json:"last_fault,omitempty"`
-	QuarantineSecond float64 `json:"quarantined_for_seconds,omitempty"`
-	P50Seconds       float64 `json:"call_p50_seconds"`
-}
-
 // A ServiceView is one service.
 type ServiceView struct {
 	Name     string   `json:"name"`
