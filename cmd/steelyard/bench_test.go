@@ -25,7 +25,7 @@ import (
 // the bus to the read-back of the commit that takes the backend out, with 1,000
 // services of 16 backends decided once a second by a policy in the worker.
 func BenchmarkDeathToCommit1000x16(b *testing.B) {
-	r := newLoop(b, 1000, 16)
+	r := newLoop(b, 1000, 16, "weighted")
 	var took []float64
 	for b.Loop() {
 		took = append(took, r.flap(b, len(took)))
@@ -45,7 +45,7 @@ type loop struct {
 	applied  chan core.Decision // the latest decisions with a transition as trigger
 }
 
-func newLoop(b *testing.B, services, backends int) *loop {
+func newLoop(b *testing.B, services, backends int, policy string, specs ...core.PolicySpec) *loop {
 	b.Helper()
 	log := slog.New(slog.DiscardHandler)
 	l := labtest.New(b, lab.Config{Backends: 1})
@@ -61,6 +61,7 @@ func newLoop(b *testing.B, services, backends int) *loop {
 	r := &loop{bus: s, applied: make(chan core.Decision, 64)}
 	for i := range services {
 		r.services = append(r.services, manyBackends(i, backends))
+		r.services[i].Policy = policy
 	}
 	setup := engine.Setup{Services: r.services, Probes: map[string]core.ProbeSpec{
 		"alive": {Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 1, Fall: 1}}}
@@ -68,7 +69,7 @@ func newLoop(b *testing.B, services, backends int) *loop {
 	ctx, cancel := context.WithCancel(b.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = host.Run(ctx) })
-	if err := host.Load(ctx, nil); err != nil {
+	if err := host.Load(ctx, specs); err != nil {
 		b.Fatal(err)
 	}
 	unsubscribe, err := s.SubscribeSamples(r.engine.Offer)
@@ -95,12 +96,17 @@ func newLoop(b *testing.B, services, backends int) *loop {
 // raise brings every backend up and waits until the kernel carries all.
 func (r *loop) raise(b *testing.B) {
 	b.Helper()
-	for _, s := range r.services {
+	for i, s := range r.services {
 		for _, be := range s.Backends {
 			r.say(b, core.BackendID{Service: s.Name, Backend: be.Name}, true)
 		}
+		if i%500 == 499 { // no more at once than the engine queues
+			if _, err := r.engine.View(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; wait(200 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; wait(200 * time.Millisecond) {
 		v, err := r.engine.View(b.Context())
 		if err != nil {
 			b.Fatal(err)

@@ -13,6 +13,21 @@ import (
 // another.
 const rateWindow = 5 * time.Second
 
+// How often the kernel's counters are read: every countEvery, or so seldom that it
+// takes countPart of a core, since each backend of a large node is an element to
+// read; but at least every countSeldom, lest the rates become stale.
+const (
+	countEvery  = 2 * time.Second
+	countSeldom = 10 * time.Second
+	countPart   = 0.05
+)
+
+// countAgain is how long after the beginning of a reading of the counters that took
+// so long the next one begins.
+func countAgain(took time.Duration) time.Duration {
+	return min(max(countEvery, time.Duration(float64(took)/countPart)), countSeldom)
+}
+
 // A meterReading is one look at the counters.
 type meterReading struct {
 	at        time.Time
@@ -29,7 +44,8 @@ func (e *Engine) meterLoop(ctx context.Context) {
 	t := time.NewTicker(meterEvery)
 	defer t.Stop()
 	var before time.Time // of the counts at hand, unless they were live
-	for n := 0; ; n++ {
+	var countDue time.Time
+	for {
 		var m meterReading
 		if e.cfg.Flows != nil {
 			if m.countedAt, m.live = e.cfg.Flows.AsOf(); m.live || m.countedAt.IsZero() || m.countedAt != before {
@@ -40,8 +56,10 @@ func (e *Engine) meterLoop(ctx context.Context) {
 			}
 		}
 		m.at = time.Now()
-		if n%4 == 0 {
+		if !m.at.Before(countDue) {
 			m.counters, m.err = e.cfg.Applier.Counters(ctx)
+			// A little less, since the ticks that this is looked at are not exact.
+			countDue = m.at.Add(countAgain(time.Since(m.at)) - meterEvery/2)
 		}
 		select {
 		case e.meters <- m:
