@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOBUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-short bench lint check deps policies check-policies examples fuzz clean
+.PHONY: help build demo test test-short bench lint check deps policies check-policies layout examples fuzz clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,8 @@ check: ## Run exactly what CI runs: lint, check-policies, test, examples, and be
 	@.ci/check
 
 deps: ## Install the Debian packages that the tests use, where they are missing
-	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld
+	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld rustc libstd-rust-dev-wasm32
+	@command -v npm >/dev/null || .ci/deps nodejs npm
 
 .PHONY: deps-demo
 deps-demo:
@@ -60,6 +61,9 @@ policies: ## Rebuild the shipped policies' WASM
 
 check-policies: ## Prove that the shipped policies' WASM matches its source
 	.ci/policies --check plugins/builtin/builtin.wasm
+
+layout: ## Write the layout of the ABI into the SDKs and docs/abi.md
+	$(GO) run ./plugins/abi/layout/gen
 
 examples: build ## Build the example policies and check the example configurations
 	.ci/examples

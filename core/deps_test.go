@@ -18,6 +18,7 @@ var allowed = map[string][]string{
 	"core":               {},
 	"core/nlmsg":         {}, // a file format, so to speak: for everyone who speaks netlink
 	"core/engine":        {"core"},
+	"core/sim":           {"core"},
 	"core/config":        {"core"},
 	"core/nft":           {"core", "core/nft", "core/nlmsg"},
 	"core/conntrack":     {"core", "core/nlmsg"},

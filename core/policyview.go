@@ -18,8 +18,9 @@ type PolicyView struct {
 	Calls      uint64  `json:"calls"`
 	P50Seconds float64 `json:"call_p50_seconds"`
 	P99Seconds float64 `json:"call_p99_seconds"`
-	// MemoryBytes is the resident memory of the worker that runs it, which for the
-	// shipped policies is one for all; 0 while none runs.
+	// MemoryBytes is the resident memory of the worker that runs it, without the
+	// pages of the program, which all processes share. For the shipped policies it
+	// is one for all. 0 while none runs.
 	MemoryBytes int64 `json:"worker_memory_bytes"`
 
 	Faults           uint64    `json:"faults"`

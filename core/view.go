@@ -85,6 +85,8 @@ type ServiceView struct {
 	// PolicyError is the policy's latest failure while the last good weights
 	// are in force; empty when it is well.
 	PolicyError string `json:"policy_error,omitempty"`
+	// Shadow is what its shadow policy would do; nil if it has none.
+	Shadow *ShadowDecision `json:"shadow,omitempty"`
 	// Error is why the service is not in force as configured: this node or its
 	// kernel refused it. What it had before stays.
 	Error string `json:"error,omitempty"`

@@ -97,7 +97,12 @@ var leading = map[string][]string{
 	"least-conn":     {MetricConnections},
 	"least-response": {MetricResponse},
 	"least-cpu":      {MetricCPU, MetricDone},
+	"maglev":         {},
+	"failover":       {},
 }
+
+// measured are the metrics that are not custom.
+var measured = []string{MetricCPU, MetricCores, MetricResponse, MetricConnections, MetricNew, MetricDone}
 
 // enoughClosed is how many connections must be closed in a window until
 // least-cpu learns from it.
@@ -107,6 +112,11 @@ func readings(policy string, inputs []Input) string {
 	want, listed := leading[policy]
 	if !listed {
 		want = []string{MetricCPU, MetricResponse, MetricConnections}
+		for _, in := range inputs {
+			if !slices.Contains(measured, in.Metric) {
+				want = append(want, in.Metric) // a custom one, which the policy asks for
+			}
+		}
 	}
 	var out string
 	for _, name := range want {

@@ -7,18 +7,18 @@ import (
 
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/builtin"
-	"github.com/steelyard-lb/steelyard/sdk/go/policy"
+	sdk "github.com/steelyard-lb/steelyard/sdk/go/policy"
 )
 
 // ShippedPolicies describes the shipped policies without starting anything: for
 // help, and for checking a configuration.
 func ShippedPolicies() []abi.PolicyInfo {
 	own := builtin.Policies()
-	list := make([]*policy.Policy, len(own))
+	list := make([]*sdk.Policy, len(own))
 	for i := range own {
 		list[i] = &own[i]
 	}
-	m, err := abi.ParseManifest(policy.Manifest(list))
+	m, err := abi.ParseManifest(sdk.Manifest(list))
 	if err != nil {
 		panic(err) // our own constants
 	}
@@ -29,21 +29,52 @@ func ShippedPolicies() []abi.PolicyInfo {
 // are open, or were closed of late, so that each must be followed. Of a policy
 // that is not loaded nobody knows, so it is taken to.
 func (h *Host) FollowsConnections(name string) bool {
-	h.mu.Lock()
-	p := h.programs[name]
-	h.mu.Unlock()
-	return p == nil || p.info.ReadsAny(abi.ReadsConnections, abi.ReadsClosed)
+	v := h.version(name)
+	return v == nil || v.info.ReadsAny(abi.ReadsConnections, abi.ReadsClosed)
 }
 
 // CheckParams reports whether a service may give these parameters to a loaded
 // policy.
 func (h *Host) CheckParams(name string, params map[string]float64) error {
-	h.mu.Lock()
-	p := h.programs[name]
-	h.mu.Unlock()
-	if p == nil {
+	v := h.version(name)
+	if v == nil {
 		return fmt.Errorf("no policy %s is loaded", name)
 	}
-	_, err := p.info.Values(params)
+	_, err := v.info.Values(params)
 	return err
+}
+
+// CustomMetrics are the names of the custom metrics that a loaded policy reads,
+// in the order of its manifest; nil if it reads none or is not loaded.
+func (h *Host) CustomMetrics(name string) []string {
+	v := h.version(name)
+	if v == nil {
+		return nil
+	}
+	return v.info.Metrics
+}
+
+// ParamNames are the names of the parameters that a loaded policy takes; nil if it
+// is not loaded.
+func (h *Host) ParamNames(name string) []string {
+	v := h.version(name)
+	if v == nil {
+		return nil
+	}
+	names := make([]string, len(v.info.Params))
+	for i := range names {
+		names[i] = v.info.Params[i].Name
+	}
+	return names
+}
+
+// version is the version of a policy that is in force; nil if none is loaded.
+func (h *Host) version(name string) *version {
+	p := h.find(name)
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
 }

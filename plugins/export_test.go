@@ -2,15 +2,45 @@
 
 package plugins
 
-// WorkerPIDs are the process ids of a host's workers.
+import (
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// WorkerPIDs are the process ids of a host's workers: of the versions in force,
+// and of those that stand by.
 func WorkerPIDs(h *Host) []int {
-	var pids []int
-	for _, l := range []*lane{h.shipped, h.user} {
-		l.mu.Lock()
-		if l.process != nil {
-			pids = append(pids, l.process.PID())
+	seen, pids := map[int32]bool{0: true}, []int(nil)
+	for _, p := range h.all() {
+		p.mu.Lock()
+		for _, v := range []*version{p.now, p.trial.before} {
+			if v == nil || seen[v.lane.pid.Load()] {
+				continue
+			}
+			seen[v.lane.pid.Load()] = true
+			pids = append(pids, int(v.lane.pid.Load()))
 		}
-		l.mu.Unlock()
+		p.mu.Unlock()
 	}
 	return pids
 }
+
+// Tend is what Run does now and then, as of a time.
+func Tend(h *Host, now time.Time) { h.tend(now) }
+
+// WorkerOf is the process id of the worker of a policy; 0 while there is none.
+func WorkerOf(h *Host, name string) int { return int(h.version(name).lane.pid.Load()) }
+
+// WorkerPeak ends the worker of a policy and returns the most memory that one of
+// them has had, in bytes.
+func WorkerPeak(h *Host, name string) int64 {
+	l := h.version(name).lane
+	l.stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peak
+}
+
+// Recorder is the add of a new recorder.
+func Recorder() func(core.Recorded) { return new(recorder).add }

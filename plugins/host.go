@@ -21,32 +21,42 @@ type Config struct {
 	// CallCPU and CallWall bound one call: CPU time of the worker, and time on
 	// the wall, for a worker that sleeps or cannot run. 0 means 50 ms and 2 s.
 	CallCPU, CallWall time.Duration
+	// LoadCPU bounds the CPU time that compiling and starting a module takes; 0
+	// means 10 s. A Go module takes about half a second; one that is made to hurt
+	// the compiler takes minutes.
+	LoadCPU time.Duration
+	// Memory bounds the memory of one worker, bytes, without the pages of the
+	// program, which all share; 0 means worker.DefaultMemory.
+	Memory int64
+	// Event takes what operators want to know: swaps, rollbacks, quarantines. It
+	// must not block and may be called from several goroutines; nil drops them.
+	Event func(core.Event)
 }
 
 // What bounds a call and a load where Config does not say.
 const (
 	defaultCallCPU  = 50 * time.Millisecond
 	defaultCallWall = 2 * time.Second
-	memoryCap       = 256 << 20 // of a worker, bytes
-	moduleCap       = 128 << 20 // of what a module leaves behind once it is compiled
+	defaultLoadCPU  = 10 * time.Second
+	// loadWall is for a machine that has other things to do.
+	loadWall = 60 * time.Second
 )
 
-// Compiling a Go module takes about half a second and leaves the worker at 30
-// MiB, after a peak of 50; a module made to hurt the compiler takes minutes.
-var loadLimits = worker.Limits{CPU: 10 * time.Second, Wall: 60 * time.Second, RSS: memoryCap}
-
-// A Host runs policies. It is safe for concurrent use: calls of shipped
-// policies never wait for calls of users' policies made by another goroutine.
+// A Host runs policies. It is safe for concurrent use: calls of policies from
+// different modules never wait for each other.
 type Host struct {
-	log           *slog.Logger
-	shipped, user *lane
+	log     *slog.Logger
+	event   func(core.Event)
+	command []string
+	calls   worker.Limits // of one call
+	loads   worker.Limits // of one load
 
-	mu       sync.Mutex          // guards what follows
-	programs map[string]*program // by policy name
-	nextID   uint32
-	states   map[stateKey]*state
+	mu       sync.RWMutex       // guards what follows
+	policies map[string]*policy // by name
 
-	loading sync.Mutex // one Load at a time
+	loading sync.Mutex // one Load, Refresh or undo at a time
+	record  recorder
+	batches sync.Pool // of *batch
 }
 
 // NewHost makes a host that has loaded nothing and started nothing.
@@ -57,69 +67,87 @@ func NewHost(c Config) *Host {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Event == nil {
+		c.Event = func(core.Event) {}
+	}
 	if c.CallCPU == 0 {
 		c.CallCPU = defaultCallCPU
 	}
 	if c.CallWall == 0 {
 		c.CallWall = defaultCallWall
 	}
-	limits := worker.Limits{CPU: c.CallCPU, Wall: c.CallWall, RSS: memoryCap}
+	if c.LoadCPU == 0 {
+		c.LoadCPU = defaultLoadCPU
+	}
+	if c.Memory == 0 {
+		c.Memory = worker.DefaultMemory
+	}
 	return &Host{
-		log:      c.Log,
-		shipped:  &lane{name: "shipped", command: c.Command, limits: limits, log: c.Log},
-		user:     &lane{name: "user", command: c.Command, limits: limits, log: c.Log},
-		programs: map[string]*program{},
-		states:   map[stateKey]*state{},
+		log: c.Log, event: c.Event, command: c.Command,
+		calls:    worker.Limits{CPU: c.CallCPU, Wall: c.CallWall, Memory: c.Memory},
+		loads:    worker.Limits{CPU: c.LoadCPU, Wall: loadWall, Memory: c.Memory},
+		policies: map[string]*policy{},
 	}
 }
 
-// Run holds the workers until ctx is done, then ends them. Load and Schedule
-// may be called before it; after it they start workers anew, so stop calling
-// them first.
+// tendEvery is how often Run looks for what has had its time.
+const tendEvery = 30 * time.Second
+
+// Run holds the workers until ctx is done, then ends them. Meanwhile it ends the
+// workers of versions that have stood by for long enough. Load and Schedule may
+// be called before it; after it they start workers anew, so stop calling them
+// first.
 func (h *Host) Run(ctx context.Context) error {
-	<-ctx.Done()
-	h.shipped.stop()
-	h.user.stop()
-	return nil
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			h.tend(now)
+		case <-ctx.Done():
+			for _, p := range h.all() {
+				p.stop()
+			}
+			return nil
+		}
+	}
+}
+
+// tend lets go of what has had its time.
+func (h *Host) tend(now time.Time) {
+	for _, p := range h.all() {
+		p.tend(now)
+	}
+}
+
+// all are the policies, in no order.
+func (h *Host) all() []*policy {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	out := make([]*policy, 0, len(h.policies))
+	for _, p := range h.policies {
+		out = append(out, p)
+	}
+	return out
+}
+
+// find is the policy of a name; nil if none is loaded.
+func (h *Host) find(name string) *policy {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.policies[name]
 }
 
 // WorkerMain is what "steelyard worker" runs: see worker.Main.
 func WorkerMain() int { return worker.Main() }
 
-// Schedule runs the policies of calls and returns one Result per call, in
-// order. Step 4 of 7. It blocks until all are done: microseconds per call, up
-// to some 100 ms when a user's policy has to be killed. A caller that must not
-// wait for users' policies asks Shipped and makes two calls at a time.
-func (h *Host) Schedule(ctx context.Context, calls []core.Call) []core.Result {
-	results := make([]core.Result, len(calls))
-	var shipped, user []*job
-	for i := range calls {
-		j := h.prepare(&calls[i], &results[i])
-		switch {
-		case j == nil:
-		case j.program.lane == h.shipped:
-			shipped = append(shipped, j)
-		default:
-			user = append(user, j)
-		}
-	}
-	var wg sync.WaitGroup
-	if len(user) > 0 && len(shipped) > 0 {
-		wg.Go(func() { h.user.run(ctx, user, h.finish) })
-	} else if len(user) > 0 {
-		h.user.run(ctx, user, h.finish)
-	}
-	if len(shipped) > 0 {
-		h.shipped.run(ctx, shipped, h.finish)
-	}
-	wg.Wait()
-	return results
-}
-
 // Shipped reports whether a policy is one of steelyard's own.
 func (h *Host) Shipped(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	p := h.programs[name]
-	return p != nil && p.lane == h.shipped
+	p := h.find(name)
+	return p != nil && p.shipped
+}
+
+// tell publishes an event about a policy.
+func (h *Host) tell(s core.Severity, service, message string) {
+	h.event(core.Event{At: time.Now().UTC(), Severity: s, Topic: "policy", Service: service, Message: message})
 }

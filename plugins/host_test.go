@@ -35,7 +35,7 @@ func shippedPolicies(t *testing.T, h *plugins.Host) {
 			t.Errorf("version of %s is %q, want name@12 hex digits", v.Name, v.Version)
 		}
 	}
-	want := []string{"least-conn", "least-cpu", "least-response", "rr", "weighted"}
+	want := []string{"failover", "least-conn", "least-cpu", "least-response", "maglev", "rr", "weighted"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("policies (-want +got):\n%s", diff)
 	}
@@ -192,6 +192,7 @@ func TestGoFaults(t *testing.T) {
 		"negative":   "weight of backend 0 is -1",
 		"panics":     "index out of range",
 		"refuses":    "not today",
+		"floods":     "said too much",
 		"undeclared": "parameter nope is not declared",
 	}
 	var specs []core.PolicySpec
@@ -261,7 +262,7 @@ func TestWorkerKilled(t *testing.T) {
 func TestFollowsConnections(t *testing.T) {
 	h := newHost(t, "count")
 	for name, want := range map[string]bool{
-		"rr": false, "weighted": false, "least-response": false, "least-conn": true, "least-cpu": true,
+		"rr": false, "weighted": false, "least-response": false, "least-conn": true, "least-cpu": true, "maglev": false, "failover": false,
 		"count": true, "none": true,
 	} {
 		if got := h.FollowsConnections(name); got != want {

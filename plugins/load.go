@@ -6,241 +6,246 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"slices"
-	"strings"
-	"syscall"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
-	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/builtin"
-	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
+
+// maxModules bounds the modules of users, each of which has a worker.
+const maxModules = 32
+
+// A loaded is a policy and the version that a Load found of it, or made.
+type loaded struct {
+	policy  *policy
+	version *version
+	made    bool
+}
 
 // Load makes the shipped policies and those of specs the ones in force. It is
 // all or nothing: on error, which tells every bad module, the policies loaded
-// before stay. A module whose file did not change is not compiled again.
+// before stay. A module whose content did not change is not compiled again.
 func (h *Host) Load(ctx context.Context, specs []core.PolicySpec) error {
 	_, err := h.Replace(ctx, specs)
 	return err
 }
 
 // Replace is Load, and returns how to bring back the policies that were in force
-// before: from memory, since their files may have changed.
+// before: from memory, since their files may have changed. The new version of a
+// policy that stays is tried on its latest real snapshots first: see Refresh.
 func (h *Host) Replace(ctx context.Context, specs []core.PolicySpec) (undo func(), err error) {
 	h.loading.Lock()
 	defer h.loading.Unlock()
 	if err := h.loadShipped(ctx); err != nil {
 		return nil, err
 	}
-	old := h.userPrograms()
-	next, errs := map[string]*program{}, []error(nil)
+	old := h.users()
+	next, errs := map[string]loaded{}, []error(nil)
 	for _, spec := range specs {
-		p, err := h.loadSpec(ctx, spec, old, next)
+		if _, twice := next[spec.Name]; twice {
+			errs = append(errs, fmt.Errorf("load policy %s: the name is there twice", spec.Name))
+			continue
+		}
+		l, err := h.loadSpec(ctx, spec, old, next)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		next[spec.Name] = p
+		next[spec.Name] = l
+	}
+	if n := modules(next); n > maxModules {
+		errs = append(errs, fmt.Errorf("load policies: %d modules, at most %d are taken: each has a process of its own; "+
+			"put several policies into one module", n, maxModules))
 	}
 	if len(errs) > 0 {
-		h.unloadUnused(next, old)
+		for _, l := range next {
+			if l.made {
+				l.version.drop()
+			}
+		}
 		return nil, errors.Join(errs...)
 	}
 	h.exchange(old, next)
 	return func() {
 		h.loading.Lock()
 		defer h.loading.Unlock()
-		h.exchange(next, old)
+		h.restore(old, next)
 	}, nil
 }
 
-// exchange puts next into force in place of old. A module that the worker does
-// not have is compiled there when it is called.
-func (h *Host) exchange(old, next map[string]*program) {
-	h.publish(next)
-	h.unloadUnused(old, next)
-	if len(next) == 0 {
-		h.user.stop()
-	}
-}
-
-func (h *Host) publish(user map[string]*program) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for name, p := range h.programs {
-		if p.lane == h.user {
-			delete(h.programs, name)
-		}
-	}
-	for name, p := range user {
-		h.programs[name] = p
-	}
-	h.prune()
-}
-
-func (h *Host) userPrograms() map[string]*program {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := map[string]*program{}
-	for name, p := range h.programs {
-		if p.lane == h.user {
-			out[name] = p
+// users are the policies of users in force.
+func (h *Host) users() map[string]loaded {
+	out := map[string]loaded{}
+	for _, p := range h.all() {
+		if !p.shipped {
+			p.mu.Lock()
+			out[p.name] = loaded{policy: p, version: p.now}
+			p.mu.Unlock()
 		}
 	}
 	return out
 }
 
-// unloadUnused frees the modules of gone that kept does not use.
-func (h *Host) unloadUnused(gone, kept map[string]*program) {
-	used := map[*module]bool{}
-	for _, p := range kept {
-		used[p.module] = true
+func modules(set map[string]loaded) int {
+	lanes := map[*lane]bool{}
+	for _, l := range set {
+		lanes[l.version.lane] = true
 	}
-	for _, p := range gone {
-		if !used[p.module] {
-			used[p.module] = true
-			h.user.unload(p.module)
+	return len(lanes)
+}
+
+// exchange puts next into force in place of old.
+func (h *Host) exchange(old, next map[string]loaded) {
+	for name, l := range next {
+		if _, ok := old[name]; ok && l.made {
+			l.policy.swap(h, l.version)
 		}
+	}
+	h.publish(old, next)
+	for name, l := range old {
+		if _, ok := next[name]; !ok {
+			l.policy.retire()
+		}
+	}
+}
+
+// restore undoes exchange. A worker that has ended meanwhile starts again when it
+// is called.
+func (h *Host) restore(old, next map[string]loaded) {
+	for name, l := range old {
+		if n, ok := next[name]; !ok {
+			l.version.lane.acquire() // retire let go of it
+		} else if n.made {
+			l.policy.restore(l.version)
+		}
+	}
+	h.publish(next, old)
+	for name, l := range next {
+		if _, ok := old[name]; !ok {
+			l.policy.retire()
+		}
+	}
+}
+
+// publish makes the names of set those that services can give.
+func (h *Host) publish(gone, set map[string]loaded) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range gone {
+		delete(h.policies, name)
+	}
+	for name, l := range set {
+		h.policies[name] = l.policy
 	}
 }
 
 // loadShipped loads the shipped policies, once.
 func (h *Host) loadShipped(ctx context.Context) error {
-	h.mu.Lock()
-	m := newModule(builtin.Wasm)
-	m.id = h.nextID
-	have := false
-	for _, p := range h.programs {
-		have = have || p.lane == h.shipped
-	}
-	if !have {
-		h.nextID++
-	}
-	h.mu.Unlock()
-	if have {
+	if h.find(builtin.Policies()[0].Name) != nil {
 		return nil
 	}
-	manifest, err := h.loadModule(ctx, h.shipped, m)
-	if err != nil {
+	l := h.newLane("the shipped policies", newModule(builtin.Wasm))
+	if err := l.load(ctx); err != nil {
 		return fmt.Errorf("load shipped policies: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, info := range manifest.Policies {
-		h.programs[info.Name] = newProgram(info.Name, h.shipped, m, info, i)
+	for i, info := range l.module.manifest.Policies {
+		p := newPolicy(info.Name, true)
+		p.now = newVersion(info.Name, "", l, i)
+		h.policies[info.Name] = p
 	}
 	return nil
 }
 
 // loadSpec loads one user's policy, or takes over what is loaded of it.
-func (h *Host) loadSpec(ctx context.Context, spec core.PolicySpec, old, next map[string]*program) (*program, error) {
+func (h *Host) loadSpec(ctx context.Context, spec core.PolicySpec, old, next map[string]loaded) (loaded, error) {
+	fail := func(err error) (loaded, error) { return loaded{}, fmt.Errorf("load policy %s: %w", spec.Name, err) }
 	if h.Shipped(spec.Name) {
-		return nil, fmt.Errorf("load policy %s: steelyard ships a policy of that name; give yours another", spec.Name)
+		return fail(errors.New("steelyard ships a policy of that name; give yours another"))
 	}
-	if next[spec.Name] != nil {
-		return nil, fmt.Errorf("load policy %s: the name is there twice", spec.Name)
-	}
-	code, err := readModule(spec.Path)
+	m, err := readSpec(spec)
 	if err != nil {
-		return nil, fmt.Errorf("load policy %s: %w", spec.Name, err)
+		return fail(err)
 	}
-	m := newModule(code)
-	if spec.SHA256 != "" && spec.SHA256 != m.sum {
-		return nil, fmt.Errorf("load policy %s: %s has sha256 %s, the configuration wants %s; "+
-			"if the new file is meant, write its sum into the configuration", spec.Name, spec.Path, m.sum, spec.SHA256)
+	was, known := old[spec.Name]
+	if known && was.policy.stays(m.sum) {
+		return was, nil
 	}
-	if p := old[spec.Name]; p != nil && p.module.sum == m.sum {
-		return p, nil
-	}
-	same := findModule(m.sum, old, next)
-	if same != nil {
-		m = same
-	} else if err := h.loadUser(ctx, m); err != nil {
-		return nil, fmt.Errorf("load policy %s: %s: %w; rebuild it with the SDK (sdk/go, sdk/c)", spec.Name, spec.Path, err)
-	}
-	entry, err := pickEntry(m.manifest, spec.Name)
+	v, err := h.build(ctx, spec, m, old, next)
 	if err != nil {
-		if same == nil {
-			h.user.unload(m)
-		}
-		return nil, fmt.Errorf("load policy %s: %s: %w", spec.Name, spec.Path, err)
+		return fail(fmt.Errorf("%s: %w", where(spec), err))
 	}
-	return newProgram(spec.Name, h.user, m, m.manifest.Policies[entry], entry), nil
+	if !known {
+		p := newPolicy(spec.Name, false)
+		p.now = v
+		return loaded{p, v, true}, nil
+	}
+	if err := h.canary(ctx, was.policy, v); err != nil {
+		v.drop()
+		return fail(fmt.Errorf("%s: %w", where(spec), err))
+	}
+	return loaded{was.policy, v, true}, nil
 }
 
-// findModule is a loaded module with this sum: several policies may share one.
-func findModule(sum string, sets ...map[string]*program) *module {
+// build makes a version of a module. Several policies share the lane of a module
+// that is the same.
+func (h *Host) build(ctx context.Context, spec core.PolicySpec, m *module, sets ...map[string]loaded) (*version, error) {
+	l := findLane(m.sum, sets...)
+	if l == nil {
+		l = h.newLane(spec.Name, m)
+		if err := l.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	l.acquire()
+	defer l.release()
+	entry, err := l.module.entry(spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	return newVersion(spec.Name, spec.Path, l, entry), nil
+}
+
+// findLane is the lane of a loaded module with this sum.
+func findLane(sum string, sets ...map[string]loaded) *lane {
 	for _, set := range sets {
-		for _, p := range set {
-			if p.module.sum == sum {
-				return p.module
+		for _, l := range set {
+			if l.version.lane.module.sum == sum {
+				return l.version.lane
 			}
 		}
 	}
 	return nil
 }
 
-func (h *Host) loadUser(ctx context.Context, m *module) error {
-	h.mu.Lock()
-	m.id = h.nextID
-	h.nextID++
-	h.mu.Unlock()
-	manifest, err := h.loadModule(ctx, h.user, m)
-	m.manifest = manifest
-	return err
+// stays reports whether a module with this sum changes nothing: it is in force,
+// or it was, and had to be rolled back.
+func (p *policy) stays(sum string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now.lane.module.sum == sum || p.trial.failed == sum
 }
 
-func (h *Host) loadModule(ctx context.Context, l *lane, m *module) (abi.Manifest, error) {
-	loaded, err := l.load(ctx, m)
-	if err != nil {
-		return abi.Manifest{}, err
-	}
-	if loaded.Manifest == nil {
-		return abi.Manifest{Policies: []abi.PolicyInfo{{}}}, nil
-	}
-	manifest, err := abi.ParseManifest(loaded.Manifest)
-	if err != nil {
-		l.unload(m)
-	}
-	return manifest, err
+// retire ends the versions of a policy that is taken out of force.
+func (p *policy) retire() {
+	p.mu.Lock()
+	now, before := p.now, p.trial.before
+	p.trial.before = nil
+	p.mu.Unlock()
+	now.drop()
+	before.drop()
 }
 
-// pickEntry finds the policy of a module that a name in the configuration
-// means: the one called so, or the only one.
-func pickEntry(m abi.Manifest, name string) (int, error) {
-	i := slices.IndexFunc(m.Policies, func(p abi.PolicyInfo) bool { return p.Name == name })
-	if i >= 0 {
-		return i, nil
+// tend lets go of a version that has stood by for long enough, and of state that
+// nobody asks for.
+func (p *policy) tend(now time.Time) {
+	p.mu.Lock()
+	var old *version
+	if p.trial.before != nil && now.After(p.trial.until) {
+		old, p.trial.before = p.trial.before, nil
 	}
-	if len(m.Policies) == 1 {
-		return 0, nil
-	}
-	var names []string
-	for _, p := range m.Policies {
-		names = append(names, p.Name)
-	}
-	return 0, fmt.Errorf("the module holds several policies; call it by one of their names: %s", strings.Join(names, ", "))
-}
-
-// readModule reads a file, but no more of it than a module may have.
-func readModule(path string) ([]byte, error) {
-	// Without O_NONBLOCK a FIFO would hold up the reload until somebody writes.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%w; build it first, or correct its path", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: it is no regular file; name the .wasm itself", path)
-	}
-	code, err := io.ReadAll(io.LimitReader(f, wasm.MaxModule+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(code) > wasm.MaxModule {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, wasm.MaxModule)
-	}
-	return code, nil
+	p.prune()
+	p.mu.Unlock()
+	old.drop()
 }

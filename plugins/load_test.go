@@ -38,7 +38,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"broken", core.PolicySpec{Name: "x", Path: broken}, []string{broken, "compile"}},
 		{"wrong sum", core.PolicySpec{Name: "x", Path: "testdata/count.wasm", SHA256: strings.Repeat("0", 64)}, []string{"sha256", "configuration"}},
 		{"no memory", core.PolicySpec{Name: "x", Path: "testdata/memless.wasm"}, []string{"imports a memory", "exports no memory"}},
-		// With the race detector the worker meets its own limit first.
+		// Its compiled code is larger than the limit.
 		{"hoard", core.PolicySpec{Name: "x", Path: "testdata/hoard.wasm"}, []string{"hoard.wasm", "MiB"}},
 		{"import", core.PolicySpec{Name: "x", Path: "testdata/escape.wasm"}, []string{"imports env.open"}},
 		{"shipped name", core.PolicySpec{Name: "rr", Path: "testdata/count.wasm"}, []string{"load policy rr", "ships"}},
@@ -47,6 +47,9 @@ func TestLoadRefuses(t *testing.T) {
 	good := core.PolicySpec{Name: "other", Path: "testdata/trap.wasm"}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if raceEnabled && tt.name == "hoard" {
+				t.Skip("a worker with the race detector has a larger limit")
+			}
 			err := h.Load(t.Context(), []core.PolicySpec{good, tt.spec})
 			if err == nil {
 				t.Fatal("loaded")
@@ -121,14 +124,14 @@ func TestReplaceIsUndone(t *testing.T) {
 	if good.Err != nil {
 		t.Fatal(good.Err)
 	}
-	put("trap")
+	put("later")
 	for _, next := range [][]core.PolicySpec{specs, nil} { // another module, or none
 		undo, err := h.Replace(t.Context(), next)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]; r.Err == nil {
-			t.Errorf("the replacement answers: %v", r.Weights)
+		if r := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]; r.Version == good.Version {
+			t.Errorf("it is not replaced: %+v", r)
 		}
 		undo()
 		if r := h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0]; r.Err != nil || r.Version != good.Version {

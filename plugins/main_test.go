@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "worker" {
 		os.Exit(plugins.WorkerMain())
 	}
-	shared = plugins.NewHost(plugins.Config{})
+	shared = plugins.NewHost(plugins.Config{Event: events.add})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = shared.Run(ctx) }) // it has no error to tell
@@ -33,6 +35,40 @@ func TestMain(m *testing.M) {
 	cancel()
 	wg.Wait()
 	os.Exit(code)
+}
+
+// ownHost runs a host that is not shared.
+func ownHost(t testing.TB, c plugins.Config) *plugins.Host {
+	t.Helper()
+	h := plugins.NewHost(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = h.Run(ctx) }) // it has no error to tell
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return h
+}
+
+// events are what the shared host told.
+var events told
+
+type told struct {
+	mu   sync.Mutex
+	list []core.Event // guarded by mu
+}
+
+func (e *told) add(ev core.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, ev)
+}
+
+// eventTold reports whether an event says this.
+func eventTold(text string) bool {
+	events.mu.Lock()
+	defer events.mu.Unlock()
+	return slices.ContainsFunc(events.list, func(e core.Event) bool {
+		return e.Topic == "policy" && strings.Contains(e.Message, text)
+	})
 }
 
 // newHost gives the shared host the guests of testdata that are named, new as

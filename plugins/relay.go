@@ -44,16 +44,16 @@ func (h *Host) relay(j *job, res worker.Result) {
 		if res.Err != "" && level == len(levels)-1 {
 			continue
 		}
-		h.mu.Lock()
-		ok, last := j.program.relayed.allow(time.Now())
-		h.mu.Unlock()
+		j.policy.mu.Lock()
+		ok, last := j.policy.relayed.allow(time.Now())
+		j.policy.mu.Unlock()
 		if !ok {
 			return
 		}
 		h.log.Log(context.Background(), levels[level], "policy says",
-			"policy", j.program.version, "service", j.call.Snapshot.Service, "text", l.Text)
+			"policy", j.version.label, "service", j.call.Snapshot.Service, "text", l.Text)
 		if last {
-			h.log.Warn("policy logs too much; the rest is dropped for a while", "policy", j.program.version)
+			h.log.Warn("policy logs too much; the rest is dropped for a while", "policy", j.version.label)
 		}
 	}
 }

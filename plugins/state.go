@@ -3,82 +3,116 @@
 package plugins
 
 import (
-	"bytes"
+	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
 
-// A stateKey names what one version of a policy keeps about one service. Another
-// version begins with zeros.
+// A stateKey names what a policy keeps about one service. A version that means
+// something else by its slots begins with zeros; any other goes on where the one
+// before it was.
 type stateKey struct {
-	version string
-	service uint64
+	version          int
+	backend, service int // slots
+	id               uint64
 }
 
 // A state is a policy's memory of a service.
 type state struct {
-	service  []byte
-	backends map[uint64][]byte
-	at       time.Time // of the snapshot that wrote it
+	service []byte
+	ids     []uint64 // of the backends, in the order of the latest answer
+	slots   []byte   // of each of them, one behind the other
+	stride  int
+	at      time.Time // of the snapshot that wrote it
+
+	next   int            // where lookup goes on: an encoder asks in order
+	places map[uint64]int // index in ids; nil while nobody asked out of order
+	lookup func(id uint64) []byte
 }
 
-func (s *state) backend(id uint64) []byte { return s.backends[id] }
+// find is the memory of one backend, nil if there is none.
+func (s *state) find(id uint64) []byte {
+	i := s.next
+	if i >= len(s.ids) || s.ids[i] != id {
+		if s.places == nil {
+			s.places = make(map[uint64]int, len(s.ids))
+			for k, id := range s.ids {
+				s.places[id] = k
+			}
+		}
+		var ok bool
+		if i, ok = s.places[id]; !ok {
+			return nil
+		}
+	}
+	s.next = i + 1
+	return s.slots[i*s.stride:][:s.stride]
+}
 
 // stateLife is how long the state of a service that is no longer scheduled is
 // kept.
 const stateLife = time.Hour
 
-// commit keeps the state in an answer. The caller holds mu.
-func (h *Host) commit(j *job, a abi.Answer) {
-	if j.frame.BackendSlots == 0 && j.frame.ServiceSlots == 0 {
-		return
-	}
-	snap := &j.call.Snapshot
-	key := stateKey{j.program.version, snap.ID}
-	s := h.states[key]
-	if s == nil {
-		s = &state{backends: make(map[uint64][]byte, len(snap.Backends))}
-		h.states[key] = s
-	}
-	s.at = snap.Now
-	s.service = append(s.service[:0], a.Service...)
-	for i, b := range snap.Backends {
-		if old := s.backends[b.ID]; len(old) == len(a.Backend[i]) {
-			copy(old, a.Backend[i])
-		} else {
-			s.backends[b.ID] = bytes.Clone(a.Backend[i])
-		}
-	}
-	if len(s.backends) > len(snap.Backends) {
-		s.forget(j)
-	}
+func (j *job) stateKey() stateKey {
+	f := &j.version.frame
+	return stateKey{j.version.info.StateVersion, f.BackendSlots, f.ServiceSlots, j.call.Snapshot.ID}
 }
 
-// forget drops the backends that are no longer in the service.
-func (s *state) forget(j *job) {
-	present := make(map[uint64]bool, len(j.call.Snapshot.Backends))
-	for _, b := range j.call.Snapshot.Backends {
-		present[b.ID] = true
+// encode writes a job's snapshot, with the policy's state in it.
+func (p *policy) encode(dst []byte, j *job) ([]byte, error) {
+	if j.frame.BackendSlots == 0 && j.frame.ServiceSlots == 0 {
+		return abi.Encode(dst, &j.call.Snapshot, j.frame)
 	}
-	for id := range s.backends {
-		if !present[id] {
-			delete(s.backends, id)
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.states[j.stateKey()]; s != nil {
+		s.next = 0
+		j.frame.Service, j.frame.Backend = s.service, s.lookup
+	}
+	return abi.Encode(dst, &j.call.Snapshot, j.frame)
+}
+
+// commit keeps the state in a good answer. The caller holds mu.
+func (p *policy) commit(j *job, answer []byte) {
+	f, snap := &j.frame, &j.call.Snapshot
+	if f.BackendSlots == 0 && f.ServiceSlots == 0 {
+		return
+	}
+	s := p.states[j.stateKey()]
+	if s == nil {
+		s = &state{stride: f.BackendSlots * 8}
+		s.lookup = s.find
+		p.states[j.stateKey()] = s
+	}
+	s.at = snap.Now
+	service, backends := f.ServiceSlots*8, len(snap.Backends)*s.stride
+	s.service = append(s.service[:0], answer[:service]...)
+	s.slots = append(s.slots[:0], answer[service:][:backends]...)
+	same := len(s.ids) == len(snap.Backends)
+	for i := 0; same && i < len(s.ids); i++ {
+		same = s.ids[i] == snap.Backends[i].ID
+	}
+	if same {
+		return
+	}
+	s.ids, s.places = slices.Grow(s.ids[:0], len(snap.Backends)), nil
+	for i := range snap.Backends {
+		s.ids = append(s.ids, snap.Backends[i].ID)
 	}
 }
 
 // prune drops the state of services that are gone. The caller holds mu.
-func (h *Host) prune() {
+func (p *policy) prune() {
 	var newest time.Time
-	for _, s := range h.states {
+	for _, s := range p.states {
 		if s.at.After(newest) {
 			newest = s.at
 		}
 	}
-	for key, s := range h.states {
+	for key, s := range p.states {
 		if newest.Sub(s.at) > stateLife {
-			delete(h.states, key)
+			delete(p.states, key)
 		}
 	}
 }

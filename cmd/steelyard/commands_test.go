@@ -40,6 +40,16 @@ type fixedControl struct {
 	pinned    core.PinRequest    // the latest
 	forgot    core.SessionFilter // the latest
 	reload    core.ReloadResult
+	recorded  []core.Recorded
+}
+
+func (f *fixedControl) Recordings(_ context.Context, _ string, _ bool, fn func(core.Recorded) error) error {
+	for _, r := range f.recorded {
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return f.err
 }
 
 func (f *fixedControl) Node(context.Context) (core.NodeView, error) {
@@ -166,7 +176,7 @@ func TestCommands(t *testing.T) {
 		{"check, wrong, JSON", nil, "check -o json -c " + bad, 3, `"ok": false`, ""},
 		{"check, no file", nil, "check -c /nonexistent.yaml", 3, "", "no such file or directory\n      = `steelyard config reference` prints one"},
 		{"check, no secret", nil, "check -c " + unread, 3, "", "no-such-community (no such file or directory)"},
-		{"check, a policy with parameters", nil, "check -c " + params, 0, "\n  params of count: checked when the daemon loads it\n", ""},
+		{"check, a policy with parameters", nil, "check -c " + params, 0, "params.yaml: ok: 1 service, 1 backend, 0 probes\n", ""},
 		{"check, a policy with parameters, JSON", nil, "check -o json -c " + params, 0, `"ok": true`, ""},
 		{"check, a flag over the file", nil, "check -c " + exampleWeb + " --set log.level=loud", 3, "", "flag log.level: error:"},
 		{"check, JSON", nil, "check -o json -c " + exampleWeb, 0, `"backends": 4`, ""},

@@ -33,26 +33,32 @@ const answerTimeout = 5 * time.Second
 
 // A daemon is a running steelyard: the adapters and the engine, joined.
 type daemon struct {
-	load    func() (*config.Config, error)
-	log     *slog.Logger
-	bus     *bus.Bus
-	applier *nft.Applier
-	flows   *conntrack.Reader
-	hops    *neigh.Table
-	host    *plugins.Host
-	runner  *probes.Runner
-	engine  *engine.Engine
-	stop    context.CancelFunc       // ends run
-	hup     chan os.Signal           // capacity 1: one waiting is enough, it reads the newest files
-	reloads chan chan<- reloadAnswer // unbuffered: reloadLoop takes one at a time
+	load        func() (*config.Config, error)
+	log         *slog.Logger
+	bus         *bus.Bus
+	applier     *nft.Applier
+	flows       *conntrack.Reader
+	hops        *neigh.Table
+	host        *plugins.Host
+	runner      *probes.Runner
+	engine      *engine.Engine // from the loading of the policies on
+	engineParts engine.Config  // that it is made of
+	node        string
+	stop        context.CancelFunc       // ends run
+	hup         chan os.Signal           // capacity 1: one waiting is enough, it reads the newest files
+	reloads     chan chan<- reloadAnswer // unbuffered: reloadLoop takes one at a time
+	swapped     chan struct{}            // capacity 1: reloadLoop has yet to follow policies that have changed
+
+	policyFiles *policyFiles // nil unless they are watched; reloadLoop's own after the start
 
 	overridesErr error // of reading them at the start
 
 	mu          sync.Mutex
-	cfg         *config.Config // guarded by mu; in force
-	loadedAt    time.Time      // guarded by mu
-	reloadError string         // guarded by mu; of the last reload
-	flush       bool           // guarded by mu; remove the rules when run ends
+	cfg         *config.Config    // guarded by mu; in force
+	loadedAt    time.Time         // guarded by mu
+	reloadError string            // guarded by mu; of the last reload
+	refused     map[string]string // guarded by mu; why the file of a policy that has changed is not in force
+	flush       bool              // guarded by mu; remove the rules when run ends
 }
 
 // newDaemon opens what must be there before anything else. The netlink sockets
@@ -60,8 +66,8 @@ type daemon struct {
 func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), table nft.Config) (*daemon, error) {
 	log := table.Log
 	d := &daemon{
-		load: load, log: log, cfg: cfg, loadedAt: time.Now(),
-		hup: make(chan os.Signal, 1), reloads: make(chan chan<- reloadAnswer),
+		load: load, log: log, cfg: cfg, loadedAt: time.Now(), node: cfg.Node, refused: map[string]string{},
+		hup: make(chan os.Signal, 1), reloads: make(chan chan<- reloadAnswer), swapped: make(chan struct{}, 1),
 	}
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
@@ -92,12 +98,12 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 		d.overridesErr = errors.Join(d.overridesErr, err)
 		log.Warn(err.Error(), "kept", len(pins))
 	}
-	d.host = plugins.NewHost(plugins.Config{Log: log})
-	d.engine = engine.New(engine.Config{
+	d.host = plugins.NewHost(plugins.Config{Log: log, Event: d.policyEvent})
+	d.engineParts = engine.Config{
 		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.flows,
 		Neighbours: d.hops, Overrides: overrides, Keeper: keeper, Pins: pins, PinKeeper: pinKeeper,
 		Publisher: publisher{d.bus, log}, Log: log,
-	}, setup(cfg))
+	}
 	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log}
 	return d, nil
 }
@@ -136,6 +142,7 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		d.stop()
 		return errors.Join(err, g.Wait())
 	}
+	d.engine = engine.New(d.engineParts, d.setup(d.cfg))
 	cancel, err := d.bus.SubscribeSamples(d.engine.Offer)
 	if err != nil {
 		d.stop()
@@ -168,27 +175,6 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 	g.Go(func() error { return d.reloadLoop(ctx) })
 	g.Go(func() error { return control.Run(ctx) })
 	return g.Wait()
-}
-
-// loadPolicies loads the policies of a configuration and asks them whether they
-// take the parameters that its services give. It returns how to bring back those
-// before; on error they are in force already.
-func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) (undo func(), err error) {
-	undo, err = d.host.Replace(ctx, cfg.Policies)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, s := range cfg.Services {
-		if err := d.host.CheckParams(s.Policy, s.Params); err != nil {
-			errs = append(errs, fmt.Errorf("service %s: params of policy %s: %w", s.Name, s.Policy, err))
-		}
-	}
-	if len(errs) > 0 {
-		undo()
-		return nil, invalidConfig{errors.Join(errs...)}
-	}
-	return undo, nil
 }
 
 // tellListenErr says on the bus itself, and so in monitor, that nobody can
@@ -235,7 +221,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	d.mu.Unlock()
 	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash
 	v.Kernel.Table, v.Kernel.Owned, v.Kernel.Features = "inet "+nft.DefaultTable, d.applier.Owned(), d.applier.Features()
-	v.Policies = d.host.Views()
+	v.Policies = d.policyViews()
 	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())
 	return v, nil

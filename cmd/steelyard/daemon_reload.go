@@ -38,12 +38,23 @@ type reloadAnswer struct {
 	err    error
 }
 
-// reloadLoop reloads on SIGHUP and on request, one at a time.
+// reloadLoop reloads on SIGHUP and on request, one at a time, and follows what
+// changes about the policies between two reloads.
 func (d *daemon) reloadLoop(ctx context.Context) error {
+	var looks <-chan time.Time // nil, which never yields, unless the files of policies are watched
+	if d.policyFiles != nil {
+		t := time.NewTicker(policyLook)
+		defer t.Stop()
+		looks = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-looks:
+			d.lookAtPolicies(ctx)
+		case <-d.swapped:
+			d.followPolicies(ctx)
 		case <-d.hup:
 			d.tryReload(ctx)
 		case done := <-d.reloads:
@@ -85,11 +96,12 @@ func (d *daemon) reload(ctx context.Context) (res core.ReloadResult, err error) 
 	if err != nil {
 		return res, err
 	}
+	files := newPolicyFiles(markOf, cfg.Policies) // before they are read
 	undo, err := d.loadPolicies(ctx, cfg)
 	if err != nil {
 		return res, err
 	}
-	if res.Dropped, err = d.engine.Reload(ctx, setup(cfg)); err != nil {
+	if res.Dropped, err = d.engine.Reload(ctx, d.setup(cfg)); err != nil {
 		undo()
 		return res, err
 	}
@@ -98,7 +110,11 @@ func (d *daemon) reload(ctx context.Context) (res core.ReloadResult, err error) 
 	d.watch(cfg)
 	d.mu.Lock()
 	d.cfg, d.loadedAt = cfg, time.Now()
+	clear(d.refused)
 	d.mu.Unlock()
+	if d.policyFiles != nil {
+		d.policyFiles = files
+	}
 	d.tellWarnings(cfg)
 	d.log.Info("configuration reloaded", "path", cfg.Path, "services", len(cfg.Services), "hash", cfg.Hash[:12], "changed", reloadText(res.Changes))
 	return res, nil

@@ -56,7 +56,7 @@ func targets(cfg *config.Config) []probes.Target {
 func watched(services []core.Service, follows func(policy string) bool) []conntrack.Watched {
 	var out []conntrack.Watched
 	for _, s := range services {
-		live := follows(s.Policy)
+		live := follows(s.Policy) || s.Shadow != "" && follows(s.Shadow)
 		for _, b := range s.Backends {
 			forwarding := cmp.Or(b.Forwarding, s.Forwarding)
 			if !forwarding.Tracked() {

@@ -21,13 +21,15 @@ func TestWhoNeedsLiveCounts(t *testing.T) {
 		}
 		return s
 	}
+	shadowed := service("d", "weighted", 0)
+	shadowed.Shadow = "least-conn"
 	got := map[string][]bool{}
 	for _, w := range watched([]core.Service{
-		service("a", "weighted", 0, 0), service("b", "least-conn", 0), service("c", "weighted", 0, 100),
+		service("a", "weighted", 0, 0), service("b", "least-conn", 0), service("c", "weighted", 0, 100), shadowed,
 	}, func(policy string) bool { return policy == "least-conn" }) {
 		got[w.ID.Service] = append(got[w.ID.Service], w.Live)
 	}
-	want := map[string][]bool{"a": {false, false}, "b": {true}, "c": {false, true}}
+	want := map[string][]bool{"a": {false, false}, "b": {true}, "c": {false, true}, "d": {true}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}

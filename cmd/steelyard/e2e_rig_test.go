@@ -33,6 +33,7 @@ type rig struct {
 	lab    *lab.Lab
 	dir    string
 	config string
+	args   []string // of run, besides the configuration
 	client *admin.Client
 	proc   *lab.Process
 	log    *syncBuffer
@@ -97,7 +98,7 @@ const startPatience = 60 * time.Second
 // start runs the daemon and waits until it answers.
 func (r *rig) start(env ...string) {
 	r.t.Helper()
-	cmd := exec.Command("/proc/self/exe", "run", "-c", r.config)
+	cmd := exec.Command("/proc/self/exe", append([]string{"run", "-c", r.config}, r.args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	p, err := r.lab.Balancer.Start(cmd)

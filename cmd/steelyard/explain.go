@@ -23,6 +23,10 @@ probe of the backend ended last; and what it has of its own in the configuration
 For SERVICE: all of its backends, one a line, and what is done with its connections:
 each key of the configuration that is on, and what limits have turned away.
 
+Where the service has a shadow policy, there is also what that would give each backend,
+shaped by the same rules as if it had been in force all the time, and how much of the new
+connections it would send elsewhere.
+
 Each step shows the share before and after it. A factor of "=" changed nothing; a
 reading that is stale or missing was not shown to the policy.`
 

@@ -180,6 +180,11 @@ func TestRenderGolden(t *testing.T) {
 		}},
 		{"explain-commands.txt", func(b *bytes.Buffer) { renderExplainService(b, drainedDecision(), false) }},
 		{"backend-list.txt", func(b *bytes.Buffer) { renderOverrides(b, overrideRows(commandView()), noon, false) }},
+		{"show-shadow.txt", func(b *bytes.Buffer) { renderShow(b, shadowView(), showOptions{}) }},
+		{"explain-shadow.txt", func(b *bytes.Buffer) { renderExplainService(b, shadowDecision(), false) }},
+		{"explain-shadow-one.txt", func(b *bytes.Buffer) { d := shadowDecision(); renderExplain(b, d, d.Backends[0], nil, false) }},
+		{"plugins.txt", func(b *bytes.Buffer) { renderPlugins(b, pluginsView(), false) }},
+		{"status-plugins.txt", func(b *bytes.Buffer) { renderStatus(b, pluginsView(), false) }},
 		{"status.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), false) }},
 		{"status-colour.txt", func(b *bytes.Buffer) { renderStatus(b, sampleView(), true) }},
 	}

@@ -114,6 +114,9 @@ func (f *monitorFormat) decision(d core.Decision) string {
 	if d.Commit != nil && d.Outcome == core.Applied {
 		text += fmt.Sprintf("; generation %d in %s", d.Commit.Generation, seconds(d.CommitSeconds))
 	}
+	if s := d.Shadow; s != nil && s.SnapshotSeq > 0 {
+		text += f.paint(dim, fmt.Sprintf("; shadow %s moves %s", clean(s.Policy), ratio(s.Moved)))
+	}
 	if d.PolicyError != "" {
 		text += f.paint(yellow, "; policy: "+clean(d.PolicyError))
 	}

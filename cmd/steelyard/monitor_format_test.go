@@ -44,6 +44,8 @@ func TestMonitorLines(t *testing.T) {
 	failed.Error = "no such table"
 	policy := decisionBody(core.Unchanged, 0.25, 0.75)
 	policy.PolicyError = "trap: out of bounds"
+	shadow := decisionBody(core.Unchanged, 0.25, 0.75)
+	shadow.Shadow = &core.ShadowDecision{Policy: "mine", SnapshotSeq: 7, Moved: 0.032}
 	many := decisionBody(core.Applied, make([]float64, 11)...)
 	many.Service = "big"
 	const sample = `{"v":1,"src":"lb1","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1","probe":%q,"role":"%s",` +
@@ -72,6 +74,7 @@ func TestMonitorLines(t *testing.T) {
 		{"decision.web", failed, "decision  web               failed     web1 50.0% -> 100.0%, web2 50.0% -> 0%; no such table"},
 		{"decision.web", applied, "decision  web               applied    web1 50.0% -> 25.0%, web2 50.0% -> 75.0%; web1 went down; generation 412 in 310 µs"},
 		{"decision.web", policy, "decision  web               unchanged  same shares; policy: trap: out of bounds"},
+		{"decision.web", shadow, "decision  web               unchanged  same shares; shadow mine moves 3.2%"},
 		{"decision.big", many, "decision  big               applied    web1 0%, web2 0%, web3 0%, web4 0%, web5 0%, web6 0%, web7 0%, web8 0%, and 3 more"},
 		{"commit.lb1", `{"v":1,"node":"lb1","generation":412,"changed_elements":1,"took_seconds":0.00018}`,
 			"commit    lb1               generation 412, 1 element in 180 µs"},

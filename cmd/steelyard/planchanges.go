@@ -111,6 +111,9 @@ func describeNew(v any) string {
 	case core.ProbeSpec:
 		return fmt.Sprintf("%s, every %s", v.Type, v.Interval)
 	case core.PolicySpec:
+		if v.Lua != "" {
+			return scriptText(v.Lua)
+		}
 		return v.Path
 	}
 	return ""
@@ -122,7 +125,11 @@ func serviceText(s *core.Service) string {
 	if n := len(s.Frontends) - 1; n > 0 {
 		front += fmt.Sprintf(" +%d", n)
 	}
-	return fmt.Sprintf("%s, policy %s, %s", front, s.Policy, plural(len(s.Backends), "backend"))
+	policy := s.Policy
+	if s.Shadow != "" {
+		policy += ", shadow " + s.Shadow
+	}
+	return fmt.Sprintf("%s, policy %s, %s", front, policy, plural(len(s.Backends), "backend"))
 }
 
 // tree is a value as JSON has it, secrets masked.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -81,9 +82,18 @@ func valueText(path string, v, like any) string {
 		}
 		return v.String()
 	case string:
+		if path == "lua" && v != "" {
+			return scriptText(v)
+		}
 		return cmp.Or(v, absent)
 	}
 	return fmt.Sprint(v)
+}
+
+// scriptText is a script of a policy in a few words, others for another script.
+func scriptText(script string) string {
+	sum := sha256.Sum256([]byte(script))
+	return fmt.Sprintf("a script of %s, %x", plural(strings.Count(strings.TrimSuffix(script, "\n"), "\n")+1, "line"), sum[:6])
 }
 
 // durationText is a time without the zero parts that time.Duration prints.

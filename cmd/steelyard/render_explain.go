@@ -25,6 +25,7 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes 
 		field(w, p, "command", commandText(*b.Override), yellow)
 	}
 	decisionFields(w, p, d)
+	shadowOne(w, p, d, b)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "inputs"))
 	inputTable(b).writeAlone(w, p)
 	if len(probes) > 0 {
@@ -40,22 +41,29 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes 
 	kernelFields(w, p, d)
 }
 
+// shadowColumn is where SHADOW stands; services without a shadow go without it.
+const shadowColumn = 5
+
 // renderExplainService prints every backend of a decision, one a line.
 func renderExplainService(w io.Writer, d core.Decision, color bool) {
 	p := painter(color)
 	fmt.Fprintf(w, "%s\n", p.paint(bold, clean(d.Service)))
 	decisionFields(w, p, d)
+	shadowFields(w, p, d.Shadow)
 	kernelFields(w, p, d)
 	fmt.Fprintln(w)
 	t := table{columns: []column{{title: "BACKEND"}, {title: "STATE"}, {"WEIGHT", true}, {"POLICY", true},
-		{"SHARE", true}, {"SLOTS", true}, {title: "SHAPED BY"}, {title: "WHY"}}}
+		{"SHARE", true}, {"SHADOW", true}, {"SLOTS", true}, {title: "SHAPED BY"}, {title: "WHY"}}}
 	for _, b := range d.Backends {
 		weight := cell{text: fmt.Sprint(b.Configured)}
 		if o := b.Override; o != nil && o.Kind == core.OverrideWeight {
 			weight = cell{fmt.Sprintf("%d*", o.Weight), yellow}
 		}
 		t.add(cell{b.Backend, bold}, decidedState(b), weight,
-			policyShare(b), ratio(b.Share), b.Slots, shapedBy(b), b.Why)
+			policyShare(b), ratio(b.Share), shadowShare(b), b.Slots, shapedBy(b), b.Why)
+	}
+	if d.Shadow == nil {
+		t.drop(shadowColumn)
 	}
 	t.writeAlone(w, p)
 }
@@ -126,7 +134,7 @@ func inputTable(b core.BackendDecision) *table {
 	for _, in := range b.Inputs {
 		val, age, window, note := unknown, unknown, unknown, ""
 		if in.Known || in.AgeSeconds > 0 {
-			val, age = reading(in.Value, in.Unit), seconds(in.AgeSeconds)
+			val, age = measured(core.Metric{Value: in.Value, Unit: in.Unit}), seconds(in.AgeSeconds)
 		}
 		if in.WindowSeconds > 0 {
 			window = seconds(in.WindowSeconds)

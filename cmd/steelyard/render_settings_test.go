@@ -135,7 +135,7 @@ func explained(t *testing.T, s *core.Service) (text, data string) {
 // expects explain to say something else: a new feature has to be shown.
 func TestExplainKnowsEverySetting(t *testing.T) {
 	elsewhere := map[string]string{
-		"Name": "the head", "Policy": "the decision", "Params": "policy", "Every": "policy", "Probes": "SERVICE/BACKEND",
+		"Name": "the head", "Policy": "the decision", "Shadow": "the decision", "Params": "policy", "Every": "policy", "Probes": "SERVICE/BACKEND",
 		"Backends": "the table, and SERVICE/BACKEND",
 	}
 	words := map[string]any{

@@ -81,7 +81,7 @@ func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 		fields = append(fields, clean(string(s.Distribution)))
 	}
 	fields = append(fields,
-		clean(s.Policy),
+		clean(policyText(s)),
 		healthCounts(s.Backends, p),
 		"conns "+count(s.Connections)+countedAgo(s, at),
 		perSecond(s.NewPerSecond),

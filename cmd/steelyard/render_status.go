@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -25,12 +24,19 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 			field(w, p, "", "! "+s.Name+": "+note, red)
 		}
 	}
+	for _, pv := range v.Policies {
+		for _, n := range policyNotes(pv, v.At) {
+			if n.color == red {
+				field(w, p, "", "! policy "+pv.Name+": "+n.text, red)
+			}
+		}
+	}
 	kernelStatus(w, p, v.Kernel)
 	if len(v.Policies) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "policies"))
-	policyTable(v.Policies).writeAlone(w, p)
+	policyTable(v.Policies, v.At).writeAlone(w, p)
 }
 
 func kernelStatus(w io.Writer, p painter, k core.KernelView) {
@@ -88,28 +94,4 @@ func serviceCounts(v core.NodeView) string {
 		text += fmt.Sprintf("; %d without any", empty)
 	}
 	return text
-}
-
-func policyTable(policies []core.PolicyView) *table {
-	t := &table{columns: []column{{title: "POLICY"}, {title: "VERSION"}, {"CALLS", true}, {"P50", true}, {"FAULTS", true}, {title: "STATE"}}}
-	for _, v := range policies {
-		p50 := unknown // where it was never called
-		if v.Calls > 0 {
-			p50 = seconds(v.P50Seconds)
-		}
-		_, hash, ok := strings.Cut(v.Version, "@")
-		if !ok {
-			hash = v.Version
-		}
-		state, faults := cell{text: "well"}, cell{text: fmt.Sprint(v.Faults)}
-		if v.Faults > 0 {
-			faults.color = yellow
-			state.text = "last fault: " + v.LastFault
-		}
-		if v.QuarantineSecond > 0 {
-			state = cell{"quarantined for " + seconds(v.QuarantineSecond) + ": " + v.LastFault, red}
-		}
-		t.add(cell{v.Name, bold}, hash, v.Calls, p50, faults, state)
-	}
-	return t
 }

@@ -34,11 +34,21 @@ const runLong = `Run the balancer in the foreground.
 
 The rules that an earlier run left in the kernel are adopted: nothing that is
 right is touched. SIGHUP reloads the configuration, all or nothing. SIGTERM ends
-the daemon and leaves the rules in force; "steelyard stop --flush" removes them.`
+the daemon and leaves the rules in force; "steelyard stop --flush" removes them.
+
+With --watch the files of policies are looked at twice a second. One that has changed
+is loaded, tried on the latest snapshots and then put into force, without a reload;
+if it is refused, the version before stays, and "steelyard show plugins" says why.`
+
+// A runOptions is what run is told besides its configuration.
+type runOptions struct {
+	Watch   bool // load policies anew when their files change
+	Unowned bool // leave the table open to changes by others
+}
 
 func newRunCommand(g *globals) *cobra.Command {
 	var from source
-	var unowned bool
+	var o runOptions
 	cmd := &cobra.Command{
 		Use:     "run -c FILE",
 		Short:   "Run the balancer",
@@ -46,17 +56,18 @@ func newRunCommand(g *globals) *cobra.Command {
 		Example: "  sudo steelyard run -c examples/01-web/steelyard.yaml",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.run(cmd.Context(), &from, unowned)
+			return g.run(cmd.Context(), &from, o)
 		},
 	}
 	from.addFlags(cmd)
+	cmd.Flags().BoolVar(&o.Watch, "watch", false, "load policies anew when their files change")
 	// For tests: what becomes of the table on kernels before 6.9.
-	cmd.Flags().BoolVar(&unowned, "unowned", false, "leave the table open to changes by others")
+	cmd.Flags().BoolVar(&o.Unowned, "unowned", false, "leave the table open to changes by others")
 	_ = cmd.Flags().MarkHidden("unowned") // it is there: the line above made it
 	return cmd
 }
 
-func (g *globals) run(ctx context.Context, from *source, unowned bool) error {
+func (g *globals) run(ctx context.Context, from *source, o runOptions) error {
 	var err error
 	// A reload may come when the working directory means something else.
 	if from.path, err = filepath.Abs(from.path); err != nil {
@@ -70,12 +81,15 @@ func (g *globals) run(ctx context.Context, from *source, unowned bool) error {
 		debug.SetGCPercent(garbagePercent)
 	}
 	log := newLogger(cfg.Log, g.stderr)
-	d, err := newDaemon(ctx, cfg, from.load, nft.Config{Unowned: unowned, Log: log})
+	d, err := newDaemon(ctx, cfg, from.load, nft.Config{Unowned: o.Unowned, Log: log})
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return &codedError{exitPermission, err, "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"}
 	}
 	if err != nil {
 		return err
+	}
+	if o.Watch {
+		d.policyFiles = newPolicyFiles(markOf, cfg.Policies)
 	}
 	err = d.run(ctx, func() {
 		log.Info("serving", "node", cfg.Node, "services", len(cfg.Services), "config", cfg.Path, "control", cfg.Control.Socket)

@@ -27,7 +27,8 @@ const showLong = `Show services and their backends: what share of new connection
   WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
 
 The line that begins with "with" names what else is done with the connections of a
-service; "steelyard explain SERVICE" tells all of it.
+service; "steelyard explain SERVICE" tells all of it. Of a service with a shadow policy
+its line says how much of the new connections that would send elsewhere.
 
 With --stats there are totals since the table was made, with --rate numbers per
 second over the last 2 seconds (CPS: 5 seconds), with both flags both:
@@ -64,7 +65,7 @@ func newShowCommand(g *globals) *cobra.Command {
 	}
 	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "repeat, every 2s or --watch=TIME")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
-	cmd.AddCommand(newShowSessionsCommand(g))
+	cmd.AddCommand(newShowSessionsCommand(g), newShowPluginsCommand(g))
 	cmd.Flags().BoolVar(&o.Stats, "stats", false, "connections, packets and bytes, in and out")
 	cmd.Flags().BoolVar(&o.Rate, "rate", false, "the same per second")
 	return cmd

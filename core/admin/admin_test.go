@@ -27,11 +27,12 @@ type fakeNode struct {
 	decisions []core.Decision
 	err       error // returned by everything but Subscribe
 
-	mu    sync.Mutex
-	calls []string                      // guarded by mu
-	subs  map[int]func(string, []byte)  // guarded by mu
-	ids   int                           // guarded by mu
-	onSub func(fn func(string, []byte)) // called in Subscribe, if set
+	mu       sync.Mutex
+	calls    []string                      // guarded by mu
+	recorded []core.Recorded               // guarded by mu
+	subs     map[int]func(string, []byte)  // guarded by mu
+	ids      int                           // guarded by mu
+	onSub    func(fn func(string, []byte)) // called in Subscribe, if set
 }
 
 func (n *fakeNode) note(format string, args ...any) {
@@ -98,6 +99,24 @@ func (n *fakeNode) Pin(_ context.Context, service string, r core.PinRequest) (co
 func (n *fakeNode) Forget(_ context.Context, service string, f core.SessionFilter, author string) (int, error) {
 	n.note("forget %s %+v %s", service, f, author)
 	return 3, n.err
+}
+
+func (n *fakeNode) Recordings(service string, cursor uint64) ([]core.Recorded, uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []core.Recorded
+	for _, r := range n.recorded[cursor:] {
+		if service == "" || service == r.Snapshot.Service {
+			out = append(out, r)
+		}
+	}
+	return out, uint64(len(n.recorded))
+}
+
+func (n *fakeNode) record(r core.Recorded) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.recorded = append(n.recorded, r)
 }
 
 func (n *fakeNode) Subscribe(pattern string, fn func(string, []byte)) (func(), error) {

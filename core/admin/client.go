@@ -30,7 +30,7 @@ const (
 // A Client asks a running steelyard over its control socket. Its errors are
 // *Error and can be told apart with errors.Is(err, ErrUnreachable) and
 // errors.Is(err, ErrPermission). A context without a deadline is given one,
-// but for Monitor.
+// but for Monitor and Recordings.
 type Client struct {
 	path string
 	http *http.Client
@@ -94,7 +94,11 @@ func (c *Client) Monitor(ctx context.Context, pattern string, fn func(Line) erro
 		return err
 	}
 	defer resp.Body.Close()
-	err = readLines(resp.Body, fn)
+	return streamEnded(ctx, readLines("monitor", resp.Body, fn))
+}
+
+// streamEnded is the error of a stream that should have gone on.
+func streamEnded(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -105,20 +109,20 @@ func (c *Client) Monitor(ctx context.Context, pattern string, fn func(Line) erro
 }
 
 // readLines reads a stream of lines; it ends with io.EOF when the stream does.
-func readLines(r io.Reader, fn func(Line) error) error {
+func readLines[T any](what string, r io.Reader, fn func(T) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
-		var l Line
+		var l T
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			return fmt.Errorf("read monitor: line is not what a steelyard writes: %w", err)
+			return fmt.Errorf("read %s: line is not what a steelyard writes: %w", what, err)
 		}
 		if err := fn(l); err != nil {
 			return err
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read monitor: %w", err)
+		return fmt.Errorf("read %s: %w", what, err)
 	}
 	return io.EOF
 }

@@ -15,6 +15,7 @@
 //	POST /v1/reload                            core.ReloadResult, when it is done
 //	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
 //	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line
+//	GET  /v1/recordings?service=web&follow=true  a stream of core.Recorded, oldest first, one a line
 //	GET  /v1/version                           VersionView
 //
 // # Promises
@@ -23,7 +24,8 @@
 // status. Who may use the socket is decided by its file mode, 0660, which is in
 // force before the first connection can be made. A socket that another steelyard
 // answers on is left alone; one that nobody answers on is replaced. A reader of
-// the monitor that is slow loses messages and is told how many; it delays nobody.
+// the monitor that is slow loses messages and is told how many; it delays nobody. A
+// follower of recordings that is slow misses those that the node has let go meanwhile.
 //
 // # What it does not do
 //

@@ -77,7 +77,7 @@ func FuzzAnswer(f *testing.F) {
 		if e := readError(500, strings.NewReader(string(data))); e.Message == "" || e.Status != 500 {
 			t.Fatalf("error without a message: %+v", e)
 		}
-		if err := readLines(strings.NewReader(string(data)), func(Line) error { return nil }); err == nil {
+		if err := readLines("monitor", strings.NewReader(string(data)), func(Line) error { return nil }); err == nil {
 			t.Fatal("a stream that ended without an error")
 		}
 	})

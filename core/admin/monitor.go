@@ -25,10 +25,7 @@ type Line struct {
 const lineQueue = 1024
 
 func (s *Server) monitor(ctx context.Context, w http.ResponseWriter, r *http.Request) {
-	if s.monitors.Add(1) > maxMonitors {
-		s.monitors.Add(-1)
-		writeError(w, &Error{Status: http.StatusServiceUnavailable, Code: CodeBusy, Message: "too many monitors are running",
-			Hint: "end one of them"})
+	if !s.enter(w) {
 		return
 	}
 	defer s.monitors.Add(-1)
@@ -51,6 +48,17 @@ func (s *Server) monitor(ctx context.Context, w http.ResponseWriter, r *http.Req
 	defer stop()
 	defer context.AfterFunc(r.Context(), stop)()
 	stream(ctx, w, queue, &dropped)
+}
+
+// enter counts a stream, or answers that there are too many.
+func (s *Server) enter(w http.ResponseWriter) bool {
+	if s.monitors.Add(1) <= maxMonitors {
+		return true
+	}
+	s.monitors.Add(-1)
+	writeError(w, &Error{Status: http.StatusServiceUnavailable, Code: CodeBusy, Message: "too many monitors are running",
+		Hint: "end one of them"})
+	return false
 }
 
 func newLine(subject string, data []byte, at time.Time) Line {

@@ -110,7 +110,7 @@ func TestMonitorsAreLimited(t *testing.T) {
 
 func TestReadLinesRefuses(t *testing.T) {
 	for _, in := range []string{"oops\n", `{"subject":1}` + "\n", strings.Repeat("x", maxLine+1)} {
-		if err := readLines(strings.NewReader(in), func(Line) error { return nil }); err == nil || !strings.Contains(err.Error(), "read monitor") {
+		if err := readLines("monitor", strings.NewReader(in), func(Line) error { return nil }); err == nil || !strings.Contains(err.Error(), "read monitor") {
 			t.Errorf("%.20q: error %v", in, err)
 		}
 	}

@@ -76,6 +76,11 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 			s.monitor(ctx, w, r)
 		}
 	})
+	mux.HandleFunc("/v1/recordings", func(w http.ResponseWriter, r *http.Request) {
+		if allow(w, r, http.MethodGet) {
+			s.recordings(ctx, w, r)
+		}
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &Error{Status: http.StatusNotFound, Code: CodeNotFound, Message: fmt.Sprintf("no such path: %s", r.URL.Path)})
 	})

@@ -42,6 +42,9 @@ type NodeInterface interface {
 	// that is in force; an error means that nothing was changed.
 	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
 	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
+	// Recordings are the latest calls of policies for a service, of all if it is
+	// empty, oldest first, and the cursor to go on from; 0 is before all.
+	Recordings(service string, cursor uint64) ([]core.Recorded, uint64)
 	// Subscribe follows the bus. An error means that the pattern is wrong.
 	Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
 }

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A builder makes the Config and checks what takes more than one value to see.
@@ -128,16 +126,4 @@ func (b *builder) control() Control {
 		b.wrong("control.socket", "", "the path has %d bytes, a UNIX socket takes %d", n, maxSocket)
 	}
 	return Control(b.raw.Control)
-}
-
-func (b *builder) policies() []core.PolicySpec {
-	var specs []core.PolicySpec
-	for _, name := range slices.Sorted(maps.Keys(b.raw.Policies)) {
-		path := join("policies", name)
-		if _, shipped := b.opts.ShippedPolicies[name]; shipped {
-			b.wrong(path, "give it another name", "%s is the name of a shipped policy", name)
-		}
-		specs = append(specs, b.policy(path, name, b.raw.Policies[name]))
-	}
-	return specs
 }

@@ -3,9 +3,6 @@
 package config
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"maps"
 	"net"
 	"net/netip"
@@ -13,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/steelyard-lb/steelyard/core"
 )
 
 func (b *builder) bus() Bus {
@@ -141,27 +136,4 @@ func validSubject(s string) bool {
 		}
 	}
 	return true
-}
-
-// policy checks that the module is there and is the one that was meant.
-func (b *builder) policy(path, name string, r rawPolicy) core.PolicySpec {
-	s := core.PolicySpec{Name: name, Path: b.resolve(join(path, "path"), r.Path), SHA256: r.SHA256}
-	if r.Path == "" {
-		b.wrong(join(path, "path"), "", "the path is empty")
-		return s
-	}
-	data, err := b.opts.ReadFile(s.Path)
-	if err != nil {
-		b.wrong(join(path, "path"), "the path is relative to the file that names it", "read the policy %s: %v", s.Path, cause(err))
-		return s
-	}
-	if !bytes.HasPrefix(data, []byte("\x00asm")) {
-		b.wrong(join(path, "path"), "", "%s is no WASM module", s.Path)
-		return s
-	}
-	sum := sha256.Sum256(data)
-	if got := hex.EncodeToString(sum[:]); r.SHA256 != "" && got != r.SHA256 {
-		b.wrong(join(path, "sha256"), "if the new content is meant, write that", "the module has the hash %s", got)
-	}
-	return s
 }

@@ -5,7 +5,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +48,7 @@ type build struct {
 func (b *builder) service(path, name string, r *rawService) core.Service {
 	s := &build{builder: b, path: path, raw: r, Service: core.Service{
 		Name: name, OnDown: core.OnDown(r.OnDown), MinUp: r.MinUp,
-		Policy: r.Policy, Params: r.Params, Every: r.Every, Probes: r.Probes, Shaping: core.Shaping(r.Shaping),
+		Policy: r.Policy, Shadow: r.Shadow, Params: r.Params, Every: r.Every, Probes: r.Probes, Shaping: core.Shaping(r.Shaping),
 	}}
 	s.frontends()
 	s.traffic()
@@ -83,31 +82,6 @@ func (b *builder) item(path string, i int) string {
 		return at
 	}
 	return path
-}
-
-func (b *builder) checkPolicy(path string, r *rawService) {
-	at := join(path, "policy")
-	if b.spoilt[at] {
-		return
-	}
-	known := append(names(b, "policies", b.raw.Policies), slices.Sorted(maps.Keys(b.opts.ShippedPolicies))...)
-	if !slices.Contains(known, r.Policy) {
-		b.wrong(at, cmp.Or(foreignValue(foreignPolicy, r.Policy), oneOf(r.Policy, known)), "unknown policy %q", r.Policy)
-		return
-	}
-	params := b.opts.ShippedPolicies[r.Policy]
-	if params == nil {
-		return
-	}
-	for name := range r.Params {
-		if !slices.Contains(params, name) {
-			hint := oneOf(name, params)
-			if len(params) == 0 {
-				hint = "it has no parameters"
-			}
-			b.misplaced(join(path, "params."+name), hint, "policy %s has no parameter %q", r.Policy, name)
-		}
-	}
 }
 
 func (b *builder) checkProbes(path string, r *rawService) {

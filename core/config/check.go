@@ -209,6 +209,9 @@ func scalar(k *key, v value) (out any, why, hint string) {
 			return nil, "the number is too large", ""
 		}
 	case kNumber:
+		if k.truth && (v.shape == isBool || v.shape == isLoose) && (v.text == "true" || v.text == "false") {
+			return map[string]float64{"true": 1}[v.text], "", ""
+		}
 		f, err := strconv.ParseFloat(v.text, 64)
 		if (v.shape == isInt || v.shape == isFloat || v.shape == isLoose) && err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
 			return f, outside(k, f), ""

@@ -22,6 +22,10 @@ type Options struct {
 	// is taken.
 	ShippedPolicies map[string][]string
 
+	// CheckPolicies loads policies in earnest and says what is wrong with them, and
+	// with what services ask of them; nil: only what this package sees is checked.
+	CheckPolicies func([]core.PolicySpec, []core.Service) []PolicyProblem
+
 	BusSubject  func(pattern string) error // what the bus says to a user's pattern; nil: only its form is checked
 	BusReserved []string                   // names that no user of the bus may have
 
@@ -115,6 +119,9 @@ func Load(o Options) (*Config, error) {
 	l.require(&table, l.tree, "")
 	cfg := l.build(l.tree)
 	l.checkHollow()
+	if len(l.ps.list) == 0 && o.CheckPolicies != nil {
+		l.checkPolicies(o.CheckPolicies(cfg.Policies, cfg.Services))
+	}
 	if err := l.ps.errors(); err != nil {
 		return nil, err
 	}

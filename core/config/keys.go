@@ -33,16 +33,19 @@ var table = key{kind: kObject, foreign: foreignRoot, keys: []key{
 			doc:  "interfaces on which offload works, clients' and backends'; empty is all that are up and have an address"},
 	}},
 	busKey,
-	{name: "policies", kind: kMap, apart: true, doc: "your own policies, each a WASM module", elem: &key{name: "mine", kind: kObject, keys: []key{
-		{name: "path", kind: kText, required: true, file: true, example: "./mine.wasm",
-			doc: "the module, relative to the file that names it"},
-		{name: "sha256", kind: kText, def: `""`, pattern: regexp.MustCompile(`^([0-9a-f]{64})?$`),
-			hint: "64 of 0-9 and a-f, as sha256sum prints it",
-			doc:  "content hash that the module must have; empty takes any"},
-	}}},
+	{name: "policies", kind: kMap, apart: true, doc: "your own policies, each a WASM module or a Lua script", elem: &key{name: "mine", kind: kObject, keys: policyKeys}},
 	{name: "probes", kind: kMap, doc: "what is asked of the backends; a service names the probes it wants", elem: &probeKey},
 	{name: "services", kind: kMap, doc: "what clients connect to", elem: &key{name: "web", kind: kObject, keys: serviceKeys, foreign: foreignService}},
 }}
+
+var policyKeys = []key{
+	{name: "path", kind: kText, file: true, example: "./mine.wasm",
+		doc: "the module or script, relative to the file that names it; give this one, or the next"},
+	{name: "lua", kind: kText, either: "path", example: "function schedule(s) return s.weight end", doc: "the script itself"},
+	{name: "sha256", kind: kText, def: `""`, pattern: regexp.MustCompile(`^([0-9a-f]{64})?$`),
+		hint: "64 of 0-9 and a-f, as sha256sum prints it",
+		doc:  "content hash that the module or script must have; empty takes any"},
+}
 
 var absPattern = regexp.MustCompile(`^/`)
 

@@ -59,6 +59,7 @@ type (
 	}
 	rawPolicy struct {
 		Path   string `key:"path"`
+		Lua    string `key:"lua"`
 		SHA256 string `key:"sha256"`
 	}
 	rawProbe struct {
@@ -131,6 +132,7 @@ type (
 		Offload       bool                   `key:"offload"`
 		CountBytes    bool                   `key:"count_bytes"`
 		Policy        string                 `key:"policy"`
+		Shadow        string                 `key:"shadow"`
 		Params        map[string]float64     `key:"params"`
 		Every         time.Duration          `key:"every"`
 		Probes        []string               `key:"probes"`

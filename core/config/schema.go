@@ -80,7 +80,7 @@ func schemaOfMap(k *key, s map[string]any) {
 		}
 	case kNumbers:
 		s["propertyNames"] = map[string]any{"pattern": paramPattern.String()}
-		s["additionalProperties"] = map[string]any{"type": "number"}
+		s["additionalProperties"] = map[string]any{"type": []string{"number", "boolean"}}
 	case kPins:
 		s["additionalProperties"] = schemaOf(&pinKey)
 	case kObject:

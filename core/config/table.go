@@ -51,6 +51,7 @@ type key struct {
 	pattern  *regexp.Regexp // of text
 	hint     string         // what to write instead, when pattern does not match
 	numeric  bool           // of text: a whole number from min to max will do, too
+	truth    bool           // of a number: true is 1 and false is 0
 	one      bool           // of a list: a single item needs no brackets
 
 	keys     []key     // of kObject
@@ -142,7 +143,7 @@ func (k *key) scalar() bool {
 }
 
 var (
-	paramKey = key{kind: kNumber, min: -1e12, max: 1e12}
+	paramKey = key{kind: kNumber, min: -1e12, max: 1e12, truth: true}
 	pinKey   = key{kind: kText}
 
 	namePattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)

@@ -27,7 +27,8 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	}
 	s.findHops(e.cfg.Neighbours)
 	s.gathers(now)
-	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, s.shapeInput(now), pace)
+	in := s.shapeInput(now)
+	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, in, pace)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {
 		shares[i] = shaped[i].Share
@@ -35,10 +36,12 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	slots := core.Quantize(shares)
 	s.slots = slots
 	d.Backends = s.backendDecisions(now, shaped, slots)
-	s.moving = false
+	if s.shadow != nil {
+		s.shadow.compare(s, &d, in, now)
+	}
+	s.moving = core.CutShort(shaped)
 	for i, b := range s.backends {
 		b.share = shares[i]
-		s.moving = s.moving || slices.ContainsFunc(shaped[i].Steps, func(st core.Step) bool { return st.Name == "step" })
 	}
 	plan := s.plan().Backends
 	changed := s.sent == nil || !slices.Equal(plan, s.sentPlan)
@@ -78,17 +81,16 @@ func (e *Engine) crowdOut(s *service, now time.Time) {
 }
 
 // setFree lets the opinions of snapshots after seq move the shares freely.
-func (s *service) setFree(seq uint64) { s.free, s.freeFrom = true, seq }
+func (s *service) setFree(seq uint64) {
+	s.free, s.freeFrom = true, seq
+	if s.shadow != nil {
+		s.shadow.free, s.shadow.freeFrom = true, seq
+	}
+}
 
 // pace is how the next opinions of the policy may move the shares.
 func (s *service) pace() core.Pace {
-	switch {
-	case s.free:
-		return core.Free
-	case s.moving:
-		return core.Moving
-	}
-	return core.Steady
+	return core.NextPace(s.free, s.moving)
 }
 
 func (s *service) shapeInput(now time.Time) []core.ShapeBackend {

@@ -10,6 +10,9 @@
 //     for any policy: the last opinions are shaped again without the dead backend.
 //   - A policy that hangs or fails keeps no other waiting here: each has a batch
 //     of its own in flight. Its services keep their last good shares.
+//   - A shadow policy sees the snapshots of its service's policy, in batches of its
+//     own that nothing waits for. Of what it answers, or fails to, only the record of
+//     a decision speaks.
 //   - There is one commit in flight. What changes meanwhile is coalesced, newest
 //     wins; services with a health transition go first, and a routine commit
 //     is kept small, so that it is never long in the way of an urgent one.

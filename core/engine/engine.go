@@ -15,7 +15,7 @@ import (
 
 // A Scheduler runs policies. Schedule answers every call, in order, and
 // returns in bounded time; it is called from several goroutines, once at a
-// time per policy.
+// time per policy, and per policy that is a shadow.
 type Scheduler interface {
 	Schedule(ctx context.Context, calls []core.Call) []core.Result
 }
@@ -100,16 +100,6 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// A Setup is the part of the configuration that a reload replaces.
-type Setup struct {
-	Services []core.Service
-	Probes   map[string]core.ProbeSpec
-	// LocalClients balances the connections that this node itself makes, too.
-	LocalClients bool
-	// OffloadDevices are the interfaces on whose packets offload works.
-	OffloadDevices []string
-}
-
 const (
 	// tick is how often due services are looked for. Services are spread over
 	// their interval, so a tick schedules a few of them in one batch.
@@ -146,8 +136,8 @@ type Engine struct {
 	services  map[string]*service
 	order     []*service // those of services, by name
 	seq       uint64
-	busy      map[string]bool // policies with a batch in flight
-	tipped    []*service      // with health transitions that are not decided yet
+	busy      map[batchKey]bool // those with a batch in flight
+	tipped    []*service        // with health transitions that are not decided yet
 	committer committer
 	kernel    kernelState
 	drifts    drifts
@@ -188,7 +178,7 @@ func New(cfg Config, setup Setup) *Engine {
 		ready:    make(chan struct{}),
 		setup:    setup,
 		services: map[string]*service{},
-		busy:     map[string]bool{},
+		busy:     map[batchKey]bool{},
 		ring:     newRing(2048),
 	}
 }

@@ -33,6 +33,9 @@ func (s *service) inputs(now time.Time) [][]core.Input {
 				n++
 			}
 		}
+		if b.custom != nil {
+			n += len(b.custom.names)
+		}
 	}
 	all, out := make([]core.Input, 0, n), make([][]core.Input, len(s.backends))
 	for i, b := range s.backends {
@@ -47,6 +50,7 @@ func (s *service) inputs(now time.Time) [][]core.Input {
 				AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
 			})
 		}
+		all = b.custom.inputs(all, now, s.spec.Shaping.StaleAfter)
 		out[i] = all[first:len(all):len(all)]
 	}
 	return out

@@ -41,7 +41,12 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 		if at.After(now) {
 			at = now // a clock ahead of ours must not shut out all that comes later
 		}
-		b.takeMetric(m.Name, reading{value: m.Value, at: at, window: m.Window}, now)
+		r := reading{value: m.Value, at: at, window: m.Window}
+		if !b.custom.take(m, r, now) {
+			e.refuse(b.id, s, "value", fmt.Sprintf("metric %s is %v; want a finite number", m.Name, m.Value))
+			continue
+		}
+		b.takeMetric(m.Name, r, now)
 	}
 }
 

@@ -10,42 +10,74 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// A policyResult is what one batch of calls to one policy came to.
-type policyResult struct {
-	policy   string
+// A batchKey names what has at most one batch in flight: a policy for the services
+// that it is in force for, and for those that it is a shadow of.
+type batchKey struct {
+	policy string
+	shadow bool
+}
+
+// A batch is calls to one policy.
+type batch struct {
+	batchKey
 	services []*service
-	seqs     []uint64 // of the snapshots
-	results  []core.Result
+	calls    []core.Call
+}
+
+// A policyResult is what a batch came to.
+type policyResult struct {
+	batch
+	results []core.Result
 }
 
 // schedule starts a batch for each policy that is not busy and has services
-// due. A policy that takes long only ever holds up its own services.
+// due. A policy that takes long only ever holds up its own services, and a shadow
+// none: while it is busy it is left out.
 func (e *Engine) schedule(ctx context.Context, now time.Time) {
-	due := map[string][]*service{}
+	var due map[batchKey]*batch
+	add := func(s *service, c core.Call) {
+		key := batchKey{c.Policy, c.Shadow}
+		if due[key] == nil {
+			if due == nil {
+				due = map[batchKey]*batch{}
+			}
+			due[key] = &batch{batchKey: key}
+		}
+		due[key].services, due[key].calls = append(due[key].services, s), append(due[key].calls, c)
+	}
 	for _, s := range e.order {
-		if s.inFlight || now.Before(s.nextAt) || e.busy[s.spec.Policy] {
+		if s.inFlight || now.Before(s.nextAt) || e.busy[batchKey{s.spec.Policy, false}] {
 			continue
 		}
-		due[s.spec.Policy] = append(due[s.spec.Policy], s)
+		c := e.call(s, now)
+		add(s, c)
+		if s.shadow != nil && !e.busy[batchKey{s.shadow.policy, true}] {
+			add(s, s.shadow.call(c.Snapshot, now))
+		}
 	}
-	for policy, services := range due {
-		e.call(ctx, policy, services, now)
+	for _, shadow := range []bool{false, true} { // should both ask one worker, the services come first
+		for key, b := range due {
+			if key.shadow == shadow {
+				e.send(ctx, *b)
+			}
+		}
 	}
 }
 
-func (e *Engine) call(ctx context.Context, policy string, services []*service, now time.Time) {
-	calls, seqs := make([]core.Call, len(services)), make([]uint64, len(services))
-	for i, s := range services {
-		e.seq++
-		seqs[i] = e.seq
-		calls[i] = core.Call{Policy: policy, Snapshot: s.snapshot(e.seq, now)}
-		s.inFlight = true
-		s.lastCallAt = now
-		s.nextAt = nextDue(s, now)
-	}
-	e.busy[policy] = true
+// call is that of a service which is due.
+func (e *Engine) call(s *service, now time.Time) core.Call {
+	e.seq++
+	c := core.Call{Policy: s.spec.Policy, Snapshot: s.snapshot(e.seq, now)}
+	s.inFlight = true
+	s.lastCallAt = now
+	s.nextAt = nextDue(s, now)
+	return c
+}
+
+func (e *Engine) send(ctx context.Context, b batch) {
+	e.busy[b.batchKey] = true
 	e.wg.Go(func() {
-		r := policyResult{policy: policy, services: services, seqs: seqs, results: e.cfg.Scheduler.Schedule(ctx, calls)}
+		r := policyResult{b, e.cfg.Scheduler.Schedule(ctx, b.calls)}
 		select {
 		case e.results <- r:
 		case <-ctx.Done():
@@ -73,11 +105,14 @@ func nextDue(s *service, now time.Time) time.Time {
 // snapshot is what the policy of a service sees.
 func (s *service) snapshot(seq uint64, now time.Time) core.Snapshot {
 	snap := core.Snapshot{
-		Service: s.spec.Name, ID: core.BackendID{Service: s.spec.Name}.Hash(), Seq: seq, Now: now,
-		Params: s.spec.Params, Backends: make([]core.BackendInput, len(s.backends)),
+		Service: s.spec.Name, ID: core.BackendID{Service: s.spec.Name}.Hash(), Seq: seq, Now: now.Local(),
+		Params: s.params, Backends: make([]core.BackendInput, len(s.backends)),
 	}
 	if !s.lastCallAt.IsZero() {
 		snap.Since = now.Sub(s.lastCallAt)
+	}
+	if len(s.backends) > 0 && s.backends[0].custom != nil {
+		snap.Metrics = s.backends[0].custom.names
 	}
 	stale := s.spec.Shaping.StaleAfter
 	for i, b := range s.backends {
@@ -86,6 +121,7 @@ func (s *service) snapshot(seq uint64, now time.Time) core.Snapshot {
 			Since: now.Sub(b.since), Share: b.share, CPUSeq: b.cpuSeq,
 			CPU: b.cpu.seen(now, stale), Cores: b.cores.seen(now, stale), Response: b.response.seen(now, stale),
 			Conns: b.open.seen(now, stale), New: b.fresh.seen(now, stale), Done: b.done.seen(now, stale),
+			Custom: b.custom.seen(now, stale),
 		}
 	}
 	return snap
@@ -94,19 +130,26 @@ func (s *service) snapshot(seq uint64, now time.Time) core.Snapshot {
 // takeResult files a policy's answers and decides their services. Step 4 of 7
 // ends here.
 func (e *Engine) takeResult(r policyResult) {
-	delete(e.busy, r.policy)
+	delete(e.busy, r.batchKey)
 	now := time.Now()
 	for i, s := range r.services {
-		s.inFlight = false
-		if e.services[s.spec.Name] != s {
-			continue // a reload replaced it meanwhile
+		current := e.services[s.spec.Name] == s // else a reload replaced it meanwhile
+		if r.shadow {
+			if current {
+				e.takeShadow(s, r.calls[i].Snapshot.Seq, r.results[i], now)
+			}
+			continue
 		}
-		pace := s.pace()
+		s.inFlight = false
+		if !current {
+			continue
+		}
+		seq, pace := r.calls[i].Snapshot.Seq, s.pace()
 		if e.takeOpinions(s, r.results[i], now) {
-			s.free, s.snapshotSeq = s.free && r.seqs[i] <= s.freeFrom, r.seqs[i]
+			s.free, s.snapshotSeq = s.free && seq <= s.freeFrom, seq
 		}
 		e.decide(s, cause{trigger: "interval", at: now}, pace)
-		s.policyAnswered(r.seqs[i])
+		s.policyAnswered(seq)
 	}
 }
 

@@ -48,7 +48,9 @@ type service struct {
 	gathering   bool               // it has not begun, and waits for its backends; see gather.go
 	gatherUntil time.Time          // when that ends at the latest; zero once it has begun
 	kernelErr   string
-	carried     carried // the kernel's counters
+	params      map[string]float64 // of spec, as the policy gets them
+	shadow      *shadow            // nil if there is none
+	carried     carried            // the kernel's counters
 
 	settings *core.Settings // of spec; nil until somebody asks
 
@@ -93,6 +95,7 @@ type backend struct {
 	fresh    reading // new connections per second
 	firsts   tally   // of counters, for fresh
 	open     reading
+	custom   *customs // nil if no policy of the service reads any
 	history  *history // nil until there is something to count
 	carried  carried  // the kernel's counters
 	idle     bool     // no slots in the kernel
@@ -153,6 +156,8 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 		for i := range spec.Backends {
 			s.backends = append(s.backends, e.buildBackend(shared, spec, &spec.Backends[i], old, held[spec.Name]))
 		}
+		s.shadow = newShadow(s, old)
+		s.setPolicies(setup)
 		s.setPins(e.inheritedPins(old, s))
 		s.nextAt = time.Now() // ask the policy at once; phases spread from there
 		out[spec.Name] = s

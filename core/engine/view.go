@@ -60,7 +60,7 @@ func (s *service) view() core.ServiceView {
 	v := core.ServiceView{
 		Name: s.spec.Name, VIP: s.spec.First().Address(), Protocol: s.spec.First().Protocol,
 		Distribution: s.spec.Distribution, Forwarding: s.spec.Forwarding,
-		Policy: s.spec.Policy, PolicyError: s.policyErr, Error: s.kernelErr,
+		Policy: s.spec.Policy, PolicyError: s.policyErr, Shadow: s.decision.Shadow, Error: s.kernelErr,
 		RefusedTotal: s.carried.last.Refused, TurnedAwayTotal: s.carried.last.Turned, TurnedAway: s.carried.last.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At, Settings: s.settings,
 	}
 	for _, p := range s.pins {

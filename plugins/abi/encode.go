@@ -20,6 +20,7 @@ type Frame struct {
 	Params       []float64 // in the manifest's order; NaN is not given
 	BackendSlots int
 	ServiceSlots int
+	Metrics      []string // custom metrics in the manifest's order
 	// Hidden are the readings that are left unknown, as bits of valid.
 	Hidden uint16
 	// Service is the service's state, ServiceSlots*8 bytes, or nil for zeros.
@@ -35,7 +36,8 @@ func Encode(dst []byte, s *core.Snapshot, f Frame) ([]byte, error) {
 		return dst, fmt.Errorf("encode snapshot of %s: %d backends, at most %d fit", s.Service, n, MaxBackends)
 	}
 	params := HeaderSize + n*Stride
-	svc := params + len(f.Params)*8
+	custom := params + len(f.Params)*8
+	svc := custom + customSize(f.Metrics, n)
 	be := svc + f.ServiceSlots*8
 	out := be + n*f.BackendSlots*8
 	total := out + (n*4+7)/8*8
@@ -46,21 +48,23 @@ func Encode(dst []byte, s *core.Snapshot, f Frame) ([]byte, error) {
 	clear(dst)
 
 	copy(dst, Magic)
-	le.PutUint16(dst[offMajor:], Major)
-	le.PutUint16(dst[offMinor:], Minor)
+	le.PutUint16(dst[OffMajor:], Major)
+	le.PutUint16(dst[OffMinor:], Minor)
 	for _, h := range [...]struct{ off, v int }{
-		{offHeaderSize, HeaderSize}, {offTotalSize, total}, {offN, n}, {offStride, Stride},
-		{offRecOff, HeaderSize}, {offOutOff, out}, {offSvcStateOff, svc}, {offSvcStateLen, f.ServiceSlots * 8},
-		{offBeStateOff, be}, {offBeStateStride, f.BackendSlots * 8},
-		{offParamsOff, params}, {offNParams, len(f.Params)}, {offEntry, int(f.Entry)},
+		{OffHeaderSize, HeaderSize}, {OffTotalSize, total}, {OffN, n}, {OffStride, Stride},
+		{OffRecordsOff, HeaderSize}, {OffOutOff, out}, {OffServiceStateOff, svc}, {OffServiceStateLen, f.ServiceSlots * 8},
+		{OffBackendStateOff, be}, {OffBackendStateStride, f.BackendSlots * 8},
+		{OffParamsOff, params}, {OffNParams, len(f.Params)}, {OffEntry, int(f.Entry)},
 	} {
 		le.PutUint32(dst[h.off:], uint32(h.v))
 	}
-	le.PutUint64(dst[offServiceID:], s.ID)
-	le.PutUint64(dst[offSeq:], s.Seq)
-	le.PutUint64(dst[offNow:], uint64(s.Now.UnixNano()))
-	putFloat(dst[offDT:], s.Since.Seconds(), true)
-	le.PutUint64(dst[offSeed:], seed(s.ID, s.Seq))
+	le.PutUint64(dst[OffServiceID:], s.ID)
+	le.PutUint64(dst[OffSeq:], s.Seq)
+	le.PutUint64(dst[OffUnixNano:], uint64(s.Now.UnixNano()))
+	putFloat(dst[OffSeconds:], s.Since.Seconds(), true)
+	_, east := s.Now.Zone()
+	le.PutUint32(dst[OffUTCOffset:], uint32(int32(east)))
+	le.PutUint64(dst[OffSeed:], seed(s.ID, s.Seq))
 
 	for i := range s.Backends {
 		b := &s.Backends[i]
@@ -73,15 +77,20 @@ func Encode(dst []byte, s *core.Snapshot, f Frame) ([]byte, error) {
 	for i, p := range f.Params {
 		putFloat(dst[params+i*8:], p, true)
 	}
+	if len(f.Metrics) > 0 {
+		le.PutUint32(dst[OffNCustom:], uint32(len(f.Metrics)))
+		le.PutUint32(dst[OffCustomDirOff:], uint32(custom))
+		encodeCustom(dst, custom, s, f.Metrics)
+	}
 	copy(dst[svc:be], f.Service)
 	return dst, nil
 }
 
 func encodeBackend(r []byte, b *core.BackendInput, hidden uint16) {
-	le.PutUint64(r[recID:], b.ID)
-	le.PutUint32(r[recWeight:], b.Weight)
-	le.PutUint32(r[recShare:], uint32(math.Round(min(max(b.Share, 0), 1)*core.Slots)))
-	r[recHealth] = byte(b.Health)
+	le.PutUint64(r[RecID:], b.ID)
+	le.PutUint32(r[RecWeight:], b.Weight)
+	le.PutUint32(r[RecShare:], uint32(math.Round(min(max(b.Share, 0), 1)*core.Slots)))
+	r[RecHealth] = byte(b.Health)
 	var valid uint16
 	for _, v := range [...]struct {
 		r      *core.Reading
@@ -89,12 +98,12 @@ func encodeBackend(r []byte, b *core.BackendInput, hidden uint16) {
 		off    int
 		ageOff int // 0 if the age is not sent
 	}{
-		{&b.CPU, validCPU, recCPU, recCPUAge},
-		{&b.Cores, validCores, recCores, 0},
-		{&b.Response, validResponse, recResponse, recRespAge},
-		{&b.Conns, validConns, 0, recConnsAge},
-		{&b.New, validNew, recNew, 0},
-		{&b.Done, validDone, recDone, 0},
+		{&b.CPU, ValidCPU, RecCPU, RecCPUAge},
+		{&b.Cores, ValidCores, RecCores, 0},
+		{&b.Response, ValidResponse, RecResponse, RecResponseAge},
+		{&b.Conns, ValidConnections, 0, RecConnectionsAge},
+		{&b.New, ValidOpened, RecOpened, 0},
+		{&b.Done, ValidClosed, RecClosed, 0},
 	} {
 		known := v.r.Known && hidden&v.bit == 0 && finite(v.r.Value)
 		if known {
@@ -103,16 +112,16 @@ func encodeBackend(r []byte, b *core.BackendInput, hidden uint16) {
 		if v.off != 0 {
 			putFloat(r[v.off:], v.r.Value, known)
 		} else if known {
-			le.PutUint32(r[recConns:], uint32(min(max(v.r.Value, 0), math.MaxUint32)))
+			le.PutUint32(r[RecConnections:], uint32(min(max(v.r.Value, 0), math.MaxUint32)))
 		}
 		if v.ageOff != 0 {
 			putSeconds(r[v.ageOff:], v.r.Age, known)
 		}
 	}
-	le.PutUint16(r[recValid:], valid)
-	putSeconds(r[recSince:], b.Since, true)
-	putSeconds(r[recCPUWindow:], b.CPU.Window, valid&validCPU != 0)
-	le.PutUint32(r[recCPUSeq:], b.CPUSeq)
+	le.PutUint16(r[RecValid:], valid)
+	putSeconds(r[RecHealthSeconds:], b.Since, true)
+	putSeconds(r[RecCPUWindow:], b.CPU.Window, valid&ValidCPU != 0)
+	le.PutUint32(r[RecCPUSeq:], b.CPUSeq)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -18,7 +18,7 @@ const (
 	ReadsClosed      = "closed"
 )
 
-// readings are all of them, in the order of the bits of recValid.
+// readings are all of them, in the order of the bits of RecValid.
 var readings = []string{ReadsCPU, ReadsCores, ReadsResponse, ReadsConnections, ReadsOpened, ReadsClosed}
 
 // ReadsAny reports whether the policy may go by one of these readings.

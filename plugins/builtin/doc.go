@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package builtin holds the shipped policies: rr, weighted, least-conn,
-// least-response and least-cpu. They are written against sdk/go alone, as a
+// least-response, least-cpu, maglev and failover. They are written against sdk/go alone, as a
 // user's policy would be, and run as one WASM module, builtin.wasm, built from
 // the package wasm below. The same source runs natively in simulations and as
 // the oracle that the WASM build must equal bit by bit.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,8 +23,9 @@ import (
 type native struct {
 	p      policy.Policy
 	entry  int
-	state  map[uint64][]byte
+	state  map[uint64][]byte // of the backends; the service's own under id 0
 	before map[uint64][]byte // state as it was before the latest call
+	params map[string]float64
 }
 
 func natives() []*native {
@@ -46,9 +48,14 @@ func find(t testing.TB, name string) *native {
 
 func (n *native) frame() abi.Frame {
 	f := abi.Frame{Entry: uint32(n.entry), BackendSlots: n.p.BackendSlots, ServiceSlots: n.p.ServiceSlots}
-	for range n.p.Params {
-		f.Params = append(f.Params, math.NaN())
+	for _, q := range n.p.Params {
+		v, ok := n.params[q.Name]
+		if !ok {
+			v = math.NaN()
+		}
+		f.Params = append(f.Params, v)
 	}
+	f.Service = n.state[0]
 	f.Backend = func(id uint64) []byte { return n.state[id] }
 	return f
 }
@@ -72,6 +79,7 @@ func (n *native) schedule(t rapid.TB, s *core.Snapshot) []float64 {
 	for i, b := range s.Backends {
 		n.state[b.ID] = a.Backend[i]
 	}
+	n.state[0] = a.Service
 	return a.Weights
 }
 
@@ -79,16 +87,20 @@ func (n *native) schedule(t rapid.TB, s *core.Snapshot) []float64 {
 // written, or with any bits.
 func (n *native) scatter(t *rapid.T, s *core.Snapshot) {
 	wild := rapid.Bool().Draw(t, "wild state")
+	slots := map[uint64]int{0: n.p.ServiceSlots}
 	for _, b := range s.Backends {
-		st := make([]byte, n.p.BackendSlots*8)
-		for k := range n.p.BackendSlots {
+		slots[b.ID] = n.p.BackendSlots
+	}
+	for _, id := range slices.Sorted(maps.Keys(slots)) {
+		st := make([]byte, slots[id]*8)
+		for k := range slots[id] {
 			v := rapid.Float64Range(0, 3).Draw(t, "slot")
 			if wild {
 				v = math.Float64frombits(rapid.Uint64().Draw(t, "bits"))
 			}
 			binary.LittleEndian.PutUint64(st[k*8:], math.Float64bits(v))
 		}
-		n.state[b.ID] = st
+		n.state[id] = st
 	}
 }
 
@@ -114,6 +126,7 @@ func snapshots(t *rapid.T) *core.Snapshot {
 			ID: uint64(i)*7919 + 1, Name: string(rune('a' + i)),
 			Weight:   uint32(rapid.SampledFrom([]int{0, 1, 1, 100, 100, 1000}).Draw(t, "weight")),
 			Health:   rapid.SampledFrom([]core.HealthState{core.Up, core.Up, core.Up, core.Unknown, core.Down}).Draw(t, "health"),
+			Since:    time.Duration(rapid.IntRange(0, 200e9).Draw(t, "in this health")),
 			Share:    rapid.Float64Range(0, 1).Draw(t, "share"),
 			CPUSeq:   uint32(rapid.IntRange(0, 3).Draw(t, "cpu seq")),
 			CPU:      reading(t, "cpu", 0, 1),

@@ -47,9 +47,9 @@ func LeastConn() policy.Policy {
 		Name:  "least-conn",
 		About: "shares that lead to open connections in proportion to the configured weights",
 		Params: []policy.Param{
-			{Name: "kp", Default: 0.1, Min: 0, Max: 0.9, About: "answer to a change of the error, ratio"},
-			{Name: "ki", Default: 0.02, Min: 0, Max: 1, About: "answer to a lasting error, per second"},
-			{Name: "band", Default: 8, Min: 1, Max: 1000, About: "largest factor between weight and configured weight"},
+			{Name: "kp", Default: 0.1, Min: 0, Max: 0.9, Unit: "ratio", About: "answer to a change of the error"},
+			{Name: "ki", Default: 0.02, Min: 0, Max: 1, Unit: "per second", About: "answer to a lasting error"},
+			{Name: "band", Default: 8, Min: 1, Max: 1000, Unit: "ratio", About: "largest factor between weight and configured weight"},
 		},
 		Reads:        []string{policy.ReadConnections},
 		BackendSlots: 2,

@@ -9,70 +9,91 @@ const (
 	cpuEstimate = iota // connections per second at full CPU; 0 until known
 	cpuSeq             // of the last sample looked at
 	cpuFresh           // fresh samples since the backend came up, at most cpuBlackout+1
+	cpuBusy            // smoothed CPU; 0 until known
 )
 
 const (
 	// cpuBlackout is how many fresh samples after coming up are not believed:
 	// their windows reach back into the time when there was no load.
 	cpuBlackout = 2
-	// cpuMinimum keeps an idle backend from looking infinitely capable.
+	// cpuMinimum is the CPU below which a sample says nothing of capacity: what is
+	// measured then is the machine's own life, or work that fails at once.
 	cpuMinimum = 0.05
+	// cpuDrift is the part of the way that an estimate goes back, at each such
+	// sample, to what cores and weights let expect.
+	cpuDrift = 0.02
 	// cpuMinDone is the least number of completions in a window that says
-	// something about capacity.
-	cpuMinDone = 5
+	// something about capacity, and cpuHalfDone the number at which a sample
+	// counts for half of what it would with ever so many.
+	cpuMinDone  = 5
+	cpuHalfDone = 100
+	// cpuMaxJump is how many times its estimate a backend is believed to be able
+	// to do: a sample from the moment when work began to fail says ever so much.
+	cpuMaxJump = 1.5
 )
 
 // LeastCPU makes the CPUs of all backends equally busy. It estimates what each
 // backend can do and shares in that proportion, so that there is no gain to
-// tune and nothing to oscillate:
+// tune and little to oscillate:
 //
-//	x  = connections done per second ÷ max(cpu, 0.05)    same window for both
-//	est += alpha·(x - est)                               once per fresh sample
-//	w  = est
+//	x  = connections done per second ÷ cpu             same window for both
+//	est += alpha·n/(n+100)·(x - est)                   once per fresh sample of n completions
+//	w  = est · lead
 //
 // It is the client-side weighted round robin of gRPC (A58: qps ÷ utilisation)
 // with completions for queries, because a saturated backend accepts more than
 // it can do, and with matched windows, because a CPU average that is older than
-// the rate beside it made an eighteen-fold oscillation in our simulation.
+// the rate beside it made an eighteen-fold oscillation in our simulation. Few
+// completions are a noisy count, so they move the estimate less.
+//
+// The lead hurries what new connections alone would change slowly; see cpuLead.
 //
 // A sample is left out if fewer than 5 connections finished in its window, and
-// for the first two samples after a backend came up. A backend without an
-// estimate gets cores × the mean capacity per core of those that have one; if
+// for the first two samples after a backend came up. With less than 5 % CPU it
+// says nothing of capacity, and the estimate slowly goes back to what a backend
+// without one gets: cores × the mean capacity per core of those that have one; if
 // its cores are unknown, configured weight × their mean capacity per configured
-// weight. If there is no estimate at all: cores × configured weight if all
-// cores are known, else configured weight. So the configured weight is a first
-// guess and an off switch, no more: the loop finds the real capacity. With its
-// CPU unknown or stale a backend keeps its estimate, and is held if it has none.
-//
-// It does not see a backend that fails fast with an idle CPU: that is for a
-// health probe which asks the service itself.
+// weight. So a backend that fails all work at once with an idle CPU gets no more
+// than its share. If there is no estimate at all, configured weights count; where
+// they are all the same and all cores are known, cores. So the configured weight
+// is a first guess and an off switch, no more: the loop finds the real capacity.
+// With its CPU unknown or stale a backend keeps its estimate, and is held if it
+// has none.
 func LeastCPU() policy.Policy {
 	return policy.Policy{
 		Name:  "least-cpu",
 		About: "shares that make the CPUs of all backends equally busy",
 		Params: []policy.Param{
-			{Name: "alpha", Default: 0.3, Min: 0.01, Max: 1, About: "weight of a fresh sample in the estimate, ratio"},
+			{Name: "alpha", Default: 0.3, Min: 0.01, Max: 1, Unit: "ratio", About: "weight of a fresh sample in the estimate"},
 		},
-		Reads:        []string{policy.ReadCPU, policy.ReadCores, policy.ReadClosed},
-		BackendSlots: 3,
+		Reads:        []string{policy.ReadCPU, policy.ReadCores, policy.ReadConnections, policy.ReadClosed},
+		BackendSlots: 4,
 		Schedule:     leastCPU,
 	}
 }
 
 func leastCPU(s *policy.Snapshot) error {
 	alpha := s.Param("alpha")
+	var before cpuSeed
 	for i := range s.Len() {
-		learnCPU(s.Backend(i), s.BackendState(i), alpha)
+		b, st := s.Backend(i), s.BackendState(i)
+		if fresh, telling := learnCPU(b, st, alpha); !fresh || telling || st[cpuEstimate] <= 0 {
+			continue
+		}
+		if before.perWeight == 0 {
+			before = newCPUSeed(s)
+		}
+		st[cpuEstimate] += float64(cpuDrift * (before.weight(b) - st[cpuEstimate]))
 	}
-	seed := newCPUSeed(s)
+	seed, lead := newCPUSeed(s), newCPULead(s)
 	for i := range s.Len() {
-		b, est := s.Backend(i), s.BackendState(i)[cpuEstimate]
+		b, st := s.Backend(i), s.BackendState(i)
 		_, known := b.CPU()
 		switch {
 		case !takesPart(b):
 			s.SetWeight(i, 0)
-		case est > 0:
-			s.SetWeight(i, est)
+		case st[cpuEstimate] > 0:
+			s.SetWeight(i, float64(st[cpuEstimate]*lead.of(b, st)))
 		case known:
 			s.SetWeight(i, seed.weight(b))
 		default:
@@ -82,77 +103,40 @@ func leastCPU(s *policy.Snapshot) error {
 	return nil
 }
 
-// learnCPU takes a fresh sample into the estimate.
-func learnCPU(b *policy.Backend, st []float64, alpha float64) {
+// learnCPU takes a fresh sample into the estimate, if it tells of capacity.
+func learnCPU(b *policy.Backend, st []float64, alpha float64) (fresh, telling bool) {
 	if b.Health() != policy.Up {
-		st[cpuFresh] = 0 // capacity is remembered, but not believed anew too soon
+		st[cpuFresh], st[cpuBusy] = 0, 0 // capacity is remembered, but not believed anew too soon
 	}
 	cpu, ok := b.CPU()
 	seq := float64(b.CPUSeq())
 	if !ok || seq == st[cpuSeq] {
-		return
+		return false, false
 	}
 	st[cpuSeq] = seq
 	if b.Health() != policy.Up {
-		return
+		return false, false
 	}
 	if st[cpuFresh] <= cpuBlackout {
 		st[cpuFresh]++
 	}
-	done, ok := b.Closed()
-	if !ok || st[cpuFresh] <= cpuBlackout || done*b.CPUWindow() < cpuMinDone {
-		return
+	if st[cpuBusy] == 0 {
+		st[cpuBusy] = cpu
 	}
-	x := done / atLeast(cpu, cpuMinimum)
+	st[cpuBusy] += float64(alpha * (cpu - st[cpuBusy]))
+	if cpu < cpuMinimum {
+		return true, false
+	}
+	done, ok := b.Closed()
+	n := done * b.CPUWindow()
+	if !ok || st[cpuFresh] <= cpuBlackout || n < cpuMinDone {
+		return true, true
+	}
+	x := done / cpu
 	if st[cpuEstimate] > 0 {
-		x = st[cpuEstimate] + float64(alpha*(x-st[cpuEstimate]))
+		x = min(x, float64(cpuMaxJump*st[cpuEstimate]))
+		x = st[cpuEstimate] + float64(float64(alpha*(n/(n+cpuHalfDone)))*(x-st[cpuEstimate]))
 	}
 	st[cpuEstimate] = x
-}
-
-// A cpuSeed is what is known about the pool for a backend without an estimate.
-type cpuSeed struct {
-	perCore, perWeight float64 // capacity; 0 if nothing is known
-	coresKnown         bool    // of every backend that takes part
-}
-
-func newCPUSeed(s *policy.Snapshot) cpuSeed {
-	seed := cpuSeed{coresKnown: true}
-	var onCores, cores, all, weights float64
-	for i := range s.Len() {
-		b, est := s.Backend(i), s.BackendState(i)[cpuEstimate]
-		if !takesPart(b) {
-			continue
-		}
-		n, ok := b.Cores()
-		ok = ok && n > 0
-		seed.coresKnown = seed.coresKnown && ok
-		if est <= 0 {
-			continue
-		}
-		all, weights = all+est, weights+b.Weight()
-		if ok {
-			onCores, cores = onCores+est, cores+n
-		}
-	}
-	if weights > 0 {
-		seed.perWeight = all / weights
-	}
-	if cores > 0 {
-		seed.perCore = onCores / cores
-	}
-	return seed
-}
-
-func (c cpuSeed) weight(b *policy.Backend) float64 {
-	n, ok := b.Cores()
-	switch {
-	case c.perCore > 0 && ok && n > 0:
-		return float64(n * c.perCore)
-	case c.perWeight > 0:
-		return float64(b.Weight() * c.perWeight)
-	case c.coresKnown:
-		return float64(n * b.Weight())
-	}
-	return b.Weight()
+	return true, true
 }

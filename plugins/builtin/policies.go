@@ -7,7 +7,7 @@ import "github.com/steelyard-lb/steelyard/sdk/go/policy"
 // Policies are the shipped policies. The order is that of the entries of
 // builtin.wasm.
 func Policies() []policy.Policy {
-	return []policy.Policy{RoundRobin(), Weighted(), LeastConn(), LeastResponse(), LeastCPU()}
+	return []policy.Policy{RoundRobin(), Weighted(), LeastConn(), LeastResponse(), LeastCPU(), Maglev(), Failover()}
 }
 
 // takesPart reports whether a backend is one to share among: wanted by the

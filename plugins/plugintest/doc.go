@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugintest is the conformance suite of policies: what every policy,
-// shipped or a user's, must do with whatever snapshot it gets. Use it from a
-// test:
+// Package plugintest puts policies through the conformance suite (package suite)
+// from a Go test: what every policy, shipped or a user's, must do with whatever
+// snapshot it gets.
 //
 //	func TestMain(m *testing.M) { plugintest.Main(m) }
 //
@@ -11,5 +11,6 @@
 //		plugintest.Run(t, h, "idle")
 //	}
 //
-// It says nothing about whether a policy balances well.
+// `steelyard plugin test` does the same without Go. It says nothing about
+// whether a policy balances well.
 package plugintest

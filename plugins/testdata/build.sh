@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Builds the guests of the tests from their C sources beside this file.
+# Builds the guests of the tests from their sources beside this file.
 set -eu
 cd "$(dirname "$0")"
 for c in *.c; do
@@ -12,3 +12,4 @@ clang --target=wasm32 -O2 -nostdlib -ffreestanding -c -I ../../sdk/c -o count.o 
 wasm-ld --no-entry --strip-all --import-memory -o memless.wasm count.o
 rm count.o
 chmod 644 *.wasm
+sh hostile/build.sh

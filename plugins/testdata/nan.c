@@ -4,6 +4,6 @@
 
 SY_SCHEDULE(s) {
     volatile double zero = 0;
-    for (uint32_t i = 0; i < s->n; i++) sy_set(s, i, zero / zero);
+    for (uint32_t i = 0; i < s->n; i++) sy_set_weight(s, i, zero / zero);
     return SY_OK;
 }

@@ -3,6 +3,6 @@
 #include "steelyard.h"
 
 SY_SCHEDULE(s) {
-    for (uint32_t i = 0; i + 1 < s->n; i++) sy_set(s, i, 1);
+    for (uint32_t i = 0; i + 1 < s->n; i++) sy_set_weight(s, i, 1);
     return SY_OK;
 }

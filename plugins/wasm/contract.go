@@ -66,7 +66,7 @@ func checkContract(m wazero.CompiledModule) error {
 		return nil
 	}
 	// i is i32 and I is i64 in these texts, as in the table of the WASI shim.
-	return fmt.Errorf("not a module of ABI v1: %w", joined(errs))
+	return fmt.Errorf("not a module of ABI v1: %w; build it with one of the SDKs", joined(errs))
 }
 
 func joined(errs []error) error {
@@ -78,15 +78,8 @@ func joined(errs []error) error {
 }
 
 func signature(module, name string) (string, bool) {
-	switch module {
-	case hostModule:
-		s, ok := hostFunctions[name]
-		return s, ok
-	case wasiModule:
-		s, ok := wasiFunctions[name]
-		return s, ok
-	}
-	return "", false
+	s, ok := offered[module][name]
+	return s, ok
 }
 
 var letters = map[api.ValueType]byte{

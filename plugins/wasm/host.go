@@ -6,9 +6,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
 
 const hostModule = "steelyard"
@@ -20,24 +23,25 @@ var hostFunctions = map[string]string{
 	"abort":  "ii:",
 }
 
+// AssemblyScript's runtime imports env.abort(message, file, line, column) unless
+// it is told not to.
+const envModule = "env"
+
+var envFunctions = map[string]string{"abort": "iiii:"}
+
+// offered are all modules that a guest can import from.
+var offered = map[string]map[string]string{hostModule: hostFunctions, wasiModule: wasiFunctions, envModule: envFunctions}
+
 // What a guest may say in one call.
 const (
 	maxLines = 16
 	maxLine  = 512 // bytes
 )
 
-// A Line is one line that a policy logged.
-type Line struct {
-	Level uint32 // 0 debug, 1 info, 2 warning, 3 error
-	Text  string
-}
-
-const levelError = 3
-
 // host is the other end of a module's imports. It lives for one module and is
 // reset at each call.
 type host struct {
-	lines  []Line
+	lines  []abi.Line
 	cause  string // the last error or abort that the guest told
 	stderr strings.Builder
 	random uint64
@@ -55,12 +59,15 @@ func (h *host) begin(seed uint64, now int64) {
 // install makes the modules that guests import.
 func (h *host) install(ctx context.Context, rt wazero.Runtime) error {
 	own := map[string]api.GoModuleFunc{"log": h.log, "random": h.next, "abort": h.abort}
-	for module, fs := range map[string]map[string]string{hostModule: hostFunctions, wasiModule: wasiFunctions} {
+	for module, fs := range offered {
 		b := rt.NewHostModuleBuilder(module)
 		for name, sig := range fs {
 			f := own[name]
-			if module == wasiModule {
+			switch module {
+			case wasiModule:
 				f = h.wasi(name)
+			case envModule:
+				f = h.envAbort
 			}
 			params, results, _ := strings.Cut(sig, ":")
 			b = b.NewFunctionBuilder().WithGoModuleFunction(f, valueTypes(params), valueTypes(results)).Export(name)
@@ -89,12 +96,24 @@ func (h *host) log(_ context.Context, m api.Module, stack []uint64) {
 }
 
 func (h *host) line(level uint32, s string) {
-	if level >= levelError {
+	if level >= abi.LevelError {
 		h.cause = s
 	}
 	if len(h.lines) < maxLines {
-		h.lines = append(h.lines, Line{min(level, levelError), s})
+		h.lines = append(h.lines, abi.Line{Level: min(level, abi.LevelError), Text: s})
 	}
+}
+
+// said are the lines of the log, and behind them what a runtime wrote to stdout
+// and stderr.
+func (h *host) said() []abi.Line {
+	for line := range strings.Lines(h.stderr.String()) {
+		if line = strings.TrimSpace(line); line != "" && len(h.lines) < maxLines {
+			h.lines = append(h.lines, abi.Line{Level: abi.LevelInfo, Text: strings.ToValidUTF8(line[:min(len(line), maxLine)], "?")})
+		}
+	}
+	h.stderr.Reset()
+	return h.lines
 }
 
 // next is splitmix64.
@@ -111,8 +130,39 @@ func (h *host) rand() uint64 {
 }
 
 func (h *host) abort(_ context.Context, m api.Module, stack []uint64) {
-	h.line(levelError, text(m, stack[0], stack[1]))
+	h.line(abi.LevelError, text(m, stack[0], stack[1]))
 	panic(fmt.Errorf("the policy aborted")) // wazero turns it into the error of the call
+}
+
+// envAbort is abort as AssemblyScript calls it.
+func (h *host) envAbort(_ context.Context, m api.Module, stack []uint64) {
+	said := wideText(m, uint32(stack[0]))
+	if file := wideText(m, uint32(stack[1])); file != "" {
+		said = fmt.Sprintf("%s at %s:%d:%d", said, file, uint32(stack[2]), uint32(stack[3]))
+	}
+	h.line(abi.LevelError, strings.TrimSpace(said))
+	panic(fmt.Errorf("the policy aborted"))
+}
+
+// wideText reads a string of AssemblyScript: UTF-16, its length in bytes in the
+// four bytes before it. A bad address is the empty string.
+func wideText(m api.Module, ptr uint32) string {
+	if m.Memory() == nil || ptr < 4 {
+		return ""
+	}
+	size, ok := m.Memory().ReadUint32Le(ptr - 4)
+	if !ok {
+		return ""
+	}
+	b, ok := m.Memory().Read(ptr, min(size, maxLine)&^1)
+	if !ok {
+		return ""
+	}
+	units := make([]uint16, len(b)/2)
+	for i := range units {
+		units[i] = uint16(b[2*i]) | uint16(b[2*i+1])<<8
+	}
+	return string(utf16.Decode(units))
 }
 
 // explain makes one line of a trap: wazero's first line, and what the guest

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
@@ -21,6 +22,9 @@ const (
 	// wasiPages is for modules with a runtime of their own, Go's above all.
 	wasiPages = 32 << 20 >> 16
 )
+
+// IsModule reports whether code begins as a module of WASM does.
+func IsModule(code []byte) bool { return bytes.HasPrefix(code, []byte("\x00asm")) }
 
 // A Module is a compiled policy module and its instance.
 type Module struct {
@@ -41,7 +45,7 @@ func Load(ctx context.Context, code []byte) (*Module, error) {
 	if len(code) > MaxModule {
 		return nil, fmt.Errorf("the module has %d bytes, at most %d are taken", len(code), MaxModule)
 	}
-	if !bytes.HasPrefix(code, []byte("\x00asm")) {
+	if !IsModule(code) {
 		return nil, errors.New("not a WASM module")
 	}
 	limit := uint32(pages)
@@ -49,7 +53,7 @@ func Load(ctx context.Context, code []byte) (*Module, error) {
 		limit = wasiPages
 	}
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
-		WithMemoryLimitPages(limit).WithDebugInfoEnabled(false))
+		WithMemoryLimitPages(limit).WithDebugInfoEnabled(false).WithCustomSections(false))
 	m := &Module{rt: rt, host: &host{}}
 	if err := m.load(ctx, code); err != nil {
 		_ = rt.Close(ctx) // the first error is the one to tell
@@ -74,10 +78,27 @@ func (m *Module) load(ctx context.Context, code []byte) error {
 	if err := m.instantiate(ctx); err != nil {
 		return err
 	}
+	if err := m.checkVersion(ctx); err != nil {
+		return err
+	}
 	return m.readManifest(ctx)
 }
 
+// checkVersion refuses a module that wants more of the ABI than there is.
+func (m *Module) checkVersion(ctx context.Context) error {
+	r, err := m.inst.ExportedFunction(abi.ExportABI).Call(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", abi.ExportABI, m.host.explain(err))
+	}
+	if minor := uint32(r[0]); minor > abi.Minor {
+		return fmt.Errorf("it needs ABI v%d.%d and this steelyard speaks v%d.%d: upgrade steelyard, or build it with the SDK of this version",
+			abi.Major, minor, abi.Major, abi.Minor)
+	}
+	return nil
+}
+
 func (m *Module) instantiate(ctx context.Context) error {
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(allocate))
 	inst, err := m.rt.InstantiateModule(ctx, m.compiled,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
 	if err != nil {
@@ -169,7 +190,7 @@ func (m *Module) call(ctx context.Context, dst, snapshot []byte) ([]byte, error)
 }
 
 // Logs are the lines that the last Load or Call logged; good until the next.
-func (m *Module) Logs() []Line { return m.host.lines }
+func (m *Module) Logs() []abi.Line { return m.host.said() }
 
 // Close frees the module.
 func (m *Module) Close(ctx context.Context) error { return m.rt.Close(ctx) }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
@@ -50,21 +49,6 @@ func golden(t *testing.T) []byte {
 	return out
 }
 
-// TestCHeaderReadsGolden lets a C policy compare sdk/c/steelyard.h with the
-// golden snapshot, field by field.
-func TestCHeaderReadsGolden(t *testing.T) {
-	m, in := load(t, "layout"), golden(t)
-	got, err := m.Call(t.Context(), nil, in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := bytes.Clone(in[abi.AnswerOffset(in):])
-	copy(want[len(want)-8:], "\x80\x84\x1e\x00\xfe\xff\xff\xff") // 2,000,000 and hold
-	if !bytes.Equal(got, want) {
-		t.Errorf("answer\n%x, want\n%x", got, want)
-	}
-}
-
 // TestTrapCostsTheInstance: after a trap the same module answers again, and the
 // instance that trapped is gone.
 func TestTrapCostsTheInstance(t *testing.T) {
@@ -76,9 +60,36 @@ func TestTrapCostsTheInstance(t *testing.T) {
 	}
 }
 
+// TestAssemblyScriptAbort: what a program of AssemblyScript says with env.abort is
+// the cause of its error.
+func TestAssemblyScriptAbort(t *testing.T) {
+	m, in := load(t, "asabort"), golden(t)
+	_, err := m.Call(t.Context(), nil, in)
+	if err == nil || !strings.Contains(err.Error(), "the policy aborted: too hot at p.ts:2:7") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzDescribe gives any bytes as a module.
+func FuzzDescribe(f *testing.F) {
+	for _, name := range []string{"count", "escape", "hostile/silent", "hostile/tablegrowth"} {
+		code, err := os.ReadFile(filepath.Join("../testdata", name+".wasm"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(code)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := wasm.Describe(b)
+		if len(d.Imports)+len(d.Exports)+len(d.Sections) > len(b) || d.CodeBytes > len(b) {
+			t.Errorf("more in %d bytes than they can hold: %+v", len(b), d)
+		}
+	})
+}
+
 // TestGuestsMatchSource builds the guests of the tests again and compares.
 func TestGuestsMatchSource(t *testing.T) {
-	for _, tool := range []string{"clang", "wasm-ld"} {
+	for _, tool := range []string{"clang", "wasm-ld", "go"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatal(err)
@@ -103,13 +114,14 @@ func TestGuestsMatchSource(t *testing.T) {
 	if !strings.Contains(string(version), "version 14.") {
 		return // another clang writes other bytes; that the sources build is all to be known
 	}
-	files, err := filepath.Glob("../testdata/*.wasm")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
+	files, err1 := filepath.Glob("../testdata/*.wasm")
+	more, err2 := filepath.Glob("../testdata/hostile/*.wasm")
+	if err1 != nil || err2 != nil || len(files) == 0 || len(more) == 0 {
+		t.Fatal(files, more, err1, err2)
 	}
-	for _, file := range files {
+	for _, file := range append(files, more...) {
 		want, err1 := os.ReadFile(file)
-		got, err2 := os.ReadFile(filepath.Join(root, "plugins/testdata", filepath.Base(file)))
+		got, err2 := os.ReadFile(filepath.Join(root, "plugins", strings.TrimPrefix(file, "../")))
 		if err1 != nil || err2 != nil {
 			t.Fatal(err1, err2)
 		}

@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,21 +18,19 @@ import (
 // nobody is the user and group that a worker of root becomes.
 const nobody = 65534
 
-// dataLimit is the last wall for memory, far above the cap that the parent
-// watches: behind it the runtime ends the process.
-const dataLimit = 2 << 30
-
 // confine takes from this process all that it does not need, on every thread,
 // and says what it did. A step that the kernel does not know is left out; a
 // step that should work and does not is an error, because a worker that is
-// less confined than it says is worse than none.
-func confine() (string, error) {
+// less confined than it says is worse than none. Behind memory, which the
+// parent watches, RLIMIT_DATA is the last wall: there the runtime ends the
+// process, however late the parent looks.
+func confine(memory int64) (string, error) {
 	var did []string
 	for _, l := range []struct {
 		name  string
 		which int
 		max   uint64
-	}{{"core", unix.RLIMIT_CORE, 0}, {"nofile", unix.RLIMIT_NOFILE, 64}, {"data", unix.RLIMIT_DATA, dataLimit}} {
+	}{{"core", unix.RLIMIT_CORE, 0}, {"nofile", unix.RLIMIT_NOFILE, 64}, {"data", unix.RLIMIT_DATA, uint64(memory) + dataSpare}} {
 		if err := syscall.Setrlimit(l.which, &syscall.Rlimit{Cur: l.max, Max: l.max}); err != nil {
 			return "", fmt.Errorf("limit %s: %w", l.name, err)
 		}
@@ -63,6 +62,13 @@ func confine() (string, error) {
 	}
 	if _, err := os.Open("/"); err != nil {
 		did = append(did, "landlock")
+	}
+	// Last, since the steps above need calls that it refuses.
+	switch err := filterCalls(); {
+	case err == nil:
+		did = append(did, "seccomp")
+	case !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, unix.EINVAL):
+		return "", fmt.Errorf("filter system calls: %w", err)
 	}
 	return strings.Join(did, ", "), nil
 }

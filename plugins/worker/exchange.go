@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,8 +105,13 @@ func (w *watch) check(now time.Time) error {
 	case now.Sub(w.since) > w.limits.Wall:
 		return errLimit(fmt.Sprintf("no answer within %v", w.limits.Wall))
 	}
-	if rss := residentBytes(w.p.PID()); rss > w.limits.RSS {
-		return errLimit(fmt.Sprintf("used %d MiB of memory, more than %d", rss>>20, w.limits.RSS>>20))
+	return w.limits.memory(w.p.PID())
+}
+
+// memory compares what a process has with the limit.
+func (l Limits) memory(pid int) error {
+	if rss := Resident(pid); rss > l.Memory {
+		return errLimit(fmt.Sprintf("used %d MiB of memory, more than %d", rss>>20, l.Memory>>20))
 	}
 	return nil
 }
@@ -123,7 +127,7 @@ func (p *Process) death(err error) *Death {
 	}
 	var limit errLimit
 	if errors.As(err, &limit) {
-		return &Death{call, "the worker was killed: " + limit.Error()}
+		return &Death{call, "the worker was killed: " + limit.Error(), p.Peak()}
 	}
 	cause := fmt.Sprintf("the worker died: %v", p.cmd.ProcessState)
 	if line := p.stderr.firstLine(); line != "" {
@@ -131,7 +135,7 @@ func (p *Process) death(err error) *Death {
 	} else {
 		cause += fmt.Sprintf(" (%v)", err)
 	}
-	return &Death{call, cause}
+	return &Death{call, cause, p.Peak()}
 }
 
 // cpuTime is the CPU time of all threads of a process. The clock id is the
@@ -146,19 +150,18 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// residentBytes is the resident memory of a process; 0 if it is gone.
-func residentBytes(pid int) int64 {
+// Resident is the resident memory of a process in bytes, without that of files:
+// the pages of the program, which the daemon and all workers share. 0 if it is
+// gone.
+func Resident(pid int) int64 {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 2 {
+	// In pages: size, resident, shared and so on. See proc_pid_statm(5).
+	var size, resident, shared int64
+	if _, err := fmt.Sscan(string(b), &size, &resident, &shared); err != nil {
 		return 0
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	return (resident - shared) * int64(os.Getpagesize())
 }

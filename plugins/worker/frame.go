@@ -14,12 +14,13 @@ var le = binary.LittleEndian
 // A frame is a u32 length of what follows, a u8 type and a body. The parent
 // asks, the worker answers each request with one frame.
 const (
-	typeLoad    = 1 // u32 module id, code
-	typeLoaded  = 2 // u8 status, manifest or error, then the log
-	typeCalls   = 3 // u32 count, then count × (u32 module id, u32 length, snapshot)
-	typeResults = 4 // u32 count, then count × (u8 status, u32 ns, u32 length, answer or error, log)
-	typeUnload  = 5 // u32 module id; answered by typeLoaded
-	typeHello   = 6 // sent by the worker once it is confined: a text that says how
+	typeLoad      = 1 // code
+	typeLoaded    = 2 // u8 status, u32 length, manifest or error, then the log
+	typeCalls     = 3 // u32 count, then count × (u32 length, snapshot)
+	typeResults   = 4 // u32 count, then count × (u8 status, u32 ns, u32 length, answer or error, log)
+	typeInspect   = 5 // code
+	typeInspected = 6 // what it is, as JSON
+	typeHello     = 7 // sent by the worker once it is confined: a text that says how
 )
 
 // Status bytes of typeLoaded and typeResults.

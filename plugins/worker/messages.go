@@ -5,50 +5,90 @@ package worker
 import (
 	"fmt"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
 
-// A Call is one snapshot for one loaded module.
-type Call struct {
-	Module   uint32
-	Snapshot []byte
+// A Batch is the calls of one exchange, in the form in which they are sent. It is
+// made to be used again: its memory stays.
+type Batch struct {
+	frame []byte
+	n     int
 }
 
-// A Result is what became of a Call. The bytes are good until the next
-// exchange.
+// The bytes of a batch before its first call, and of a call before its snapshot.
+const (
+	batchHead = 9
+	callHead  = 4
+)
+
+// Reset forgets the calls.
+func (b *Batch) Reset() {
+	b.frame = le.AppendUint32(begin(b.frame, typeCalls), 0)
+	b.n = 0
+}
+
+// Len is the number of calls, Size that of their bytes.
+func (b *Batch) Len() int  { return b.n }
+func (b *Batch) Size() int { return len(b.frame) }
+
+// Room is where the snapshot of the next call should be written: Add then need
+// not copy it.
+func (b *Batch) Room() []byte {
+	if at := len(b.frame) + callHead; at < cap(b.frame) {
+		return b.frame[at:at:cap(b.frame)]
+	}
+	return nil
+}
+
+// Add appends a call. The first one needs a Reset before it.
+func (b *Batch) Add(snapshot []byte) {
+	room := b.Room()
+	b.frame = le.AppendUint32(b.frame, uint32(len(snapshot)))
+	if len(snapshot) > 0 && cap(room) >= len(snapshot) && &room[:1][0] == &snapshot[0] {
+		b.frame = b.frame[:len(b.frame)+len(snapshot)]
+	} else {
+		b.frame = append(b.frame, snapshot...)
+	}
+	b.n++
+}
+
+// done is the whole frame.
+func (b *Batch) done() []byte {
+	le.PutUint32(b.frame[batchHead-4:], uint32(b.n))
+	return end(b.frame)
+}
+
+// A Result is what became of a call. The bytes are good until the next exchange.
 type Result struct {
 	Answer []byte // the snapshot from its AnswerOffset on; nil if Err is set
 	Err    string
 	Took   time.Duration // in the worker
-	Logs   []Line
-}
-
-// A Line is one line that a policy logged. Level is 0 debug to 3 error.
-type Line struct {
-	Level byte
-	Text  string
+	Logs   []abi.Line
 }
 
 // A Loaded is what became of a module.
 type Loaded struct {
 	Manifest []byte // nil if the module has none
 	Err      string
-	Logs     []Line
+	Logs     []abi.Line
 }
 
 // maxLines bounds the log of one call in a frame.
 const maxLines = 16
 
-func appendLog(b []byte, lines []Line) []byte {
+func appendLog(b []byte, lines []abi.Line) []byte {
 	lines = lines[:min(len(lines), maxLines)]
 	b = append(b, byte(len(lines)))
 	for _, l := range lines {
-		b = append(b, l.Level)
-		b = appendBytes(b, []byte(l.Text))
+		b = append(b, byte(l.Level))
+		b = le.AppendUint32(b, uint32(len(l.Text)))
+		b = append(b, l.Text...)
 	}
 	return b
 }
 
-func (r *reader) log() []Line {
+func (r *reader) log() []abi.Line {
 	n := int(r.u8())
 	if n == 0 {
 		return nil
@@ -57,20 +97,11 @@ func (r *reader) log() []Line {
 		r.b, r.err = nil, fmt.Errorf("%w: %d log lines", errFrame, n)
 		return nil
 	}
-	lines := make([]Line, n)
+	lines := make([]abi.Line, n)
 	for i := range lines {
-		lines[i] = Line{r.u8(), string(r.bytes())}
+		lines[i] = abi.Line{Level: uint32(r.u8()), Text: string(r.bytes())}
 	}
 	return lines
-}
-
-func appendCalls(b []byte, calls []Call) []byte {
-	b = le.AppendUint32(begin(b, typeCalls), uint32(len(calls)))
-	for _, c := range calls {
-		b = le.AppendUint32(b, c.Module)
-		b = appendBytes(b, c.Snapshot)
-	}
-	return end(b)
 }
 
 // decodeResults reads the answer to a batch of n calls. It comes from a process

@@ -5,6 +5,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -17,13 +18,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
 // Limits of an exchange with a worker.
 type Limits struct {
-	CPU  time.Duration // of the worker, per call
-	Wall time.Duration // per call
-	RSS  int64         // resident memory of the worker, bytes
+	CPU    time.Duration // of the worker, per call
+	Wall   time.Duration // per call
+	Memory int64         // of the worker, bytes: see Resident
 }
 
 // A Death is the end of a worker in the middle of an exchange. The process is
@@ -31,6 +34,7 @@ type Limits struct {
 type Death struct {
 	Call  int    // the call that ran, -1 if none did
 	Cause string // in a few words, for an operator
+	Peak  int64  // see Process.Peak
 }
 
 func (d *Death) Error() string { return d.Cause }
@@ -43,16 +47,17 @@ type Process struct {
 	stderr   tail
 	exited   chan struct{} // closed once the process has been waited for
 	how      string
-	in, out  []byte
+	in       []byte
 	results  []Result
+	weighed  time.Time // when its memory was last looked at
 }
 
-// helloLimits bound the start; the memory cap is that of any Go program.
-var helloLimits = Limits{CPU: 10 * time.Second, Wall: 30 * time.Second, RSS: 256 << 20}
+// helloLimits bound the start.
+var helloLimits = Limits{CPU: 10 * time.Second, Wall: 30 * time.Second, Memory: math.MaxInt64}
 
-// Start runs command as a worker and waits until it is confined. The program
-// must call Main. ctx bounds the start only.
-func Start(ctx context.Context, command []string) (*Process, error) {
+// Start runs command as a worker that may have so many bytes of memory, and waits
+// until it is confined. The program must call Main. ctx bounds the start only.
+func Start(ctx context.Context, command []string, memory int64) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -60,9 +65,9 @@ func Start(ctx context.Context, command []string) (*Process, error) {
 	if os.Geteuid() == 0 {
 		flags = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	}
-	p, err := spawn(command, flags)
+	p, err := spawn(command, memory, flags)
 	if errors.Is(err, syscall.EPERM) && flags != 0 { // root without CAP_SYS_ADMIN, as in a container
-		p, err = spawn(command, 0)
+		p, err = spawn(command, memory, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
@@ -82,7 +87,7 @@ func Start(ctx context.Context, command []string) (*Process, error) {
 	return p, nil
 }
 
-func spawn(command []string, flags uintptr) (*Process, error) {
+func spawn(command []string, memory int64, flags uintptr) (*Process, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make socketpair: %w", err)
@@ -106,7 +111,7 @@ func spawn(command []string, flags uintptr) (*Process, error) {
 	p.cmd.ExtraFiles = []*os.File{theirs, page}
 	p.cmd.Stderr = &p.stderr
 	// One thread of Go code is enough, and leaves the other cores to the kernel.
-	p.cmd.Env = []string{"GOMAXPROCS=1", "GOMEMLIMIT=192MiB", "GOTRACEBACK=single"}
+	p.cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=single", fmt.Sprintf("%s=%d", memoryVariable, memory)}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: flags}
 	// Whatever this process was born with, such as a descriptor of the shell or
 	// the unit that started it, is none of the worker's. Kernels before 5.11 do
@@ -143,8 +148,18 @@ func (p *Process) How() string { return p.how }
 // PID is the worker's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Resident is the resident memory of the worker in bytes; 0 if it is gone.
-func (p *Process) Resident() int64 { return residentBytes(p.PID()) }
+// Resident is the memory of the worker in bytes; 0 if it is gone: see the
+// function of that name.
+func (p *Process) Resident() int64 { return Resident(p.PID()) }
+
+// Peak is the most that was ever resident of a worker that is gone, bytes, with
+// the pages of the program; or, if that is more, of its parent when it was born.
+func (p *Process) Peak() int64 {
+	if usage, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		return usage.Maxrss << 10
+	}
+	return 0
+}
 
 // Alive reports whether the process still runs.
 func (p *Process) Alive() bool {
@@ -167,12 +182,10 @@ func (p *Process) Close() {
 	}
 }
 
-// Load hands a module to the worker under an id. An error is a *Death; what is
-// wrong with the module itself stands in Loaded.Err.
-func (p *Process) Load(id uint32, code []byte, limits Limits) (Loaded, error) {
-	p.out = append(le.AppendUint32(begin(p.out, typeLoad), id), code...)
-	body, err := p.exchange(end(p.out), typeLoaded, limits)
-	p.out = nil // modules are large and rare
+// Load hands the worker its module. An error is a *Death; what is wrong with the
+// module itself stands in Loaded.Err.
+func (p *Process) Load(code []byte, limits Limits) (Loaded, error) {
+	body, err := p.exchange(end(append(begin(nil, typeLoad), code...)), typeLoaded, limits)
 	if err != nil {
 		return Loaded{}, err
 	}
@@ -183,26 +196,48 @@ func (p *Process) Load(id uint32, code []byte, limits Limits) (Loaded, error) {
 	return l, nil
 }
 
-// Unload frees a module.
-func (p *Process) Unload(id uint32, limits Limits) error {
-	p.out = le.AppendUint32(begin(p.out, typeUnload), id)
-	_, err := p.exchange(end(p.out), typeLoaded, limits)
-	return err
+// Inspect describes a module without running any of it. An error is a *Death.
+func (p *Process) Inspect(code []byte, limits Limits) (d wasm.Description, err error) {
+	body, err := p.exchange(end(append(begin(nil, typeInspect), code...)), typeInspected, limits)
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(body, &d); err != nil {
+		return wasm.Description{}, p.death(fmt.Errorf("%w: %w", errFrame, err))
+	}
+	return d, nil
 }
 
 // Call runs a batch, in order. An error is a *Death: then the worker is gone
 // and no result is left. The results are good until the next exchange.
-func (p *Process) Call(calls []Call, limits Limits) ([]Result, error) {
-	p.out = appendCalls(p.out, calls)
-	body, err := p.exchange(p.out, typeResults, limits)
+func (p *Process) Call(b *Batch, limits Limits) ([]Result, error) {
+	body, err := p.exchange(b.done(), typeResults, limits)
 	if err != nil {
 		return nil, err
 	}
-	p.results, err = decodeResults(p.results[:0], body, len(calls))
+	p.results, err = decodeResults(p.results[:0], body, b.n)
 	if err != nil {
 		return nil, p.death(err)
 	}
+	if err := p.weigh(limits); err != nil {
+		death := p.death(err)
+		death.Call = b.n - 1 // it grew over many calls, of which this is the last
+		return nil, death
+	}
 	return p.results, nil
+}
+
+// weighEvery is how often the memory of a worker is looked at whose calls are all
+// over before the first tick.
+const weighEvery = 20 * time.Millisecond
+
+func (p *Process) weigh(limits Limits) error {
+	now := time.Now()
+	if now.Sub(p.weighed) < weighEvery {
+		return nil
+	}
+	p.weighed = now
+	return limits.memory(p.PID())
 }
 
 // tail keeps the first bytes of what a worker says at its end.

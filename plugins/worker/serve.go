@@ -4,6 +4,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
@@ -22,7 +24,10 @@ const (
 
 // Main is the whole life of a worker process. It returns the exit code: 0 when
 // the parent hung up.
-func Main() int {
+func Main() int { return run(func(how string) string { return how }) }
+
+// run is Main; hello makes the first frame's text from the way of confinement.
+func run(hello func(how string) string) int {
 	conn := os.NewFile(fdConn, "parent")
 	shared := os.NewFile(fdProgress, "progress")
 	if conn == nil || shared == nil {
@@ -34,15 +39,15 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	how, err := confine()
+	how, err := confine(settings())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "confine worker:", err)
 		return 2
 	}
-	if _, err := conn.Write(end(append(begin(nil, typeHello), how...))); err != nil {
+	if _, err := conn.Write(end(append(begin(nil, typeHello), hello(how)...))); err != nil {
 		return 1
 	}
-	s := server{rw: conn, progress: p, modules: map[uint32]*wasm.Module{}}
+	s := server{rw: conn, progress: p}
 	if err := s.serve(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -54,7 +59,7 @@ func Main() int {
 type server struct {
 	rw       io.ReadWriter
 	progress progress
-	modules  map[uint32]*wasm.Module
+	guest    guest // nil before the first load
 	in, out  []byte
 	answer   []byte
 }
@@ -69,14 +74,13 @@ func (s *server) serve(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read request: %w", err)
 		}
-		r := &reader{b: body}
 		switch kind {
 		case typeLoad:
-			err = s.load(ctx, r)
-		case typeUnload:
-			err = s.unload(ctx, r)
+			s.load(ctx, body)
+		case typeInspect:
+			err = s.inspect(body)
 		case typeCalls:
-			err = s.calls(ctx, r)
+			err = s.calls(ctx, &reader{b: body})
 		default:
 			err = fmt.Errorf("%w: type %d", errFrame, kind)
 		}
@@ -89,87 +93,72 @@ func (s *server) serve(ctx context.Context) error {
 	}
 }
 
-func (s *server) load(ctx context.Context, r *reader) error {
-	id := r.u32()
-	if r.err != nil {
-		return r.err
-	}
+// load takes the worker's one module.
+func (s *server) load(ctx context.Context, code []byte) {
+	s.in = nil // the code is most of it, and the module keeps what it needs
 	s.progress.set(0)
-	m, err := wasm.Load(ctx, r.b)
+	g, err := loadGuest(ctx, code)
 	s.progress.idle()
 	s.out = begin(s.out, typeLoaded)
 	if err != nil {
 		s.out = append(s.out, statusError)
 		s.out = appendLog(appendBytes(s.out, []byte(err.Error())), nil)
-		return nil
+		return
 	}
-	s.modules[id] = m
+	s.guest = g
 	status := byte(statusOK)
-	if m.Manifest() == nil {
+	if g.Manifest() == nil {
 		status = statusNoManifest
 	}
 	s.out = append(s.out, status)
-	s.out = appendLog(appendBytes(s.out, m.Manifest()), lines(m))
-	// The compiler's memory would count against the policies' cap.
+	s.out = appendLog(appendBytes(s.out, g.Manifest()), g.Logs())
+	// The compiler's memory would count against the policy's cap.
 	debug.FreeOSMemory()
-	return nil
 }
 
-func (s *server) unload(ctx context.Context, r *reader) error {
-	id := r.u32()
-	if m := s.modules[id]; m != nil {
-		delete(s.modules, id)
-		_ = m.Close(ctx) // it only frees memory
-	}
-	s.out = appendLog(appendBytes(append(begin(s.out, typeLoaded), statusNoManifest), nil), nil)
-	return r.err
+// inspect describes a module without running any of it.
+func (s *server) inspect(code []byte) error {
+	s.progress.set(0)
+	text, err := json.Marshal(wasm.Describe(code))
+	s.progress.idle()
+	s.in = nil
+	s.out = append(begin(s.out, typeInspected), text...)
+	return err
 }
 
 func (s *server) calls(ctx context.Context, r *reader) error {
 	n := int(r.u32())
 	s.out = le.AppendUint32(begin(s.out, typeResults), uint32(n))
 	for i := range n {
-		id, snapshot := r.u32(), r.bytes()
+		snapshot := r.bytes()
 		if r.err != nil {
 			return r.err
 		}
 		s.progress.set(i)
-		s.call(ctx, s.modules[id], snapshot)
+		s.call(ctx, snapshot)
 	}
 	s.progress.idle()
 	return r.done()
 }
 
-func (s *server) call(ctx context.Context, m *wasm.Module, snapshot []byte) {
-	if m == nil {
-		s.result(statusError, 0, []byte("the module is not loaded"), nil)
+func (s *server) call(ctx context.Context, snapshot []byte) {
+	if s.guest == nil {
+		s.result(statusError, 0, []byte("no module is loaded"), nil)
 		return
 	}
 	start := time.Now()
-	answer, err := m.Call(ctx, s.answer[:0], snapshot)
+	answer, err := s.guest.Call(ctx, s.answer[:0], snapshot)
 	took := time.Since(start)
 	s.answer = answer
 	if err != nil {
-		s.result(statusError, took, []byte(err.Error()), lines(m))
+		s.result(statusError, took, []byte(err.Error()), s.guest.Logs())
 		return
 	}
-	s.result(statusOK, took, answer, lines(m))
+	s.result(statusOK, took, answer, s.guest.Logs())
 }
 
-func (s *server) result(status byte, took time.Duration, payload []byte, log []Line) {
+func (s *server) result(status byte, took time.Duration, payload []byte, log []abi.Line) {
 	s.out = append(s.out, status)
 	s.out = le.AppendUint32(s.out, uint32(min(took, 1<<32-1)))
 	s.out = appendLog(appendBytes(s.out, payload), log)
-}
-
-func lines(m *wasm.Module) []Line {
-	logs := m.Logs()
-	if len(logs) == 0 {
-		return nil
-	}
-	out := make([]Line, len(logs))
-	for i, l := range logs {
-		out[i] = Line{byte(l.Level), l.Text}
-	}
-	return out
 }

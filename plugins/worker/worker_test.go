@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
 
 // TestMain is the worker when Start runs this binary again.
@@ -21,12 +23,15 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "worker" {
 		os.Exit(Main())
 	}
+	if len(os.Args) == 3 && os.Args[1] == "escape" {
+		os.Exit(tryEscapes(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 
 func start(t *testing.T) *Process {
 	t.Helper()
-	p, err := Start(context.Background(), []string{"/proc/self/exe", "worker"})
+	p, err := Start(context.Background(), []string{"/proc/self/exe", "worker"}, DefaultMemory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +109,6 @@ func TestConfined(t *testing.T) {
 	}
 }
 
-// TestNoCapabilitiesLeft holds for a worker of any user.
 // TestInheritsNothing: a descriptor that is open in the daemon without
 // close-on-exec stays out of the worker.
 func TestInheritsNothing(t *testing.T) {
@@ -124,6 +128,7 @@ func TestInheritsNothing(t *testing.T) {
 	}
 }
 
+// TestNoCapabilitiesLeft holds for a worker of any user.
 func TestNoCapabilitiesLeft(t *testing.T) {
 	p := start(t)
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/status")
@@ -157,11 +162,14 @@ func TestAmbientCapabilities(t *testing.T) {
 // that call.
 func TestCallWithoutModule(t *testing.T) {
 	p := start(t)
-	r, err := p.Call([]Call{{Module: 9, Snapshot: []byte("x")}}, helloLimits)
+	var b Batch
+	b.Reset()
+	b.Add([]byte("x"))
+	r, err := p.Call(&b, helloLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r) != 1 || !strings.Contains(r[0].Err, "not loaded") {
+	if len(r) != 1 || !strings.Contains(r[0].Err, "no module is loaded") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -170,7 +178,7 @@ func TestMessagesRoundTrip(t *testing.T) {
 	var s server
 	s.out = le.AppendUint32(begin(nil, typeResults), 2)
 	s.result(statusOK, 1500, []byte("answer"), nil)
-	s.result(statusError, 7, []byte("cause"), []Line{{2, "text"}})
+	s.result(statusError, 7, []byte("cause"), []abi.Line{{Level: 2, Text: "text"}})
 	kind, body, _, err := readFrame(bytes.NewReader(end(s.out)), nil)
 	if err != nil || kind != typeResults {
 		t.Fatal(kind, err)
@@ -179,7 +187,7 @@ func TestMessagesRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got[0].Answer) != "answer" || got[0].Took != 1500 || got[1].Err != "cause" || got[1].Logs[0] != (Line{2, "text"}) {
+	if string(got[0].Answer) != "answer" || got[0].Took != 1500 || got[1].Err != "cause" || got[1].Logs[0] != (abi.Line{Level: 2, Text: "text"}) {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -188,7 +196,7 @@ func TestMessagesRoundTrip(t *testing.T) {
 func FuzzFrame(f *testing.F) {
 	var s server
 	s.out = le.AppendUint32(begin(nil, typeResults), 1)
-	s.result(statusError, 7, []byte("cause"), []Line{{2, "text"}})
+	s.result(statusError, 7, []byte("cause"), []abi.Line{{Level: 2, Text: "text"}})
 	f.Add(bytes.Clone(end(s.out)))
 	f.Add([]byte{1, 0, 0, 0, typeLoaded})
 	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF})

@@ -30,6 +30,12 @@ func init() {
 	policy.Register(policy.Policy{Name: "refuses", Schedule: func(*policy.Snapshot) error {
 		return errors.New("not today")
 	}})
+	policy.Register(policy.Policy{Name: "floods", Schedule: func(*policy.Snapshot) error {
+		for i := range 10000 {
+			println("all work and no play makes a dull policy", i)
+		}
+		return errors.New("said too much")
+	}})
 	policy.Register(policy.Policy{Name: "undeclared", Schedule: func(s *policy.Snapshot) error {
 		s.SetWeight(0, s.Param("nope"))
 		return nil

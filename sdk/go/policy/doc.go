@@ -36,6 +36,10 @@
 // Variables of the program may be lost between two calls at any time, and are
 // shared by all services that use the policy: keep nothing in them.
 //
+// A reading that is not known is not zero: the second result says so. Custom
+// metrics, such as a queue's length that a probe or a monitor publishes, are
+// named in Policy.Metrics and read with Snapshot.Metric.
+//
 // # What a policy cannot do
 //
 // It has no network, no file, no clock and no environment: time is in the

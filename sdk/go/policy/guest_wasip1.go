@@ -51,7 +51,7 @@ func syManifest() int64 {
 
 // runEntry calls the policy that the snapshot names.
 func runEntry(base unsafe.Pointer, size uint32) error {
-	if size < minHeaderSize {
+	if size < headerSize {
 		return errors.New("snapshot too short")
 	}
 	e := (*header)(base).entry

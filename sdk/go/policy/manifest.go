@@ -20,9 +20,12 @@ func Manifest(policies []*Policy) []byte {
 		b = strconv.AppendInt(b, int64(p.BackendSlots), 10)
 		b = append(b, `,"service_slots":`...)
 		b = strconv.AppendInt(b, int64(p.ServiceSlots), 10)
+		b = append(b, `,"state_version":`...)
+		b = strconv.AppendInt(b, int64(p.StateVersion), 10)
 		if p.Reads != nil {
-			b = reads(b, p.Reads)
+			b = names(b, "reads", p.Reads)
 		}
+		b = names(b, "metrics", p.Metrics)
 		b = append(b, `,"params":[`...)
 		for j, q := range p.Params {
 			if j > 0 {
@@ -35,9 +38,11 @@ func Manifest(policies []*Policy) []byte {
 	return append(b, "]}"...)
 }
 
-func reads(b []byte, names []string) []byte {
-	b = append(b, `,"reads":[`...)
-	for i, name := range names {
+func names(b []byte, key string, list []string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	b = append(b, `":[`...)
+	for i, name := range list {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -50,8 +55,16 @@ func param(b []byte, q Param) []byte {
 	b = append(b, '{')
 	b = str(b, "name", q.Name)
 	b = num(b, "default", q.Default)
-	b = num(b, "min", q.Min)
-	b = num(b, "max", q.Max)
+	if q.Min != 0 || q.Max != 0 {
+		b = num(b, "min", q.Min)
+		b = num(b, "max", q.Max)
+	}
+	if q.Type != "" {
+		b = append(b, ',')
+		b = str(b, "type", q.Type)
+	}
+	b = append(b, ',')
+	b = str(b, "unit", q.Unit)
 	b = append(b, ',')
 	b = str(b, "about", q.About)
 	return append(b, '}')

@@ -18,9 +18,19 @@ type Policy struct {
 	// list that is not nil), the host need not follow every connection.
 	Reads []string
 
+	// Metrics are the custom metrics that Schedule reads with Snapshot.Metric, such
+	// as queue_depth: names of lower-case letters, digits and underscores, at most
+	// 16. Probes and monitors publish them.
+	Metrics []string
+
 	// BackendSlots and ServiceSlots are how many numbers the policy keeps
 	// about each backend and about the service.
 	BackendSlots, ServiceSlots int
+
+	// StateVersion says what the slots mean. Raise it when a new version of the
+	// policy uses them differently: it then begins with zeros. Otherwise it takes
+	// over what the version before kept.
+	StateVersion int
 
 	// Schedule gives each backend of the snapshot a weight or holds it. An
 	// error leaves the weights in force and the state as it was.
@@ -29,10 +39,22 @@ type Policy struct {
 
 // A Param is a number that the configuration of a service may set.
 type Param struct {
-	Name              string
-	Default, Min, Max float64
-	About             string // with the unit
+	Name    string
+	Default float64
+	// Min and Max bound the value. If both are 0 there is no bound.
+	Min, Max float64
+	About    string
+	Unit     string // such as seconds; empty if it has none
+	Type     string // TypeNumber if empty
 }
+
+// The types of a Param. A boolean is 0 or 1 to Snapshot.Param, and true or false
+// in the configuration.
+const (
+	TypeNumber  = "number"
+	TypeInteger = "integer"
+	TypeBoolean = "boolean"
+)
 
 // The readings that Policy.Reads may name, after the methods of Backend.
 const (
@@ -58,7 +80,7 @@ func Register(p Policy) { registered = append(registered, &p) }
 // and state into it, as the module would. The buffer must be aligned to 8
 // bytes, as what make returns is. Not safe for concurrent use.
 func (p *Policy) Run(snapshot []byte) error {
-	if len(snapshot) < minHeaderSize {
+	if len(snapshot) < headerSize {
 		return errors.New("snapshot too short")
 	}
 	return p.run(unsafe.Pointer(&snapshot[0]), uint32(len(snapshot)))

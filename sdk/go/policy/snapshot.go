@@ -34,10 +34,14 @@ func (s *Snapshot) Backend(i int) *Backend {
 }
 
 // Seconds is the time since the decision before; 0 at the first.
-func (s *Snapshot) Seconds() float64 { return s.h.dt }
+func (s *Snapshot) Seconds() float64 { return s.h.seconds }
 
 // UnixNano is the time of the decision.
-func (s *Snapshot) UnixNano() int64 { return s.h.nowNs }
+func (s *Snapshot) UnixNano() int64 { return s.h.unixNano }
+
+// UTCOffset is how far the node's clock is east of UTC at UnixNano, in seconds:
+// UnixNano()/1e9 + UTCOffset() are the seconds of the local time.
+func (s *Snapshot) UTCOffset() int { return int(s.h.utcOffset) }
 
 // Seq counts the decisions.
 func (s *Snapshot) Seq() uint64 { return s.h.seq }
@@ -81,7 +85,7 @@ func (s *Snapshot) ServiceState() []float64 {
 	if s.p.ServiceSlots == 0 {
 		return nil
 	}
-	return unsafe.Slice((*float64)(unsafe.Add(s.base, s.h.svcStateOff)), s.p.ServiceSlots)
+	return unsafe.Slice((*float64)(unsafe.Add(s.base, s.h.serviceStateOff)), s.p.ServiceSlots)
 }
 
 // SetWeight gives the i-th backend a weight in any scale: only ratios matter.
@@ -110,32 +114,35 @@ func (s *Snapshot) fail(err error) {
 func (s *Snapshot) open(p *Policy, base unsafe.Pointer, size uint32) error {
 	h := (*header)(base)
 	switch {
-	case size < minHeaderSize || uintptr(base)%8 != 0:
+	case size < headerSize || uintptr(base)%8 != 0:
 		return errors.New("snapshot too short or not aligned to 8 bytes")
 	case string(h.magic[:]) != magic || h.major != major:
 		return errors.New("snapshot is not of ABI v1")
-	case h.totalSize != size || h.stride < minStride:
+	case h.totalSize != size || h.stride < backendSize:
 		return errors.New("snapshot has a wrong size")
 	}
 	n := uint64(h.n)
 	for _, b := range [...]struct{ off, len uint64 }{
-		{uint64(h.recOff), n * uint64(h.stride)},
+		{uint64(h.recordsOff), n * uint64(h.stride)},
 		{uint64(h.outOff), n * 4},
 		{uint64(h.paramsOff), uint64(h.nParams) * 8},
-		{uint64(h.svcStateOff), uint64(h.svcStateLen)},
-		{uint64(h.beStateOff), n * uint64(h.beStateStride)},
+		{uint64(h.serviceStateOff), uint64(h.serviceStateLen)},
+		{uint64(h.backendStateOff), n * uint64(h.backendStateStride)},
 	} {
 		if b.off%8 != 0 || b.off+b.len > uint64(size) {
 			return errors.New("snapshot has a block outside it")
 		}
 	}
-	if uint64(h.svcStateLen) < uint64(p.ServiceSlots)*8 || n > 0 && uint64(h.beStateStride) < uint64(p.BackendSlots)*8 {
+	if uint64(h.serviceStateLen) < uint64(p.ServiceSlots)*8 || n > 0 && uint64(h.backendStateStride) < uint64(p.BackendSlots)*8 {
 		return errors.New("snapshot has too few state slots")
 	}
+	if err := checkMetrics(h, base, size); err != nil {
+		return err
+	}
 	s.p, s.h, s.base, s.err = p, h, base, nil
-	s.records, s.stride, s.states, s.slots = base, h.stride, base, h.beStateStride
+	s.records, s.stride, s.states, s.slots = base, h.stride, base, h.backendStateStride
 	if n > 0 { // a pointer to the end of the snapshot would be one outside it
-		s.records, s.states = unsafe.Add(base, h.recOff), unsafe.Add(base, h.beStateOff)
+		s.records, s.states = unsafe.Add(base, h.recordsOff), unsafe.Add(base, h.backendStateOff)
 	}
 	s.weights = s.weights[:0]
 	for range h.n {
@@ -162,7 +169,7 @@ func (s *Snapshot) close() {
 		case math.IsNaN(w):
 			out[i] = notWritten
 		case w == held:
-			out[i] = holdWeight
+			out[i] = hold
 		case w == 0:
 			out[i] = 0
 		default:

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Exports nothing but its memory. */
+void nothing(void) {}
