@@ -45,11 +45,11 @@ soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign 
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 
-check: ## Run exactly what CI runs: lint, check-policies, test, examples, and beside them kernel-lab-short
+check: ## Run exactly what CI runs: lint, check-policies, test, gates, examples, and beside them kernel-lab-short
 	@.ci/check
 
 deps: ## Install the Debian packages that the tests use, where they are missing
-	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld rustc libstd-rust-dev-wasm32
+	@.ci/deps nftables iproute2 snmpd snmp conntrack nats-server clang lld rustc libstd-rust-dev-wasm32 lua5.1
 	@command -v npm >/dev/null || .ci/deps nodejs npm
 
 .PHONY: deps-demo
@@ -67,6 +67,10 @@ layout: ## Write the layout of the ABI into the SDKs and docs/abi.md
 
 examples: build ## Build the example policies and check the example configurations
 	.ci/examples
+
+.PHONY: layout gates
+gates: ## Hold the shipped policies to their figures in simulation (a minute)
+	.ci/gates
 
 fuzz: ## Fuzz every decoder for FUZZTIME (default 20s) each
 	.ci/fuzz $(or $(FUZZTIME),20s)

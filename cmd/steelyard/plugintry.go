@@ -37,7 +37,7 @@ they are others than expected; look at the difference before you commit it.
       expect: {a: 80%, b: 20%}            # or hold, 10%..30%, or a list: ["a > b"]
       then:
         - seconds: 5
-          backends: {b: down}
+          backends: {b: {health: down}}    # {b: gone} takes it out
 
 A note is something to know; a failure makes the exit code 1.`
 

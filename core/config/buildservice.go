@@ -46,6 +46,7 @@ type build struct {
 }
 
 func (b *builder) service(path, name string, r *rawService) core.Service {
+	b.policyDefaults(path, r)
 	s := &build{builder: b, path: path, raw: r, Service: core.Service{
 		Name: name, OnDown: core.OnDown(r.OnDown), MinUp: r.MinUp,
 		Policy: r.Policy, Shadow: r.Shadow, Params: r.Params, Every: r.Every, Probes: r.Probes, Shaping: core.Shaping(r.Shaping),
@@ -55,6 +56,7 @@ func (b *builder) service(path, name string, r *rawService) core.Service {
 	b.checkPolicy(path, r)
 	b.checkProbes(path, r)
 	b.checkShaping(path, r)
+	s.checkPolicyFits()
 	s.backends()
 	s.pins()
 	s.checkForwarding()

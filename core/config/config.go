@@ -162,7 +162,7 @@ func (l *loader) checkHollow() {
 // warnings are those of a configuration without errors.
 func (l *loader) warnings(c *Config) Errors {
 	if len(c.Services) > 0 || l.opts.Path == "" {
-		return nil
+		return l.warned.sorted()
 	}
 	return Errors{{File: l.opts.Path, Message: "there are no services: this node balances nothing", Hint: "services: {web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11}}}}"}}
 }

@@ -14,7 +14,7 @@ func TestExamples(t *testing.T) {
 	for _, file := range exampleFiles(t) {
 		t.Run(strings.TrimPrefix(file, examples+"/"), func(t *testing.T) {
 			cfg, err := Load(Options{Path: file, Hostname: "lb1", Env: []string{"SNMP_AUTH=an example", "SNMP_PRIV=an example"},
-				ShippedPolicies: map[string][]string{"rr": {}, "weighted": {}, "least-conn": nil, "least-response": nil, "least-cpu": nil}})
+				ShippedPolicies: map[string][]string{"rr": {}, "weighted": {}, "least-conn": nil, "least-response": nil, "least-cpu": nil, "maglev": nil, "failover": nil}})
 			var problems Errors
 			if errors.As(err, &problems) {
 				var b strings.Builder

@@ -28,6 +28,7 @@ const EnvPrefix = "STEELYARD_"
 type loader struct {
 	opts   Options
 	ps     problems
+	warned problems // what stops nothing
 	tree   map[string]any
 	files  []string
 	layers int
@@ -53,8 +54,9 @@ func newLoader(o Options) *loader {
 	if o.ReadDir == nil {
 		o.ReadDir = listDir
 	}
+	lines := map[string][]string{}
 	return &loader{
-		opts: o, ps: problems{lines: map[string][]string{}}, tree: map[string]any{},
+		opts: o, ps: problems{lines: lines}, warned: problems{lines: lines}, tree: map[string]any{},
 		places: map[string]place{}, spoilt: map[string]bool{},
 	}
 }

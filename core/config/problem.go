@@ -172,12 +172,16 @@ func (ps *problems) add(at pos, path, hint, format string, args ...any) {
 	ps.list = append(ps.list, located{p, at.layer()})
 }
 
-// errors returns the problems in the order a reader meets them; nil if there
-// is none.
+// errors returns the problems as an error; nil if there is none.
 func (ps *problems) errors() error {
 	if len(ps.list) == 0 {
 		return nil
 	}
+	return ps.sorted()
+}
+
+// sorted are the problems in the order a reader meets them.
+func (ps *problems) sorted() Errors {
 	slices.SortStableFunc(ps.list, func(a, b located) int {
 		if a.layer != b.layer {
 			return a.layer - b.layer
@@ -190,9 +194,9 @@ func (ps *problems) errors() error {
 		}
 		return strings.Compare(a.Message, b.Message)
 	})
-	out := make(Errors, len(ps.list))
-	for i, p := range ps.list {
-		out[i] = p.Problem
+	var out Errors
+	for _, p := range ps.list {
+		out = append(out, p.Problem)
 	}
 	return slices.CompactFunc(out, func(a, b Problem) bool { return a == b })
 }

@@ -55,6 +55,8 @@ func (c *Config) complete() {
 		s := &c.Services[i]
 		service := services[s.Name].(map[string]any)
 		service["distribution"], service["hash"] = string(s.Distribution), string(s.HashKey)
+		shaping := service["shaping"].(map[string]any)
+		shaping["floor"], shaping["step"] = s.Shaping.Floor, s.Shaping.Step
 		if s.FlowTimeout > 0 {
 			service["flow_timeout"] = short(s.FlowTimeout)
 		}

@@ -25,14 +25,13 @@ type balancer struct {
 	slots   *dispatcher
 	sent    []uint32 // slots in force
 
-	every, next      int // ticks
-	seq              uint64
-	lastCall         int // tick; -1 before the first
-	free, cutShort   bool
-	commits          int
-	moved            float64 // part of all new connections that commits sent elsewhere, summed
-	tipped           bool
-	snapshotBackends []core.BackendInput
+	every, next    int // ticks
+	seq            uint64
+	lastCall       int // tick; -1 before the first
+	free, cutShort bool
+	commits        int
+	moved          float64 // part of all new connections that commits sent elsewhere, summed
+	tipped         bool
 }
 
 // A flow is what a balancer knows of a backend.

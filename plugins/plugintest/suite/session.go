@@ -246,13 +246,32 @@ func (t *Session) take(s *core.Snapshot, f abi.Frame, r worker.Result) (Answer, 
 	}
 	a.Weights = got.Weights
 	if f.BackendSlots > 0 || f.ServiceSlots > 0 {
-		st := &state{service: bytes.Clone(got.Service), backends: map[uint64][]byte{}}
-		for i, b := range s.Backends {
-			st.backends[b.ID] = bytes.Clone(got.Backend[i])
+		t.keep(s, got)
+	}
+	return a, nil
+}
+
+// keep takes over the state in an answer. Backends that are gone are forgotten.
+func (t *Session) keep(s *core.Snapshot, a abi.Answer) {
+	st := t.states[s.ID]
+	if st == nil || len(st.backends) > len(s.Backends) {
+		old := st
+		st = &state{backends: make(map[uint64][]byte, len(s.Backends))}
+		for _, b := range s.Backends {
+			if old != nil && old.backends[b.ID] != nil {
+				st.backends[b.ID] = old.backends[b.ID]
+			}
 		}
 		t.states[s.ID] = st
 	}
-	return a, nil
+	st.service = append(st.service[:0], a.Service...)
+	for i, b := range s.Backends {
+		if have := st.backends[b.ID]; have != nil && len(have) == len(a.Backend[i]) {
+			copy(have, a.Backend[i])
+		} else {
+			st.backends[b.ID] = bytes.Clone(a.Backend[i])
+		}
+	}
 }
 
 // faultKind tells a policy that says no from one that crashed. An abort is how a
