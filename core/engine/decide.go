@@ -27,7 +27,8 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	}
 	s.findHops(e.cfg.Neighbours)
 	s.gathers(now)
-	in := s.shapeInput(now)
+	e.shaping = s.shapeInput(e.shaping[:0], now)
+	in := e.shaping
 	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, in, pace)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {
@@ -35,7 +36,8 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	}
 	slots := core.Quantize(shares)
 	s.slots = slots
-	d.Backends = s.backendDecisions(now, shaped, slots)
+	on := s.backendDecisions(now, shaped, slots, e.spare)
+	e.spare, d.Backends = paper{}, on.backends
 	if s.shadow != nil {
 		s.shadow.compare(s, &d, in, now)
 	}
@@ -43,7 +45,8 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	for i, b := range s.backends {
 		b.share = shares[i]
 	}
-	plan := s.plan().Backends
+	e.planned = s.planBackends(e.planned[:0])
+	plan := e.planned
 	changed := s.sent == nil || !slices.Equal(plan, s.sentPlan)
 	if s.hopMoved(plan) {
 		e.resync()
@@ -52,16 +55,17 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	switch {
 	case s.kernelErr != "":
 		d.Outcome, d.Error = core.Failed, s.kernelErr
-		e.recordNowAndThen(s, d, now)
+		e.recordNowAndThen(s, d, on, now)
 	case changed:
 		d.Outcome = core.Pending
-		s.decision = d
+		e.keep(s, d, on)
+		s.unseen = false // it waits, too
 		e.crowdOut(s, now)
 		s.waiting = append(s.waiting, pending{d, c.at})
 	default:
 		d.Outcome, d.Commit = core.Unchanged, s.commit
 		e.tellEmptied(s)
-		e.recordNowAndThen(s, d, now)
+		e.recordNowAndThen(s, d, on, now)
 	}
 }
 
@@ -93,42 +97,42 @@ func (s *service) pace() core.Pace {
 	return core.NextPace(s.free, s.moving)
 }
 
-func (s *service) shapeInput(now time.Time) []core.ShapeBackend {
-	in := make([]core.ShapeBackend, len(s.backends))
-	for i, b := range s.backends {
-		in[i] = core.ShapeBackend{
+// shapeInput appends what shaping needs to know of each backend.
+func (s *service) shapeInput(to []core.ShapeBackend, now time.Time) []core.ShapeBackend {
+	for _, b := range s.backends {
+		in := core.ShapeBackend{
 			Weight: b.weight(), Health: b.health, Opinion: b.opinion,
 			HeldFor: now.Sub(b.opinionFrom), Prev: b.share, UpFor: -1,
 			Priority: b.spec.Priority, Sorry: b.spec.Sorry, Drained: b.drained(),
 			Full: b.full, Open: uint64(b.open.value), MaxConnections: b.spec.MaxConnections,
 		}
-		if in[i].Drained {
-			in[i].DrainedNote = b.override.Who()
+		if in.Drained {
+			in.DrainedNote = b.override.Who()
 		}
 		if s.lost(b) != "" {
-			in[i].Weight = 0 // no packet can be sent there
+			in.Weight = 0 // no packet can be sent there
 		}
 		if !b.cameUp.IsZero() {
-			in[i].UpFor = now.Sub(b.cameUp)
+			in.UpFor = now.Sub(b.cameUp)
 		}
+		to = append(to, in)
 	}
-	return in
+	return to
 }
 
 // recordNowAndThen is record for a decision that changed nothing, or that the
 // kernel refuses for good: it is published now and then only.
-func (e *Engine) recordNowAndThen(s *service, d core.Decision, now time.Time) {
-	if now.Sub(s.publishedAt) < refreshEvery {
-		s.decision = d
-		return
+func (e *Engine) recordNowAndThen(s *service, d core.Decision, on paper, now time.Time) {
+	e.keep(s, d, on)
+	if now.Sub(s.publishedAt) >= refreshEvery {
+		e.record(s, d, now)
 	}
-	e.record(s, d, now)
 }
 
 // record files a decision that has its outcome, and publishes it.
 func (e *Engine) record(s *service, d core.Decision, now time.Time) {
 	if s.decision.Seq <= d.Seq {
-		s.decision = d
+		s.decision, s.unseen = d, false
 	}
 	s.publishedAt = now
 	if d.Outcome != core.Unchanged {
@@ -174,7 +178,7 @@ func (e *Engine) finish(s *service, covered int, c core.Commit, err error) {
 
 // makeUp records that a full sync has brought in what a commit before could not.
 func (e *Engine) makeUp(s *service, covered int, now time.Time) {
-	d := s.decision
+	d := s.seen()
 	if covered > 0 || d.Outcome != core.Failed {
 		return
 	}

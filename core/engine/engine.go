@@ -136,8 +136,11 @@ type Engine struct {
 	services  map[string]*service
 	order     []*service // those of services, by name
 	seq       uint64
-	busy      map[batchKey]bool // those with a batch in flight
-	tipped    []*service        // with health transitions that are not decided yet
+	busy      map[batchKey]bool   // those with a batch in flight
+	spare     paper               // for the record of the next decision
+	shaping   []core.ShapeBackend // scratch of decide
+	planned   []core.BackendPlan  // scratch of decide
+	tipped    []*service          // with health transitions that are not decided yet
 	committer committer
 	kernel    kernelState
 	drifts    drifts

@@ -11,33 +11,36 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// backendDecisions is the record of what a decision made of each backend.
-func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []uint32) []core.BackendDecision {
+// backendDecisions is the record of what a decision made of each backend, written
+// on a paper of those used up. The result is the paper's backends.
+func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []uint32, on paper) paper {
 	var sum float64
 	for _, b := range s.backends {
 		if b.opinion != core.Hold {
 			sum += b.opinion
 		}
 	}
-	out, inputs, policy := make([]core.BackendDecision, len(s.backends)), s.inputs(now), make([]float64, len(s.backends))
+	on = on.sized(len(s.backends), s.countInputs())
 	for i, b := range s.backends {
+		first := len(on.inputs)
+		on.inputs = s.inputs(on.inputs, b, now)
 		d := core.BackendDecision{
 			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight, Override: shown(b.override),
 			State:  b.state(reserved(shaped[i])),
-			Inputs: inputs[i],
+			Inputs: on.inputs[first:len(on.inputs):len(on.inputs)],
 			Steps:  s.explainHold(b, shaped[i].Steps, now), Share: shaped[i].Share, Slots: slots[i],
 		}
 		if b.opinion != core.Hold && sum > 0 {
-			policy[i] = b.opinion / sum
-			d.Policy = &policy[i]
+			on.policy[i] = b.opinion / sum
+			d.Policy = &on.policy[i]
 		}
 		if b.health != core.Up && shaped[i].Share == 0 {
 			d.Steps = append(d.Steps, core.Step{Name: "health", Before: b.share, Note: b.note})
 		}
 		d.Why = s.why(b, d)
-		out[i] = d
+		on.backends[i] = d
 	}
-	return out
+	return on
 }
 
 // reserved reports whether a backend was left out for a priority group before its
@@ -96,12 +99,12 @@ func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []co
 }
 
 // missing is the metric that is not known because its probe fails, with the
-// code; empty if there is none.
+// code; empty if there is none. Of several probes it is the first by name.
 func (b *backend) missing(now time.Time, stale time.Duration) string {
-	byName := slices.SortedFunc(slices.Values(b.probes), func(x, y *probe) int { return strings.Compare(x.spec.Name, y.spec.Name) })
-	for _, p := range byName {
+	name, text := "", ""
+	for _, p := range b.probes {
 		metric := measures[p.spec.Type]
-		if p.spec.Role != core.MetricRole || p.last.at.IsZero() || p.last.ok || metric == "" {
+		if text != "" && name < p.spec.Name || p.spec.Role != core.MetricRole || p.last.at.IsZero() || p.last.ok || metric == "" {
 			continue
 		}
 		r := b.cpu
@@ -109,8 +112,8 @@ func (b *backend) missing(now time.Time, stale time.Duration) string {
 			r = b.response
 		}
 		if !r.seen(now, stale).Known {
-			return fmt.Sprintf("no %s: %s", metric, p.last.code)
+			name, text = p.spec.Name, fmt.Sprintf("no %s: %s", metric, p.last.code)
 		}
 	}
-	return ""
+	return text
 }

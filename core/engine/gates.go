@@ -90,7 +90,7 @@ func (s *service) lost(b *backend) string {
 	if s.gathering {
 		return gatherNote
 	}
-	if s.reaches(b, false) || s.reaches(b, true) {
+	if s.forwarding(b) != core.DSR || s.reaches(b, false) || s.reaches(b, true) {
 		return ""
 	}
 	var addrs []string

@@ -23,10 +23,9 @@ var measured = [...]measure{
 	{core.MetricDone, "per_second", func(b *backend) *reading { return &b.done }},
 }
 
-// inputs are what a decision knows of each backend. Every service keeps those of
-// its latest decision, so they lie in one block without room to spare.
-func (s *service) inputs(now time.Time) [][]core.Input {
-	n := 0
+// countInputs is how many inputs the record of a decision has. Every service keeps
+// those of its latest decision, so they lie in one block without room to spare.
+func (s *service) countInputs() (n int) {
 	for _, b := range s.backends {
 		for _, m := range measured {
 			if !m.of(b).at.IsZero() {
@@ -37,21 +36,21 @@ func (s *service) inputs(now time.Time) [][]core.Input {
 			n += len(b.custom.names)
 		}
 	}
-	all, out := make([]core.Input, 0, n), make([][]core.Input, len(s.backends))
-	for i, b := range s.backends {
-		first := len(all)
-		for _, m := range measured {
-			if m.of(b).at.IsZero() {
-				continue // nobody asks for it
-			}
-			r := m.of(b).seen(now, s.spec.Shaping.StaleAfter)
-			all = append(all, core.Input{
-				Metric: m.metric, Unit: m.unit, Value: r.Value, Known: r.Known,
-				AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
-			})
+	return n
+}
+
+// inputs appends what a decision knows of a backend.
+func (s *service) inputs(to []core.Input, b *backend, now time.Time) []core.Input {
+	stale := s.spec.Shaping.StaleAfter
+	for _, m := range measured {
+		if m.of(b).at.IsZero() {
+			continue // nobody asks for it
 		}
-		all = b.custom.inputs(all, now, s.spec.Shaping.StaleAfter)
-		out[i] = all[first:len(all):len(all)]
+		r := m.of(b).seen(now, stale)
+		to = append(to, core.Input{
+			Metric: m.metric, Unit: m.unit, Value: r.Value, Known: r.Known,
+			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
+		})
 	}
-	return out
+	return b.custom.inputs(to, now, stale)
 }

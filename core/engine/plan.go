@@ -11,7 +11,11 @@ import (
 
 // plan is the service as the kernel should carry it now.
 func (s *service) plan() core.ServicePlan {
-	p := core.ServicePlan{Name: s.spec.Name, Traffic: s.traffic(), Backends: make([]core.BackendPlan, 0, len(s.backends))}
+	return core.ServicePlan{Name: s.spec.Name, Traffic: s.traffic(), Backends: s.planBackends(make([]core.BackendPlan, 0, len(s.backends)))}
+}
+
+// planBackends appends the backends of the plan.
+func (s *service) planBackends(to []core.BackendPlan) []core.BackendPlan {
 	v4, v6 := s.slotsOf(false), s.slotsOf(true)
 	for i, b := range s.backends {
 		for _, a := range b.addrs() {
@@ -31,10 +35,10 @@ func (s *service) plan() core.ServicePlan {
 			case core.DSR:
 				bp.Hop = a.hop
 			}
-			p.Backends = append(p.Backends, bp)
+			to = append(to, bp)
 		}
 	}
-	return p
+	return to
 }
 
 // An endpoint is one address of a backend, with the way to it if it is of dsr.

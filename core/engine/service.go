@@ -27,6 +27,8 @@ type service struct {
 	failureTold time.Time // when the failure was last logged
 
 	decision    core.Decision      // the latest
+	paper       paper              // that it is written on
+	unseen      bool               // nobody else holds decision, nor its paper
 	publishedAt time.Time          // of the latest decision on the bus
 	waiting     []pending          // decided, not yet committed; at most maxWaiting and those in flight
 	flying      int                // how many of waiting the commit in flight covers

@@ -29,7 +29,7 @@ func (e *Engine) Decisions(ctx context.Context, service string, n int) ([]core.D
 			return
 		}
 		if len(out) == 0 || out[0].Seq != s.decision.Seq {
-			out = append([]core.Decision{s.decision}, out...)
+			out = append([]core.Decision{s.seen()}, out...)
 		}
 	})
 	return out[:min(n, len(out))], err

@@ -24,7 +24,7 @@ type waiter struct {
 func (s *service) await(w waiter) {
 	n := len(s.waiting)
 	if n == 0 {
-		w.answer <- s.decision
+		w.answer <- s.seen()
 		return
 	}
 	w.seq = s.waiting[n-1].d.Seq
