@@ -17,6 +17,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/plugins"
 	"github.com/steelyard-lb/steelyard/plugins/plugintest"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/tools"
 )
 
 // loaded is the configuration of an example, as the daemon reads it.
@@ -89,7 +90,7 @@ func TestConfigured(t *testing.T) {
 // TestPublish runs the script of the queue example against a real bus with the
 // user of its configuration, and wants its sample.
 func TestPublish(t *testing.T) {
-	need(t, "bash")
+	tools.Need(t, "bash")
 	const example = "22-queue-depth"
 	cfg := loaded(t, example)
 	b := bustest.StartWith(t, bus.Options{Node: bustest.Node, Listen: "127.0.0.1:0", Users: users(cfg)})

@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/lua"
 	"github.com/steelyard-lb/steelyard/plugins/plugintest"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/tools"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
@@ -37,65 +38,17 @@ func built(t testing.TB, example, language, dir string) string {
 	args := []string{"-s", "-C", example, language, "OUT=" + dir}
 	switch language {
 	case "c":
-		need(t, "clang", "wasm-ld")
+		tools.Need(t, "clang", "wasm-ld")
 	case "rust":
-		args = append(args, "RUSTC="+rustc(t))
+		args = append(args, "RUSTC="+tools.Rustc(t))
 	case "assemblyscript":
-		args = append(args, "ASC="+asc(t))
+		args = append(args, "ASC="+tools.ASC(t))
 	}
-	need(t, "make")
+	tools.Need(t, "make")
 	if out, err := exec.Command("make", args...).CombinedOutput(); err != nil {
 		t.Fatalf("make %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return filepath.Join(dir, language+".wasm")
-}
-
-// need skips the test where a tool is missing; in CI that is an error.
-func need(t testing.TB, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing(t, tool)
-		}
-	}
-}
-
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
-
-// rustc is a compiler that has the WASM target: the one in the path may be a
-// toolchain without it.
-func rustc(t testing.TB) string {
-	t.Helper()
-	for _, path := range []string{"rustc", "/usr/bin/rustc"} {
-		out, err := exec.Command(path, "--print", "target-libdir", "--target", "wasm32-unknown-unknown").Output()
-		if err != nil {
-			continue
-		}
-		if _, err := os.Stat(strings.TrimSpace(string(out))); err == nil {
-			return path
-		}
-	}
-	missing(t, "a rustc with the target wasm32-unknown-unknown")
-	return ""
-}
-
-// asc is the compiler of AssemblyScript, which is installed once.
-func asc(t testing.TB) string {
-	t.Helper()
-	need(t, "node", "npm")
-	cmd := exec.Command("../.ci/asc")
-	cmd.Stderr = t.Output()
-	out, err := cmd.Output()
-	if err != nil {
-		missing(t, "the compiler of AssemblyScript: "+err.Error()+"; it")
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // A guest is a loaded module or script, called with bytes.

@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins"
 	"github.com/steelyard-lb/steelyard/plugins/plugintest/suite"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/tools"
 )
 
 // invoke executes one command line in this process.
@@ -38,15 +39,15 @@ func TestPluginNew(t *testing.T) {
 	}
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			needTools(t, "make")
+			tools.Need(t, "make")
 			flags := []string{"STEELYARD=" + exe}
 			switch l.name {
 			case "c":
-				needTools(t, "clang", "wasm-ld")
+				tools.Need(t, "clang", "wasm-ld")
 			case "assemblyscript":
-				needTools(t, "node", "npm")
+				tools.Need(t, "node", "npm")
 			case "rust":
-				flags = append(flags, "RUSTC="+wasmRustc(t))
+				flags = append(flags, "RUSTC="+tools.Rustc(t))
 			}
 			dir := filepath.Join(t.TempDir(), "my policy")
 			out, errs, code := invoke(t, "plugin", "new", "idle", "--lang", l.name, "--dir", dir)
@@ -57,7 +58,7 @@ func TestPluginNew(t *testing.T) {
 				cmd := exec.Command("make", append([]string{"-C", dir, target}, flags...)...)
 				text, err := cmd.CombinedOutput()
 				if err != nil && l.name == "assemblyscript" && strings.Contains(string(text), "npm error") {
-					missingTool(t, "the compiler from npm: "+string(text))
+					tools.Missing(t, "the compiler from npm: "+string(text))
 				}
 				if err != nil {
 					t.Fatalf("make %s: %v\n%s", target, err, text)
@@ -97,41 +98,6 @@ func answers(t *testing.T, path string) {
 	if r.Err != nil || len(r.Weights) != 4 {
 		t.Errorf("weights %v, error %v", r.Weights, r.Err)
 	}
-}
-
-func needTools(t *testing.T, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			missingTool(t, tool)
-		}
-	}
-}
-
-// missingTool skips on a laptop and fails in CI.
-func missingTool(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
-
-// wasmRustc is a compiler that has the WASM target: the first one in the path may
-// be a toolchain without it.
-func wasmRustc(t *testing.T) string {
-	t.Helper()
-	for _, path := range []string{"rustc", "/usr/bin/rustc"} {
-		out, err := exec.Command(path, "--print", "target-libdir", "--target", "wasm32-unknown-unknown").Output()
-		if err != nil {
-			continue
-		}
-		if _, err := os.Stat(strings.TrimSpace(string(out))); err == nil {
-			return path
-		}
-	}
-	missingTool(t, "a rustc with wasm32-unknown-unknown")
-	return ""
 }
 
 func TestPluginNewRefuses(t *testing.T) {

@@ -113,6 +113,11 @@ func (n *fakeNode) Recordings(service string, cursor uint64) ([]core.Recorded, u
 	return out, uint64(len(n.recorded))
 }
 
+func (n *fakeNode) FollowRecordings(service string) (stop func()) {
+	n.note("follow %s", service)
+	return func() { n.note("no longer %s", service) }
+}
+
 func (n *fakeNode) record(r core.Recorded) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

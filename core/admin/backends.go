@@ -107,7 +107,7 @@ func (s *Server) findBackend(ctx context.Context, id core.BackendID) *Error {
 		names = append(names, b.Name)
 	}
 	e = &Error{Status: http.StatusNotFound, Code: CodeUnknownBackend, Message: fmt.Sprintf("service %s has no backend %q", id.Service, id.Backend)}
-	switch near := nearest(id.Backend, names); {
+	switch near := core.Nearest(id.Backend, names); {
 	case near != "":
 		e.Hint = fmt.Sprintf("did you mean %q?", near)
 	case len(names) > 0 && len(names) <= 10:

@@ -15,7 +15,7 @@
 //	POST /v1/reload                            core.ReloadResult, when it is done
 //	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
 //	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line
-//	GET  /v1/recordings?service=web&follow=true  a stream of core.Recorded, oldest first, one a line
+//	GET  /v1/recordings?service=web&service=api&follow=true  a stream of core.Recorded, one a line, oldest of a service first
 //	GET  /v1/version                           VersionView
 //
 // # Promises
@@ -25,7 +25,8 @@
 // force before the first connection can be made. A socket that another steelyard
 // answers on is left alone; one that nobody answers on is replaced. A reader of
 // the monitor that is slow loses messages and is told how many; it delays nobody. A
-// follower of recordings that is slow misses those that the node has let go meanwhile.
+// follower of recordings that is slow misses those that the node has let go meanwhile;
+// one that names its services is not slow because the node has many others.
 //
 // # What it does not do
 //

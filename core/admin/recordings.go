@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,11 +19,14 @@ import (
 // recordingsLook is how often a follower is given what is new.
 const recordingsLook = 200 * time.Millisecond
 
+// maxFollowed bounds the services of a follower, each of which takes memory.
+const maxFollowed = 64
+
 // recordings writes the calls of policies that the node has kept. Nothing is queued
 // for a follower: the node keeps the latest, and whoever is too slow for that
 // misses some.
 func (s *Server) recordings(ctx context.Context, w http.ResponseWriter, r *http.Request) {
-	service, follow := r.URL.Query().Get("service"), false
+	services, follow := r.URL.Query()["service"], false
 	if text := r.URL.Query().Get("follow"); text != "" {
 		var err error
 		if follow, err = strconv.ParseBool(text); err != nil {
@@ -30,11 +34,20 @@ func (s *Server) recordings(ctx context.Context, w http.ResponseWriter, r *http.
 			return
 		}
 	}
-	if service != "" {
-		if _, e := s.find(r.Context(), service); e != nil {
+	slices.Sort(services)
+	services = slices.DeleteFunc(slices.Compact(services), func(name string) bool { return name == "" })
+	if len(services) > maxFollowed {
+		writeError(w, badRequest("service: %d of them, at most %d", len(services), maxFollowed))
+		return
+	}
+	for _, name := range services {
+		if _, e := s.find(r.Context(), name); e != nil {
 			writeError(w, e)
 			return
 		}
+	}
+	if len(services) == 0 {
+		services = []string{""}
 	}
 	if !s.enter(w) {
 		return
@@ -45,23 +58,30 @@ func (s *Server) recordings(ctx context.Context, w http.ResponseWriter, r *http.
 	defer context.AfterFunc(r.Context(), stop)()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	s.streamRecordings(ctx, w, service, follow)
+	if follow {
+		for _, name := range services {
+			defer s.Node.FollowRecordings(name)()
+		}
+	}
+	s.streamRecordings(ctx, w, services, follow)
 }
 
 // streamRecordings writes until there are no more, or with follow until ctx is done
 // or the reader takes none for writeTimeout.
-func (s *Server) streamRecordings(ctx context.Context, w http.ResponseWriter, service string, follow bool) {
+func (s *Server) streamRecordings(ctx context.Context, w http.ResponseWriter, services []string, follow bool) {
 	c, enc := http.NewResponseController(w), json.NewEncoder(w)
 	tick := time.NewTicker(recordingsLook)
 	defer tick.Stop()
-	var cursor uint64
+	cursors := make([]uint64, len(services))
 	for {
-		var list []core.Recorded
-		list, cursor = s.Node.Recordings(service, cursor)
-		for i := range list {
-			_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if ctx.Err() != nil || enc.Encode(&list[i]) != nil {
-				return
+		for i, service := range services {
+			var list []core.Recorded
+			list, cursors[i] = s.Node.Recordings(service, cursors[i])
+			for j := range list {
+				_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+				if ctx.Err() != nil || enc.Encode(&list[j]) != nil {
+					return
+				}
 			}
 		}
 		_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -76,12 +96,13 @@ func (s *Server) streamRecordings(ctx context.Context, w http.ResponseWriter, se
 	}
 }
 
-// Recordings calls fn for the latest calls of the policies of a service, of all
-// services if it is empty, oldest first; with follow it goes on with new ones. It
-// returns nil at the end or if ctx is done, fn's error, or with follow
-// ErrUnreachable when the node stops.
-func (c *Client) Recordings(ctx context.Context, service string, follow bool, fn func(core.Recorded) error) error {
-	q := url.Values{"service": {service}, "follow": {strconv.FormatBool(follow)}}
+// Recordings calls fn for the latest calls of the policies of services, of all if
+// there are none, the oldest of a service first; with follow it goes on with new
+// ones, of which it misses none of services that are named. It returns nil at the
+// end or if ctx is done, fn's error, or with follow ErrUnreachable when the node
+// stops.
+func (c *Client) Recordings(ctx context.Context, services []string, follow bool, fn func(core.Recorded) error) error {
+	q := url.Values{"service": services, "follow": {strconv.FormatBool(follow)}}
 	resp, err := c.do(ctx, http.MethodGet, "/v1/recordings?"+q.Encode(), nil)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,18 +28,24 @@ func TestRecordings(t *testing.T) {
 		n.record(recorded(i, service))
 	}
 	c, _ := serve(t, n)
-	for service, want := range map[string][]string{"": {"web 0", "dns 1", "web 2"}, "web": {"web 0", "web 2"}} {
+	for services, want := range map[string][]string{"": {"web 0", "dns 1", "web 2"}, "web": {"web 0", "web 2"}, "web dns web": {"dns 1", "web 0", "web 2"}} {
 		var got []string
-		err := c.Recordings(t.Context(), service, false, func(r core.Recorded) error {
+		err := c.Recordings(t.Context(), strings.Fields(services), false, func(r core.Recorded) error {
 			got = append(got, fmt.Sprint(r.Snapshot.Service, " ", r.Snapshot.Seq))
+			if diff := cmp.Diff(recorded(int(r.Snapshot.Seq), r.Snapshot.Service), r); diff != "" {
+				t.Errorf("what comes is not what was kept (-want +got):\n%s", diff)
+			}
 			return nil
 		})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
-			t.Errorf("service %q: %v, (-want +got):\n%s", service, err, diff)
+			t.Errorf("services %q: %v, (-want +got):\n%s", services, err, diff)
 		}
 	}
+	if calls := n.called(); len(calls) > 0 {
+		t.Errorf("without follow the node was asked for %v", calls)
+	}
 	var e *Error
-	if err := c.Recordings(t.Context(), "wbe", false, nil); !errors.As(err, &e) || e.Code != CodeUnknownService {
+	if err := c.Recordings(t.Context(), []string{"wbe"}, false, nil); !errors.As(err, &e) || e.Code != CodeUnknownService {
 		t.Errorf("an unknown service: %v", err)
 	}
 	if _, err := c.do(t.Context(), "GET", "/v1/recordings?follow=perhaps", nil); !errors.As(err, &e) || e.Code != CodeBadRequest {
@@ -53,7 +61,7 @@ func TestRecordingsAreFollowed(t *testing.T) {
 	got, ended := make(chan uint64), make(chan error, 2) // one result each
 	ctx, cancel := context.WithCancel(t.Context())
 	follow := func(ctx context.Context) {
-		ended <- c.Recordings(ctx, "web", true, func(r core.Recorded) error {
+		ended <- c.Recordings(ctx, []string{"web"}, true, func(r core.Recorded) error {
 			got <- r.Snapshot.Seq
 			return nil
 		})
@@ -77,5 +85,9 @@ func TestRecordingsAreFollowed(t *testing.T) {
 	stop()
 	if err := <-ended; !errors.Is(err, ErrUnreachable) {
 		t.Errorf("after the server: %v, want ErrUnreachable", err)
+	}
+	calls := slices.Sorted(slices.Values(n.called())) // the first may end after the second has begun
+	if diff := cmp.Diff([]string{"follow web", "follow web", "no longer web", "no longer web"}, calls); diff != "" {
+		t.Errorf("the node was asked to (-want +got):\n%s", diff)
 	}
 }

@@ -116,7 +116,7 @@ func (s *Server) find(ctx context.Context, name string) (core.ServiceView, *Erro
 	if len(name) > maxName {
 		return core.ServiceView{}, badRequest("service: a name has at most %d bytes", maxName)
 	}
-	switch near := nearest(name, names); {
+	switch near := core.Nearest(name, names); {
 	case near != "":
 		e.Hint = fmt.Sprintf("did you mean %q?", near)
 	case len(names) > 0 && len(names) <= 10:

@@ -45,6 +45,9 @@ type NodeInterface interface {
 	// Recordings are the latest calls of policies for a service, of all if it is
 	// empty, oldest first, and the cursor to go on from; 0 is before all.
 	Recordings(service string, cursor uint64) ([]core.Recorded, uint64)
+	// FollowRecordings keeps the calls of a service until stop is called, however
+	// many other services there are.
+	FollowRecordings(service string) (stop func())
 	// Subscribe follows the bus. An error means that the pattern is wrong.
 	Subscribe(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // check compares one layer's value with its row of the table. It returns the
@@ -53,7 +55,7 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 		at := join(path, p.key)
 		child := l.childOf(k, p, path)
 		if child == nil {
-			if n := nearest(p.key, k.children()); n != "" && k.child(n).scalar() && out[n] == nil {
+			if n := core.Nearest(p.key, k.children()); n != "" && k.child(n).scalar() && out[n] == nil {
 				out[n] = nil
 			}
 			continue
@@ -110,7 +112,7 @@ func (l *loader) unknown(at pos, path, name string, k *key) {
 		l.spoil(at, join(path, name), "write "+m.example, "unknown key %q", keyName(name))
 		return
 	}
-	if n := nearest(name, k.children()); n != "" {
+	if n := core.Nearest(name, k.children()); n != "" {
 		l.spoilt[join(path, n)] = true
 		l.spoil(at, join(path, name), "did you mean "+strconv.Quote(n)+"?", "unknown key %q", keyName(name))
 		return

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 const hidden = "(secret)"
@@ -35,7 +37,7 @@ func secretWord(name string) bool {
 		return false
 	}
 	for _, w := range secretWords {
-		if distance(name, w) <= 2 || strings.Contains(name, w) {
+		if core.EditDistance(name, w) <= 2 || strings.Contains(name, w) {
 			return true
 		}
 	}

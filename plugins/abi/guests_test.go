@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/abi/layout"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/tools"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
@@ -177,7 +178,7 @@ func (sp spelling) fill(t *testing.T, file string, in []byte) string {
 }
 
 func buildC(t *testing.T, in []byte) string {
-	need(t, "clang", "wasm-ld")
+	tools.Need(t, "clang", "wasm-ld")
 	sp := spelling{header: "s->", backend: "sy_at(s, %d)->", metric: "sy_metric_at(s, %d)->",
 		field: func(f layout.Field) string { return f.Name },
 		value: map[layout.Type]string{"int": "%s", layout.I32: "(uint32_t)%s", layout.F64: "bits64(%s)", layout.F32: "bits32(%s)",
@@ -191,7 +192,7 @@ func buildC(t *testing.T, in []byte) string {
 }
 
 func buildRust(t *testing.T, in []byte) string {
-	rustc := findRustc(t)
+	rustc := tools.Rustc(t)
 	sp := spelling{header: "h.", backend: "backend(s, %d).", metric: "metric(h, %d).",
 		field: func(f layout.Field) string { return f.Name },
 		value: map[layout.Type]string{"int": "%s as u64", layout.I32: "%s as u32 as u64", layout.F64: "%s.to_bits()",
@@ -207,7 +208,7 @@ func buildRust(t *testing.T, in []byte) string {
 }
 
 func buildAssemblyScript(t *testing.T, in []byte) string {
-	asc := findASC(t)
+	asc := tools.ASC(t)
 	sp := spelling{header: "h.", backend: "backend(s, %d).", metric: "metric(s, %d).",
 		field: func(f layout.Field) string {
 			name := camel(f.Name)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/abi"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/tools"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
@@ -89,7 +90,7 @@ func askIdle(t *testing.T, file string) {
 }
 
 func buildReadmeC(t *testing.T, dir, source string) {
-	need(t, "clang", "wasm-ld")
+	tools.Need(t, "clang", "wasm-ld")
 	write(t, filepath.Join(dir, "idle.c"), source)
 	run(t, dir, "clang", "--target=wasm32", "-O2", "-nostdlib", "-ffreestanding", "-Wall", "-Wextra", "-Werror",
 		"-Wl,--no-entry,--strip-all", "-I", abs(t, "sdk/c"), "-o", "idle.wasm", "idle.c")
@@ -97,8 +98,8 @@ func buildReadmeC(t *testing.T, dir, source string) {
 
 // buildReadmeRust goes by the lines of the Makefile in the README.
 func buildReadmeRust(t *testing.T, dir, source string) {
-	rustc := findRustc(t)
-	need(t, "make")
+	rustc := tools.Rustc(t)
+	tools.Need(t, "make")
 	text, err := os.ReadFile(filepath.Join(root, "sdk/rust/README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func buildReadmeRust(t *testing.T, dir, source string) {
 
 // buildReadmeAssemblyScript has the package where npm puts it.
 func buildReadmeAssemblyScript(t *testing.T, dir, source string) {
-	asc := findASC(t)
+	asc := tools.ASC(t)
 	pkg := filepath.Join(dir, "node_modules/steelyard")
 	if err := os.CopyFS(filepath.Join(pkg, "assembly"), os.DirFS(abs(t, "sdk/assemblyscript/assembly"))); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/yuin/gopher-lua/ast"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // maxNesting bounds how deep a script nests, so that neither this check nor the
@@ -74,7 +76,7 @@ func unset(name string, known []string) string {
 	if why := absent[name]; why != "" {
 		return fmt.Sprintf("there is no %s here: %s", name, why)
 	}
-	if near := nearest(name, known); near != "" {
+	if near := core.Nearest(name, known); near != "" {
 		return fmt.Sprintf("nothing sets %s: did you mean %s?", name, near)
 	}
 	return fmt.Sprintf("nothing sets %s: it would be nil", name)

@@ -12,6 +12,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 )
 
@@ -121,7 +122,7 @@ func unknown(word string, known []string) string {
 	if slices.Contains(known, word) {
 		return ""
 	}
-	if near := nearest(word, known); near != "" {
+	if near := core.Nearest(word, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	if len(known) == 0 {

@@ -6,7 +6,8 @@
 import { Backend, Health, Slots, Snapshot, register } from "../../../sdk/assemblyscript/assembly";
 export { sy_abi_v1, sy_alloc, sy_manifest, sy_schedule } from "../../../sdk/assemblyscript/assembly";
 
-// Slots of a backend's state.
+// Slots of a backend's state. Constants stand above register, where asc compiles
+// schedule.
 const ESTIMATE = 0; // connections per second at full CPU; 0 until known
 const SEQ = 1; // of the CPU sample looked at last
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A Problem is what is wrong with a scenario file, and where.
@@ -161,35 +163,8 @@ func (r *yamlReader) text(n ast.Node, what string) (string, bool) {
 
 // oneOf is the word that was probably meant, or those there are.
 func oneOf(word string, known []string) string {
-	for _, k := range known {
-		if near(word, k) {
-			return fmt.Sprintf("did you mean %q?", k)
-		}
+	if k := core.Nearest(word, known); k != "" {
+		return fmt.Sprintf("did you mean %q?", k)
 	}
 	return "known: " + strings.Join(known, ", ")
-}
-
-// near reports whether one letter put in, left out, changed, or swapped with the
-// next makes b of a, or two in longer words.
-func near(a, b string) bool {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	if strings.HasPrefix(b, a) && len(a) >= 3 || strings.HasPrefix(a, b) && len(b) >= 3 {
-		return true
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := left
-			if a[i] != b[j] {
-				cost = 1 + min(left, row[j], row[j+1])
-			}
-			left, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)] <= min(2, len(b)/3)
 }
