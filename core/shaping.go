@@ -31,3 +31,22 @@ type Shaping struct {
 	// there is no panic while others are in reserve.
 	Panic float64 `json:"panic,omitzero"`
 }
+
+// Under is s as it is under a policy, unless somebody asks for something else: a
+// floor would give the standbys of failover a part, and steps would make one change
+// of maglev's weights many, each of which moves clients.
+func (s Shaping) Under(policy string) Shaping {
+	switch policy {
+	case PolicyFailover:
+		s.Floor, s.Step = 0, 0
+	case PolicyMaglev:
+		s.Step = 0
+	}
+	return s
+}
+
+// The shipped policies that ask something of the rest of a service.
+const (
+	PolicyFailover = "failover"
+	PolicyMaglev   = "maglev"
+)

@@ -18,12 +18,10 @@ type Config struct {
 	// with the argument "worker".
 	Command []string
 	Log     *slog.Logger // nil means silence
-	// CallCPU and CallWall bound one call: CPU time of the worker, and time on
-	// the wall, for a worker that sleeps or cannot run. 0 means 50 ms and 2 s.
+	// CallCPU and CallWall bound one call; 0 means worker.CallCPU and CallWall.
 	CallCPU, CallWall time.Duration
 	// LoadCPU bounds the CPU time that compiling and starting a module takes; 0
-	// means 10 s. A Go module takes about half a second; one that is made to hurt
-	// the compiler takes minutes.
+	// means worker.LoadCPU. A Lua script has worker.LuaLoadCPU at most.
 	LoadCPU time.Duration
 	// Memory bounds the memory of one worker, bytes, without the pages of the
 	// program, which all share; 0 means worker.DefaultMemory.
@@ -33,15 +31,6 @@ type Config struct {
 	Event func(core.Event)
 }
 
-// What bounds a call and a load where Config does not say.
-const (
-	defaultCallCPU  = 50 * time.Millisecond
-	defaultCallWall = 2 * time.Second
-	defaultLoadCPU  = 10 * time.Second
-	// loadWall is for a machine that has other things to do.
-	loadWall = 60 * time.Second
-)
-
 // A Host runs policies. It is safe for concurrent use: calls of policies from
 // different modules never wait for each other.
 type Host struct {
@@ -49,7 +38,7 @@ type Host struct {
 	event   func(core.Event)
 	command []string
 	calls   worker.Limits // of one call
-	loads   worker.Limits // of one load
+	loads   worker.Limits // of one load of WASM
 
 	mu       sync.RWMutex       // guards what follows
 	policies map[string]*policy // by name
@@ -71,13 +60,13 @@ func NewHost(c Config) *Host {
 		c.Event = func(core.Event) {}
 	}
 	if c.CallCPU == 0 {
-		c.CallCPU = defaultCallCPU
+		c.CallCPU = worker.CallCPU
 	}
 	if c.CallWall == 0 {
-		c.CallWall = defaultCallWall
+		c.CallWall = worker.CallWall
 	}
 	if c.LoadCPU == 0 {
-		c.LoadCPU = defaultLoadCPU
+		c.LoadCPU = worker.LoadCPU
 	}
 	if c.Memory == 0 {
 		c.Memory = worker.DefaultMemory
@@ -85,7 +74,7 @@ func NewHost(c Config) *Host {
 	return &Host{
 		log: c.Log, event: c.Event, command: c.Command,
 		calls:    worker.Limits{CPU: c.CallCPU, Wall: c.CallWall, Memory: c.Memory},
-		loads:    worker.Limits{CPU: c.LoadCPU, Wall: loadWall, Memory: c.Memory},
+		loads:    worker.Limits{CPU: c.LoadCPU, Wall: worker.LoadWall, Memory: c.Memory},
 		policies: map[string]*policy{},
 	}
 }

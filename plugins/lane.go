@@ -44,7 +44,7 @@ type lane struct {
 
 // newLane makes a lane that nobody holds yet.
 func (h *Host) newLane(name string, m *module) *lane {
-	return &lane{name: name, module: m, command: h.command, calls: h.calls, loads: h.loads, log: h.log}
+	return &lane{name: name, module: m, command: h.command, calls: h.calls, loads: h.loads.ForLoad(m.code), log: h.log}
 }
 
 func (l *lane) acquire() { l.refs.Add(1) }

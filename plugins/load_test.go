@@ -39,7 +39,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"wrong sum", core.PolicySpec{Name: "x", Path: "testdata/count.wasm", SHA256: strings.Repeat("0", 64)}, []string{"sha256", "configuration"}},
 		{"no memory", core.PolicySpec{Name: "x", Path: "testdata/memless.wasm"}, []string{"imports a memory", "exports no memory"}},
 		// Its compiled code is larger than the limit.
-		{"hoard", core.PolicySpec{Name: "x", Path: "testdata/hoard.wasm"}, []string{"hoard.wasm", "MiB"}},
+		{"hoard", core.PolicySpec{Name: "x", Path: "testdata/hostile/hoard.wasm"}, []string{"hoard.wasm", "MiB"}},
+		{"endless script", core.PolicySpec{Name: "x", Path: "testdata/hostile/toploop.lua"}, []string{"more than 1s of CPU time"}},
 		{"import", core.PolicySpec{Name: "x", Path: "testdata/escape.wasm"}, []string{"imports env.open"}},
 		{"shipped name", core.PolicySpec{Name: "rr", Path: "testdata/count.wasm"}, []string{"load policy rr", "ships"}},
 	}

@@ -61,6 +61,62 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
+// TestFollowedRecordings: whoever follows a service gets each of its calls once,
+// however many calls of others there are between two looks; others keep theirs.
+func TestFollowedRecordings(t *testing.T) {
+	h := newHost(t)
+	ask := func(service string, seq, backends int) {
+		t.Helper()
+		c := call("rr", service, backends)
+		c.Snapshot.Seq = uint64(seq)
+		if r := h.Schedule(t.Context(), []core.Call{c}); r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+	}
+	ask("followed", 0, 2)
+	stop := h.FollowRecordings("followed")
+	again := h.FollowRecordings("followed")
+	seqs, cursor := []uint64(nil), uint64(0)
+	look := func() {
+		var list []core.Recorded
+		list, cursor = h.RecordingsSince("followed", cursor)
+		for _, r := range list {
+			seqs = append(seqs, r.Snapshot.Seq)
+		}
+	}
+	look()
+	for i := range 3 {
+		ask("followed", i+1, 2)
+		for range 20 { // half a megabyte each: more than all have room for
+			ask("crowd", 0, 2000)
+		}
+		if i != 1 {
+			look()
+		}
+	}
+	again()
+	ask("followed", 4, 2)
+	look()
+	look()
+	if fmt.Sprint(seqs) != "[0 1 2 3 4]" {
+		t.Errorf("the follower got %v", seqs)
+	}
+	if n := len(h.Recordings("crowd")); n < 4 {
+		t.Errorf("%d of the crowd are left", n)
+	}
+	stop()
+	for range 20 {
+		ask("crowd", 0, 2000)
+	}
+	if n := len(h.Recordings("followed")); n != 0 {
+		t.Errorf("%d recordings are left that nobody follows", n)
+	}
+	ask("huge", 7, 16384)
+	if got := h.Recordings(""); len(got) != 1 || got[0].Snapshot.Service != "huge" {
+		t.Errorf("%d recordings, want that of the service larger than the memory", len(got))
+	}
+}
+
 // TestTooManyModules: each module is a process.
 func TestTooManyModules(t *testing.T) {
 	h := newHost(t)

@@ -43,7 +43,7 @@ type fixedControl struct {
 	recorded  []core.Recorded
 }
 
-func (f *fixedControl) Recordings(_ context.Context, _ string, _ bool, fn func(core.Recorded) error) error {
+func (f *fixedControl) Recordings(_ context.Context, _ []string, _ bool, fn func(core.Recorded) error) error {
 	for _, r := range f.recorded {
 		if err := fn(r); err != nil {
 			return err

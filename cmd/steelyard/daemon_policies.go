@@ -136,6 +136,11 @@ func (d *daemon) Recordings(service string, cursor uint64) ([]core.Recorded, uin
 	return d.host.RecordingsSince(service, cursor)
 }
 
+// FollowRecordings keeps the calls of a service until stop is called.
+func (d *daemon) FollowRecordings(service string) (stop func()) {
+	return d.host.FollowRecordings(service)
+}
+
 // policyViews are the policies as show prints them.
 func (d *daemon) policyViews() []core.PolicyView {
 	views := d.host.Views()

@@ -129,7 +129,7 @@ func (r *rig) recorded(t *testing.T) {
 	t.Helper()
 	enough := errors.New("enough")
 	seen := map[string]int{}
-	err := r.client.Recordings(t.Context(), "web", true, func(c core.Recorded) error {
+	err := r.client.Recordings(t.Context(), []string{"web"}, true, func(c core.Recorded) error {
 		if c.Snapshot.Service != "web" || len(c.Snapshot.Backends) != 2 {
 			t.Errorf("recorded: %+v", c)
 		}

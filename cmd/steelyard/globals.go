@@ -38,9 +38,10 @@ type control interface {
 	// clients and returns how many there were.
 	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
 	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
-	// Recordings calls fn for the latest calls of the policies of a service, oldest
-	// first, and with follow for new ones, until ctx is done or fn returns an error.
-	Recordings(ctx context.Context, service string, follow bool, fn func(core.Recorded) error) error
+	// Recordings calls fn for the latest calls of the policies of services, all if
+	// there are none, the oldest of a service first, and with follow for new ones,
+	// until ctx is done or fn returns an error.
+	Recordings(ctx context.Context, services []string, follow bool, fn func(core.Recorded) error) error
 	// Reload returns what the new configuration has changed.
 	Reload(ctx context.Context) (core.ReloadResult, error)
 	// Stop ends the daemon; flush takes its rules out of the kernel too.

@@ -54,6 +54,12 @@ func TestPluginRecordAndReplay(t *testing.T) {
 	if code != 0 || !strings.Contains(errs, "5 decisions written") || strings.Count(text, "\n") != 5 {
 		t.Fatalf("code %d, %s\n%s", code, errs, text)
 	}
+	if !strings.Contains(errs, ", the oldest ") || !strings.Contains(text, `"took_seconds":0.000001000`) || !strings.Contains(text, `"cpu_ratio":{"value":0.2,"age_seconds":`) {
+		t.Errorf("record: %s\n%s", errs, text)
+	}
+	if _, errs, code := plugin(t, c, "record", "nobody", "--last"); code != 0 || !strings.Contains(errs, "none in memory; --for") {
+		t.Errorf("of a service without any: %d, %s", code, errs)
+	}
 	if text, errs, _ := plugin(t, c, "record", "web", "--last"); strings.Count(text, "\n") != 3 {
 		t.Errorf("web alone: %s\n%s", errs, text)
 	}

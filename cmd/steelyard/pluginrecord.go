@@ -19,7 +19,9 @@ import (
 
 const pluginRecordLong = `Write what the policies of a running steelyard were asked and answered, one JSON
 object per line, for "steelyard plugin replay". A running steelyard keeps the latest
-of them in memory: --last writes those and ends. Without a service: all services.
+of them in memory, within 4 MiB for all services: --last writes those and ends, and
+says how far back they reach. With --for, those of services that you name are kept
+for you, however many others there are. Without a service: all services.
 
 A line holds readings and names of backends, no client's address.`
 
@@ -36,12 +38,17 @@ func newPluginRecordCommand(g *globals) *cobra.Command {
 				return usage(errors.New("want --for TIME or --last"))
 			}
 			enc := json.NewEncoder(g.stdout)
-			n := 0
-			write := func(r core.Recorded) error { n++; return enc.Encode(r) }
+			n, oldest := 0, time.Now()
+			write := func(r core.Recorded) error {
+				if n++; r.At.Before(oldest) {
+					oldest = r.At
+				}
+				return enc.Encode(r)
+			}
 			if err := g.recordings(cmd.Context(), services, length, write); err != nil {
 				return err
 			}
-			fmt.Fprintf(g.stderr, "%d decisions written\n", n)
+			fmt.Fprintln(g.stderr, written(n, last, time.Since(oldest)))
 			return nil
 		},
 	}
@@ -50,21 +57,32 @@ func newPluginRecordCommand(g *globals) *cobra.Command {
 	return cmd
 }
 
+// written says how many decisions there were, and of those that steelyard had in
+// memory how far back they reach: with many services that is not far.
+func written(n int, last bool, reach time.Duration) string {
+	text := fmt.Sprintf("%d decisions written", n)
+	switch {
+	case !last:
+	case n == 0:
+		text += ": steelyard has none in memory; --for 1m records those from now on"
+	default:
+		text += fmt.Sprintf(", the oldest %s ago", seconds(reach.Seconds()))
+	}
+	return text
+}
+
 // recordings calls f with what policies were asked about these services, or all:
 // with a length of 0 the latest that are in memory, else those from now on for so
 // long. Ctrl-C ends it early, and well.
 func (g *globals) recordings(ctx context.Context, services []string, length time.Duration, f func(core.Recorded) error) error {
-	one, from := "", time.Time{}
-	if len(services) == 1 {
-		one = services[0] // then the daemon says whether there is such a service
-	}
+	from := time.Time{}
 	if length > 0 {
 		from = time.Now()
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, length)
 		defer cancel()
 	}
-	err := g.dial(g.Socket).Recordings(ctx, one, length > 0, func(r core.Recorded) error {
+	err := g.dial(g.Socket).Recordings(ctx, services, length > 0, func(r core.Recorded) error {
 		if r.At.Before(from) || len(services) > 0 && !slices.Contains(services, r.Snapshot.Service) {
 			return nil
 		}

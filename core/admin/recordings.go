@@ -17,7 +17,7 @@ import (
 )
 
 // recordingsLook is how often a follower is given what is new.
-const recordingsLook = 200 * time.Millisecond
+const recordingsLook = 100 * time.Millisecond
 
 // maxFollowed bounds the services of a follower, each of which takes memory.
 const maxFollowed = 64

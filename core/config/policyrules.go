@@ -4,41 +4,32 @@ package config
 
 import "github.com/steelyard-lb/steelyard/core"
 
-// The shipped policies that ask something of the rest of a service.
-const (
-	failover = "failover"
-	maglev   = "maglev"
-)
-
 // policyDefaults are the rules of shaping that a policy switches off unless
-// somebody wrote them down. A floor would give the standbys of failover a part,
-// and steps would make one change of maglev's weights many.
+// somebody wrote them down.
 func (b *builder) policyDefaults(path string, r *rawService) {
-	if r.Policy != failover && r.Policy != maglev {
-		return
-	}
-	if r.Policy == failover && !b.written(join(path, "shaping.floor")) {
-		r.Shaping.Floor = 0
+	under := core.Shaping{Floor: r.Shaping.Floor, Step: r.Shaping.Step}.Under(r.Policy)
+	if !b.written(join(path, "shaping.floor")) {
+		r.Shaping.Floor = under.Floor
 	}
 	if !b.written(join(path, "shaping.step")) {
-		r.Shaping.Step = 0
+		r.Shaping.Step = under.Step
 	}
 }
 
 // checkPolicyFits compares what a policy is for with what the service does.
 func (s *build) checkPolicyFits() {
 	switch s.Policy {
-	case failover:
+	case core.PolicyFailover:
 		if s.Shaping.Floor > 0 {
 			s.wrong("shaping.floor", "leave shaping.floor out, or set it to 0", "policy failover leaves nothing to the standbys, and a floor does")
 		}
-	case maglev:
+	case core.PolicyMaglev:
 		if d := s.Distribution; d == core.Random || d == core.RoundRobin {
 			s.warn(s.set(s.path, "distribution", "policy"), "use distribution hash, or policy weighted",
 				"policy maglev of service %s holds changes of weights back because each one moves clients of a hash table; distribution %s has none", s.Name, d)
 		}
 		if s.Shaping.Step > 0 {
-			s.warn(s.at("shaping.step"), "leave it out, or set it to 0", "step of service %s makes several changes of one, and under policy maglev each moves clients again", s.Name)
+			s.warn(s.at("shaping.step"), "leave it out, or set it to 0", "shaping.step of service %s makes several changes of one, and under policy maglev each of them moves clients", s.Name)
 		}
 	}
 }

@@ -22,14 +22,14 @@ func TestPolicyRules(t *testing.T) {
 		{"failover", "policy: failover", 0, 0, "", ""},
 		{"failover in steps", "policy: failover, shaping: {floor: 0, step: 0.5}", 0, 0.5, "", ""},
 		{"failover with a floor", "policy: failover, shaping: {floor: 0.1}", 0, 0,
-			"services.web.shaping.floor: policy failover leaves nothing to the standbys, and a floor does (leave shaping.floor out, or set it to 0)", ""},
+			"1:53: policy failover leaves nothing to the standbys, and a floor does (leave shaping.floor out, or set it to 0)", ""},
 		{"failover as a shadow", "shadow: failover", 0.05, 0.25, "", ""},
 		{"maglev", "policy: maglev, distribution: symhash", 0.05, 0, "", ""},
 		{"maglev by hash", "policy: maglev, distribution: hash, shaping: {step: 0}", 0.05, 0, "", ""},
 		{"maglev in steps", "policy: maglev, distribution: hash, shaping: {step: 0.5}", 0.05, 0.5, "",
-			"services.web.shaping.step: "},
-		{"maglev by chance", "policy: maglev", 0.05, 0, "", "services.web.policy: " + held + "random has none (use distribution hash, or policy weighted)"},
-		{"maglev in turn", "policy: maglev, distribution: roundrobin", 0.05, 0, "", "services.web.distribution: " + held + "roundrobin has none"},
+			"1:70: shaping.step of service web makes several changes of one"},
+		{"maglev by chance", "policy: maglev", 0.05, 0, "", "1:26: " + held + "random has none (use distribution hash, or policy weighted)"},
+		{"maglev in turn", "policy: maglev, distribution: roundrobin", 0.05, 0, "", "1:48: " + held + "roundrobin has none"},
 		{"a shadow of itself", "policy: rr, shadow: rr", 0, 0, "services.web.shadow: policy rr is in force already (name another policy, or leave it out)", ""},
 	}
 	for _, tt := range tests {

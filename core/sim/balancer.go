@@ -183,7 +183,7 @@ func (lb *balancer) decide() {
 			in[i].UpFor = at(w.tick - f.cameUp)
 		}
 	}
-	shaped := core.Shape(w.sc.Shaping.rules(), 1, in, core.NextPace(lb.free, lb.cutShort))
+	shaped := core.Shape(w.sc.Shaping.rules().Under(w.policy.Name), 1, in, core.NextPace(lb.free, lb.cutShort))
 	lb.cutShort = core.CutShort(shaped)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {

@@ -50,7 +50,7 @@ func exp(x float64) float64 {
 	return s
 }
 
-// clamp keeps x within ±limit. It and atLeast are plain comparisons, because
+// clamp keeps x within ±limit. It, atLeast and atMost are plain comparisons, because
 // min and max of floats are calls in WASM.
 func clamp(x, limit float64) float64 {
 	if x > limit {
@@ -65,6 +65,13 @@ func clamp(x, limit float64) float64 {
 func atLeast(x, least float64) float64 {
 	if x < least {
 		return least
+	}
+	return x
+}
+
+func atMost(x, most float64) float64 {
+	if x > most {
+		return most
 	}
 	return x
 }

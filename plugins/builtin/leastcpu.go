@@ -75,9 +75,12 @@ func LeastCPU() policy.Policy {
 func leastCPU(s *policy.Snapshot) error {
 	alpha := s.Param("alpha")
 	var before cpuSeed
+	var pool cpuPool
 	for i := range s.Len() {
 		b, st := s.Backend(i), s.BackendState(i)
-		if fresh, telling := learnCPU(b, st, alpha); !fresh || telling || st[cpuEstimate] <= 0 {
+		fresh, telling := learnCPU(b, st, alpha)
+		pool.add(b, st)
+		if !fresh || telling || st[cpuEstimate] <= 0 {
 			continue
 		}
 		if before.perWeight == 0 {
@@ -85,7 +88,7 @@ func leastCPU(s *policy.Snapshot) error {
 		}
 		st[cpuEstimate] += float64(cpuDrift * (before.weight(b) - st[cpuEstimate]))
 	}
-	seed, lead := newCPUSeed(s), newCPULead(s)
+	lead, seed, seeded := pool.lead(), cpuSeed{}, false
 	for i := range s.Len() {
 		b, st := s.Backend(i), s.BackendState(i)
 		_, known := b.CPU()
@@ -95,6 +98,9 @@ func leastCPU(s *policy.Snapshot) error {
 		case st[cpuEstimate] > 0:
 			s.SetWeight(i, float64(st[cpuEstimate]*lead.of(b, st)))
 		case known:
+			if !seeded { // nearly always everybody has an estimate
+				seed, seeded = newCPUSeed(s), true
+			}
 			s.SetWeight(i, seed.weight(b))
 		default:
 			s.Hold(i)
@@ -134,7 +140,7 @@ func learnCPU(b *policy.Backend, st []float64, alpha float64) (fresh, telling bo
 	}
 	x := done / cpu
 	if st[cpuEstimate] > 0 {
-		x = min(x, float64(cpuMaxJump*st[cpuEstimate]))
+		x = atMost(x, float64(cpuMaxJump*st[cpuEstimate]))
 		x = st[cpuEstimate] + float64(float64(alpha*(n/(n+cpuHalfDone)))*(x-st[cpuEstimate]))
 	}
 	st[cpuEstimate] = x

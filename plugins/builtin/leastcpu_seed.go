@@ -83,28 +83,29 @@ type cpuLead struct {
 	life float64 // of connections, seconds; 0 if unknown
 }
 
-func newCPULead(s *policy.Snapshot) cpuLead {
-	var open, closed, busy, n float64
-	for i := range s.Len() {
-		b := s.Backend(i)
-		if b.Health() != policy.Up || !takesPart(b) {
-			continue
-		}
-		if u := s.BackendState(i)[cpuBusy]; u > 0 {
-			busy, n = busy+u, n+1
-		}
-		c, ok := b.Connections()
-		done, counted := b.Closed()
-		if ok && counted {
-			open, closed = open+c, closed+done
-		}
+// A cpuPool adds up what the lead is about.
+type cpuPool struct{ open, closed, busy, n float64 }
+
+func (p *cpuPool) add(b *policy.Backend, st []float64) {
+	if b.Health() != policy.Up || !takesPart(b) {
+		return
 	}
-	var l cpuLead
-	if n > 0 {
-		l.mean = busy / n
+	if u := st[cpuBusy]; u > 0 {
+		p.busy, p.n = p.busy+u, p.n+1
 	}
-	if closed > 0 {
-		l.life = open / closed
+	open, ok := b.Connections()
+	closed, counted := b.Closed()
+	if ok && counted {
+		p.open, p.closed = p.open+open, p.closed+closed
+	}
+}
+
+func (p *cpuPool) lead() (l cpuLead) {
+	if p.n > 0 {
+		l.mean = p.busy / p.n
+	}
+	if p.closed > 0 {
+		l.life = p.open / p.closed
 	}
 	return l
 }
@@ -117,9 +118,9 @@ func (l cpuLead) of(b *policy.Backend, st []float64) float64 {
 	}
 	f := 1.0
 	if busy > leadFull {
-		f -= leadRelief * min(1, float64((busy-leadFull)*(1/(1-leadFull))))
+		f -= float64(leadRelief * atMost(float64((busy-leadFull)*(1/(1-leadFull))), 1))
 	}
-	if g := min(leadMaxGain, l.life/(b.CPUWindow()+leadPoll)); g >= leadMinGain {
+	if g := atMost(l.life/(b.CPUWindow()+leadPoll), leadMaxGain); g >= leadMinGain {
 		f *= exp(clamp(float64(g*ln(l.mean/busy)), leadMost))
 	}
 	return f

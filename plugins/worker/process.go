@@ -22,13 +22,6 @@ import (
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
 )
 
-// Limits of an exchange with a worker.
-type Limits struct {
-	CPU    time.Duration // of the worker, per call
-	Wall   time.Duration // per call
-	Memory int64         // of the worker, bytes: see Resident
-}
-
 // A Death is the end of a worker in the middle of an exchange. The process is
 // gone when it is returned.
 type Death struct {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/plugins/worker"
 )
 
 // budget looks at the time of a call with 10,000 backends, the fastest of five:
@@ -32,8 +34,8 @@ func budget(ctx context.Context, t *trial) Result {
 	if err != nil {
 		return failed(err)
 	}
-	part := float64(large) / float64(CallCPU)
-	text := fmt.Sprintf("16 backends %v, 10,000 backends %v, %.1f%% of the %v that a call has", small, large, 100*part, CallCPU)
+	part := float64(large) / float64(worker.CallCPU)
+	text := fmt.Sprintf("16 backends %v, 10,000 backends %v, %.1f%% of the %v that a call has", small, large, 100*part, worker.CallCPU)
 	if part > 0.5 {
 		return note(text, "it would not do with 20,000 backends, or on a machine half as fast: do less per backend")
 	}

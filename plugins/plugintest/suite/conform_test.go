@@ -146,3 +146,11 @@ func clang(t *testing.T, source string) []byte {
 	}
 	return code
 }
+
+// TestLoadingHasALimit: a script that is never read to its end costs a second.
+func TestLoadingHasALimit(t *testing.T) {
+	s := suite.Subject{Command: plugintest.Worker(t), Code: []byte("while true do end\n")}
+	if _, err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "more than 1s of CPU time") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -16,13 +16,10 @@ import (
 	"github.com/steelyard-lb/steelyard/plugins/worker"
 )
 
-// CallCPU is the CPU time that the daemon gives one call.
-const CallCPU = 50 * time.Millisecond
-
-// The limits of the daemon: see plugins.
+// The limits of the daemon; those of a load are of WASM.
 var (
-	callLimits = worker.Limits{CPU: CallCPU, Wall: 2 * time.Second, Memory: worker.DefaultMemory}
-	loadLimits = worker.Limits{CPU: 10 * time.Second, Wall: 60 * time.Second, Memory: worker.DefaultMemory}
+	callLimits = worker.Limits{CPU: worker.CallCPU, Wall: worker.CallWall, Memory: worker.DefaultMemory}
+	loadLimits = worker.Limits{CPU: worker.LoadCPU, Wall: worker.LoadWall, Memory: worker.DefaultMemory}
 )
 
 // A Subject is a policy to try out.
@@ -105,7 +102,7 @@ func (t *Session) start(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	loaded, err := p.Load(t.subject.Code, loadLimits)
+	loaded, err := p.Load(t.subject.Code, loadLimits.ForLoad(t.subject.Code))
 	if err == nil && loaded.Err != "" {
 		err = errors.New(loaded.Err)
 	}

@@ -15,6 +15,7 @@ func main() {
 		"startloop.wasm":   module([]byte{8, 1, 3}, nil, entry(nil, 0), loop),
 		"tablegrowth.wasm": module(nil, []byte{4, 4, 1, 0x70, 0, 1}, tableGrowth(), nothing),
 		"compilebomb.wasm": module(nil, nil, compileBomb(1000, 1000), nothing),
+		"hoard.wasm":       module(nil, nil, entry(nil, 0), slices.Repeat([][]byte{lastLocal(50_000)}, 400)...),
 	} {
 		if err := os.WriteFile(name, code, 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -29,13 +30,14 @@ var (
 	nothing = []byte{0, 0x0B}
 )
 
-// module is one of ABI v1 whose sy_schedule has the given body. It has a fourth
-// function, extra, for a start section. table is a whole section, or nil.
-func module(start, table, schedule, extra []byte) []byte {
+// module is one of ABI v1 whose sy_schedule has the given body. It has further
+// functions, extra, of which the first is 3. table is a whole section, or nil.
+func module(start, table, schedule []byte, extra ...[]byte) []byte {
 	b := []byte("\x00asm\x01\x00\x00\x00")
 	// Types: () -> i32, (i32) -> i32, (i32, i32) -> i32, () -> ().
 	b = append(b, section(1, []byte{4, 0x60, 0, 1, 0x7F, 0x60, 1, 0x7F, 1, 0x7F, 0x60, 2, 0x7F, 0x7F, 1, 0x7F, 0x60, 0, 0})...)
-	b = append(b, section(3, []byte{4, 0, 1, 2, 3})...)
+	functions := slices.Concat(number(3+len(extra)), []byte{0, 1, 2}, bytes.Repeat([]byte{3}, len(extra)))
+	b = append(b, section(3, functions)...)
 	b = append(b, table...)
 	b = append(b, section(5, []byte{1, 0, 16})...)
 	exports := []byte{4}
@@ -47,9 +49,9 @@ func module(start, table, schedule, extra []byte) []byte {
 	}
 	b = append(b, section(7, exports)...)
 	b = append(b, start...)
-	bodies := []byte{4}
+	bodies := number(3 + len(extra))
 	// sy_abi_v1 is 0, sy_alloc always 64.
-	for _, body := range [][]byte{{0, 0x41, 0, 0x0B}, {0, 0x41, 0xC0, 0, 0x0B}, schedule, extra} {
+	for _, body := range append([][]byte{{0, 0x41, 0, 0x0B}, {0, 0x41, 0xC0, 0, 0x0B}, schedule}, extra...) {
 		bodies = append(append(bodies, number(len(body))...), body...)
 	}
 	return append(b, section(10, bodies)...)
@@ -86,6 +88,13 @@ func compileBomb(loops, locals int) []byte {
 		b.Write([]byte{0x0D, 0, 0x0B}) // br_if 0 end
 	}
 	return entry(b.Bytes(), locals)
+}
+
+// lastLocal is a body that uses the last of so many locals, all of which the
+// compiler sets to 0: 5 kB of such functions are more code than a worker may have.
+func lastLocal(locals int) []byte {
+	last := append([]byte{0x20}, number(locals-1)...)                                       // local.get
+	return slices.Concat([]byte{1}, number(locals), []byte{0x7E}, last, []byte{0x1A, 0x0B}) // drop end
 }
 
 func section(id byte, body []byte) []byte {
