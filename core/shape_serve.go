@@ -49,8 +49,8 @@ func (s *shaper) lastGroup() uint8 {
 		}
 	}
 	sum := 0
-	for p, n := range able {
-		if sum += n; sum >= s.minUp {
+	for p := range able { // without a copy of it
+		if sum += able[p]; sum >= s.minUp {
 			return uint8(p)
 		}
 	}

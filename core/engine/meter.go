@@ -75,7 +75,7 @@ func (e *Engine) meterLoop(ctx context.Context) {
 }
 
 func (e *Engine) takeMeter(m meterReading) {
-	for _, s := range e.services {
+	for _, s := range e.order {
 		if m.counters != nil {
 			s.carried.take(m.counters[core.CounterKey{Service: s.spec.Name}], m.at)
 		}

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"cmp"
 	"net/netip"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -103,7 +102,10 @@ func (b *backend) alive(slots uint32) bool {
 }
 
 func (s *service) forwarding(b *backend) core.Forwarding {
-	return cmp.Or(b.spec.Forwarding, s.spec.Forwarding)
+	if b.spec.Forwarding != "" { // of each backend several times a decision: not cmp.Or
+		return b.spec.Forwarding
+	}
+	return s.spec.Forwarding
 }
 
 // source is the address that snat puts in place of the client's.
