@@ -101,6 +101,9 @@ func (r *loop) raise(b *testing.B) {
 			r.say(b, core.BackendID{Service: s.Name, Backend: be.Name}, true)
 		}
 		if i%500 == 499 { // no more at once than the engine queues
+			for r.bus.Stats().Received < r.seq {
+				wait(time.Millisecond)
+			}
 			if _, err := r.engine.View(b.Context()); err != nil {
 				b.Fatal(err)
 			}
