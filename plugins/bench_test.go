@@ -102,7 +102,7 @@ func BenchmarkRoundTripBatched16(b *testing.B) {
 	}
 }
 
-// BenchmarkLanguages is the policy spread, without state, in C, Go and Lua: in the
+// BenchmarkLanguages is one small policy without state in C, Go and Lua: in the
 // worker, by Schedule, and a call's part of a batch of 64 (of 8 at 10,000
 // backends).
 func BenchmarkLanguages(b *testing.B) {
