@@ -14,8 +14,8 @@ import (
 
 const checkLong = `Check a configuration without a daemon and without root.
 
-Your own policies are loaded in a worker, as the daemon would do it, and asked whether
-they take the parameters that services give them.
+Your own policies are loaded in a worker, as the daemon would do it, asked whether
+they take the parameters that services give them, and run once.
 
 Every problem is reported, each with its file, line and column. The exit code is
 3 if there is any, 0 if there is none, or none but warnings.`

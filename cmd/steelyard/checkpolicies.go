@@ -15,10 +15,13 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/plugins"
+	"github.com/steelyard-lb/steelyard/plugins/plugintest/suite"
 )
 
 // checkPolicies loads the users' policies in workers of its own, as the daemon
-// would, and asks them whether they take the parameters that services give them.
+// would, asks them whether they take the parameters that services give them, and
+// for the weights of one ordinary service: a word that a script gets wrong is
+// often found only where it runs.
 func checkPolicies(ctx context.Context) func([]core.PolicySpec, []core.Service) []config.PolicyProblem {
 	return func(policies []core.PolicySpec, services []core.Service) []config.PolicyProblem {
 		if len(policies) == 0 && !slices.ContainsFunc(services, func(s core.Service) bool { return len(s.Params) > 0 }) {
@@ -39,8 +42,21 @@ func checkPolicies(ctx context.Context) func([]core.PolicySpec, []core.Service) 
 				out = append(out, config.PolicyProblem{Service: s.Name, Param: p.param, Message: p.err.Error()})
 			}
 		}
-		return out
+		return append(out, askOnce(ctx, host, policies)...)
 	}
+}
+
+// askOnce says which of the loaded policies fail on a service of two backends of
+// which everything is known.
+func askOnce(ctx context.Context, host *plugins.Host, policies []core.PolicySpec) []config.PolicyProblem {
+	var out []config.PolicyProblem
+	for _, spec := range policies {
+		s := suite.Snapshot("a service of two backends", 2, host.CustomMetrics(spec.Name)...) // errors say the name
+		if err := host.Schedule(ctx, []core.Call{{Policy: spec.Name, Snapshot: s}})[0].Err; err != nil && ctx.Err() == nil {
+			out = append(out, config.PolicyProblem{Policy: spec.Name, Line: scriptLine(err), Message: err.Error()})
+		}
+	}
+	return out
 }
 
 // loadProblems says which of the policies do not load. All of them together did
