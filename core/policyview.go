@@ -36,4 +36,7 @@ type PolicyView struct {
 	// RolledBack tells why the version that was loaded last is not in force; empty
 	// if it is.
 	RolledBack string `json:"rolled_back,omitempty"`
+	// FileRefused tells what is wrong with its file, which has changed and is not in
+	// force; empty if nothing is.
+	FileRefused string `json:"file_refused,omitempty"`
 }

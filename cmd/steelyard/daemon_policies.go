@@ -147,9 +147,7 @@ func (d *daemon) policyViews() []core.PolicyView {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range views {
-		if why := d.refused[views[i].Name]; why != "" {
-			views[i].RolledBack = "its file has changed and was refused: " + why
-		}
+		views[i].FileRefused = d.refused[views[i].Name]
 	}
 	return views
 }

@@ -35,15 +35,15 @@ func TestPolicyFileIsWatched(t *testing.T) {
 	if err := os.WriteFile(path, []byte("function schedule(s)\n  return {1,\nend\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.says("show plugins", "rolled back", "policy.lua:3:")
-	r.says("status", "policy mine: rolled back")
+	r.says("show plugins", "file refused", "policy.lua:3:")
+	r.says("status", "policy mine: its file has changed and was refused")
 	r.until("the refusal is told", contains(events, ".event.error.policy", "policy.lua:3:", "the version before stays in force"))
 	r.wantShares("web", 25, 75)
 
 	r.save(path, script("1, 1"))
 	r.untilShares("web", 50, 50)
-	r.until("nothing is rolled back", func() error {
-		if out, code := r.steelyard("show", "plugins"); code != 0 || strings.Contains(out, "rolled back") {
+	r.until("nothing is refused", func() error {
+		if out, code := r.steelyard("show", "plugins"); code != 0 || strings.Contains(out, "refused") {
 			return fmt.Errorf("exit %d:\n%s", code, out)
 		}
 		return nil

@@ -51,7 +51,9 @@ func pluginsView() core.NodeView {
 			{Name: "mine", Version: "mine@77aa0077aa00", Language: "lua", Path: "/etc/steelyard/mine.lua", Calls: 12, P50Seconds: 0.00004, P99Seconds: 0.00009, MemoryBytes: 6_100_000,
 				Faults: 3, LastFault: "policy.lua:3: attempt to index a \x1b[31mnil value", LastFaultAt: noon.Add(-75 * time.Second), Previous: "mine@66bb0066bb00"},
 			{Name: "old", Version: "old@010203040506", Language: "wasm", Path: "/etc/steelyard/old.wasm", Calls: 900, P50Seconds: 0.0000011, P99Seconds: 0.0000042, MemoryBytes: 2_700_000,
-				RolledBack: "its file has changed and was refused: load policy old: /etc/steelyard/old.wasm: it exports no memory called memory"},
+				FileRefused: "load policy old: /etc/steelyard/old.wasm: it exports no memory called memory"},
+			{Name: "tried", Version: "tried@0a0b0c0d0e0f", Language: "lua", Path: "/etc/steelyard/tried.lua", Calls: 44, P50Seconds: 0.00003, P99Seconds: 0.00005, MemoryBytes: 3_300_000,
+				Faults: 3, RolledBack: "tried@111213141516 was rolled back to tried@0a0b0c0d0e0f at 2026-11-20T11:59:00Z: the policy answered with an error: policy.lua:4: why not", FileRefused: "load policy tried: policy.lua:1: an 'end' is missing"},
 			{Name: "wild", Version: "wild@aabbccddeeff", Language: "wasm", Path: "/etc/steelyard/wild.wasm", Calls: 1, Faults: 1, P50Seconds: 0.05, P99Seconds: 0.05,
 				LastFault: "it took more than 50ms of CPU time", LastFaultAt: noon.Add(-2 * time.Second), QuarantineSecond: 27},
 		}}

@@ -23,7 +23,10 @@ func policyNotes(v core.PolicyView, at time.Time) []cell {
 		notes = append(notes, cell{fmt.Sprintf("quarantined for another %s: it cost its worker its life, and is not called meanwhile", seconds(v.QuarantineSecond)), red})
 	}
 	if v.RolledBack != "" {
-		notes = append(notes, cell{"rolled back: " + v.RolledBack, red})
+		notes = append(notes, cell{v.RolledBack, red})
+	}
+	if v.FileRefused != "" {
+		notes = append(notes, cell{"its file has changed and was refused, this version goes on: " + v.FileRefused, red})
 	}
 	if v.LastFault != "" {
 		when := ""
@@ -42,6 +45,8 @@ func policyState(v core.PolicyView) cell {
 		return cell{"quarantined", red}
 	case v.RolledBack != "":
 		return cell{"rolled back", red}
+	case v.FileRefused != "":
+		return cell{"file refused", red}
 	}
 	return cell{text: "well"}
 }
@@ -80,15 +85,12 @@ func policyTable(policies []core.PolicyView, at time.Time) *table {
 		if v.Calls > 0 {
 			p50 = seconds(v.P50Seconds)
 		}
-		state := cell{text: "well"}
-		if notes := policyNotes(v, at); len(notes) > 0 {
-			state = notes[0]
-			if v.QuarantineSecond > 0 {
-				state.text = "quarantined for " + seconds(v.QuarantineSecond) + ": " + v.LastFault
-			}
-			if state.color == yellow {
-				state.color = ""
-			}
+		state := policyState(v) // what else there is to say of it stands above the table
+		switch {
+		case v.QuarantineSecond > 0:
+			state.text = "quarantined for " + seconds(v.QuarantineSecond) + ": " + v.LastFault
+		case state.color == "" && v.LastFault != "":
+			state.text = policyNotes(v, at)[0].text
 		}
 		t.add(cell{v.Name, bold}, versionHash(v.Version), v.Calls, p50, faultCell(v), state)
 	}
