@@ -107,7 +107,7 @@ func TestWhyItServesOrNot(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s := Shape(Shaping{}, tt.minUp, tt.in, Steady)[tt.i]
-		got := Why("rr", BackendDecision{Health: tt.in[tt.i].Health, Configured: 100, Steps: s.Steps, Share: s.Share})
+		got := Why("rr", nil, BackendDecision{Health: tt.in[tt.i].Health, Configured: 100, Steps: s.Steps, Share: s.Share})
 		if got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}

@@ -10,8 +10,9 @@ import (
 )
 
 // Why is the reason for a backend's share in a few words: what gates it, or
-// the step that moved it most, or the readings that the policy went by.
-func Why(policy string, b BackendDecision) string {
+// the step that moved it most, or the readings that the policy went by: reads, or
+// whatever is known if that is nil.
+func Why(policy string, reads []string, b BackendDecision) string {
 	drain, sorry := noteOf(b.Steps, "drain"), noteOf(b.Steps, "sorry")
 	switch {
 	case drain != "" && b.Health == Down:
@@ -30,16 +31,16 @@ func Why(policy string, b BackendDecision) string {
 	gates := []string{noteOf(b.Steps, "priority"), noteOf(b.Steps, "full")}
 	gates = slices.DeleteFunc(gates, func(s string) bool { return s == "" })
 	if b.Share > 0 {
-		gates = slices.Insert(gates, 0, whyShare(policy, b))
+		gates = slices.Insert(gates, 0, whyShare(policy, reads, b))
 	}
 	if len(gates) == 0 {
-		return whyShare(policy, b)
+		return whyShare(policy, reads, b)
 	}
 	return strings.Join(gates, "; ")
 }
 
 // whyShare is the reason for the size of a share, of a backend that serves.
-func whyShare(policy string, b BackendDecision) string {
+func whyShare(policy string, reads []string, b BackendDecision) string {
 	var big Step
 	for _, s := range b.Steps {
 		if !slices.Contains(notOfSize, s.Name) && math.Abs(s.After-s.Before) >= math.Abs(big.After-big.Before) {
@@ -55,7 +56,7 @@ func whyShare(policy string, b BackendDecision) string {
 		return fmt.Sprintf("slow start: %s", big.Note)
 	}
 	why := policy
-	if s := readings(policy, b.Inputs); s != "" {
+	if s := readings(policy, reads, b.Inputs); s != "" {
 		why += ": " + s
 	}
 	// Only a step that still moves a share by a percent point is news.
@@ -90,7 +91,7 @@ func lastNote(steps []Step, otherwise string) string {
 }
 
 // leading lists, per shipped policy, the readings that it goes by. A policy
-// that is not listed shows whatever is known.
+// that is not listed shows what it reads.
 var leading = map[string][]string{
 	"rr":             {},
 	"weighted":       {},
@@ -108,7 +109,7 @@ var measured = []string{MetricCPU, MetricCores, MetricResponse, MetricConnection
 // least-cpu learns from it.
 const enoughClosed = 5
 
-func readings(policy string, inputs []Input) string {
+func readings(policy string, reads []string, inputs []Input) string {
 	want, listed := leading[policy]
 	if !listed {
 		want = []string{MetricCPU, MetricResponse, MetricConnections}
@@ -116,6 +117,9 @@ func readings(policy string, inputs []Input) string {
 			if !slices.Contains(measured, in.Metric) {
 				want = append(want, in.Metric) // a custom one, which the policy asks for
 			}
+		}
+		if reads != nil {
+			want = slices.DeleteFunc(want, func(name string) bool { return !slices.Contains(reads, name) })
 		}
 	}
 	var out string

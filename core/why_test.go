@@ -19,8 +19,34 @@ func TestWhyOfLeastCPU(t *testing.T) {
 			{Metric: MetricCPU, Value: 1, Known: true, WindowSeconds: 3},
 			{Metric: MetricDone, Value: tt.done, Known: true, WindowSeconds: 3},
 		}}
-		if got := Why("least-cpu", b); got != tt.want {
+		if got := Why("least-cpu", nil, b); got != tt.want {
 			t.Errorf("%v done per second: %q, want %q", tt.done, got, tt.want)
 		}
+	}
+}
+
+// A policy's reason holds the readings that it goes by, and no others.
+func TestWhyNamesWhatThePolicyReads(t *testing.T) {
+	b := BackendDecision{Health: Up, Configured: 100, Inputs: []Input{
+		{Metric: MetricCPU, Value: 0.5, Known: true},
+		{Metric: MetricResponse, Value: 0.002, Known: true},
+		{Metric: MetricConnections, Value: 7, Known: true},
+		{Metric: "queue_depth", Value: 3, Known: true},
+	}}
+	for _, tt := range []struct {
+		name  string
+		reads []string
+		want  string
+	}{
+		{"it does not say", nil, "mine: cpu 50%, response 2.0 ms, 7 open, queue_depth 3"},
+		{"nothing", []string{}, "mine"},
+		{"cpu", []string{MetricCPU, MetricCores}, "mine: cpu 50%"},
+		{"a metric of its own, beside one of its shadow", []string{"queue_depth"}, "mine: queue_depth 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Why("mine", tt.reads, b); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ package plugins
 import (
 	"fmt"
 
+	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/builtin"
 	sdk "github.com/steelyard-lb/steelyard/sdk/go/policy"
@@ -52,6 +53,26 @@ func (h *Host) CustomMetrics(name string) []string {
 		return nil
 	}
 	return v.info.Metrics
+}
+
+// metricOf are the metrics of the readings that a manifest may name.
+var metricOf = map[string]string{
+	abi.ReadsCPU: core.MetricCPU, abi.ReadsCores: core.MetricCores, abi.ReadsResponse: core.MetricResponse,
+	abi.ReadsConnections: core.MetricConnections, abi.ReadsOpened: core.MetricNew, abi.ReadsClosed: core.MetricDone,
+}
+
+// Reads are the metrics that a loaded policy goes by, custom ones too; nil if it
+// does not say, or is not loaded.
+func (h *Host) Reads(name string) []string {
+	v := h.version(name)
+	if v == nil || v.info.Reads == nil {
+		return nil
+	}
+	reads := make([]string, 0, len(v.info.Reads)+len(v.info.Metrics)) // not nil: it may read nothing
+	for _, r := range v.info.Reads {
+		reads = append(reads, metricOf[r])
+	}
+	return append(reads, v.info.Metrics...)
 }
 
 // ParamNames are the names of the parameters that a loaded policy takes; nil if it

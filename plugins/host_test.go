@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -267,6 +268,19 @@ func TestFollowsConnections(t *testing.T) {
 	} {
 		if got := h.FollowsConnections(name); got != want {
 			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}
+
+// What a policy reads is told in the words of core: nothing is not the same as
+// nobody knows.
+func TestReads(t *testing.T) {
+	h := newHost(t, "count")
+	for name, want := range map[string][]string{
+		"rr": {}, "least-response": {core.MetricResponse}, "least-conn": {core.MetricConnections}, "count": nil, "none": nil,
+	} {
+		if got := h.Reads(name); !slices.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }

@@ -39,14 +39,14 @@ func (d *daemon) loadPolicies(ctx context.Context, cfg *config.Config) (undo fun
 // themselves: they must be loaded.
 func (d *daemon) setup(cfg *config.Config) engine.Setup {
 	s := setup(cfg)
-	s.Metrics, s.Params = d.policyNeeds(cfg)
+	s.Metrics, s.Params, s.Reads = d.policyNeeds(cfg)
 	return s
 }
 
-// policyNeeds are the custom metrics that the policies of a configuration read, and
-// the parameters that they take.
-func (d *daemon) policyNeeds(cfg *config.Config) (metrics, params map[string][]string) {
-	metrics, params = map[string][]string{}, map[string][]string{}
+// policyNeeds are the custom metrics that the policies of a configuration read, the
+// parameters that they take, and all metrics that they go by.
+func (d *daemon) policyNeeds(cfg *config.Config) (metrics, params, reads map[string][]string) {
+	metrics, params, reads = map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for _, s := range cfg.Services {
 		for _, name := range []string{s.Policy, s.Shadow} {
 			if _, done := params[name]; done || name == "" {
@@ -56,9 +56,12 @@ func (d *daemon) policyNeeds(cfg *config.Config) (metrics, params map[string][]s
 			if custom := d.host.CustomMetrics(name); len(custom) > 0 {
 				metrics[name] = custom
 			}
+			if r := d.host.Reads(name); r != nil {
+				reads[name] = r
+			}
 		}
 	}
-	return metrics, params
+	return metrics, params, reads
 }
 
 // policyEvent passes on what the host tells of: a policy that was swapped, rolled
@@ -81,8 +84,8 @@ func (d *daemon) followPolicies(ctx context.Context) {
 	d.mu.Lock()
 	cfg := d.cfg
 	d.mu.Unlock()
-	metrics, params := d.policyNeeds(cfg)
-	if err := d.engine.SetPolicies(ctx, metrics, params); err != nil {
+	metrics, params, reads := d.policyNeeds(cfg)
+	if err := d.engine.SetPolicies(ctx, metrics, params, reads); err != nil {
 		return // it ends
 	}
 	d.flows.Watch(watched(cfg.Services, d.host.FollowsConnections))

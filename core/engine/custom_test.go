@@ -102,7 +102,7 @@ func TestCustomMetricsFollowThePolicies(t *testing.T) {
 		e.bothUp("web")
 		e.monitored("web", "b1", core.Metric{Name: "queue_depth", Value: 7, Unit: "count"})
 		time.Sleep(2 * time.Second)
-		if err := e.SetPolicies(t.Context(), map[string][]string{"mine": {"queue_depth", "disk"}}, nil); err != nil {
+		if err := e.SetPolicies(t.Context(), map[string][]string{"mine": {"queue_depth", "disk"}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		e.monitored("web", "b1", core.Metric{Name: "disk", Value: 0.5, Unit: "ratio"})

@@ -74,7 +74,7 @@ func (s *service) whyAlone(b *backend, d core.BackendDecision) string {
 		return lost
 	}
 	d.Configured = b.weight()
-	return core.Why(s.spec.Policy, d)
+	return core.Why(s.spec.Policy, s.reads, d)
 }
 
 // measures are the metrics that a probe of a type is there for.

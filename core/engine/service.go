@@ -51,6 +51,7 @@ type service struct {
 	gatherUntil time.Time          // when that ends at the latest; zero once it has begun
 	kernelErr   string
 	params      map[string]float64 // of spec, as the policy gets them
+	reads       []string           // Setup.Reads of the policy
 	shadow      *shadow            // nil if there is none
 	carried     carried            // the kernel's counters
 

@@ -16,6 +16,9 @@ type Setup struct {
 	// Metrics are the custom metrics that a policy reads, by its name, and Params the
 	// parameters that it takes; of one that is not in Params it is not known.
 	Metrics, Params map[string][]string
+	// Reads are the metrics that a policy goes by; one that is not there is taken to go
+	// by all.
+	Reads map[string][]string
 	// LocalClients balances the connections that this node itself makes, too.
 	LocalClients bool
 	// OffloadDevices are the interfaces on whose packets offload works.
@@ -58,16 +61,17 @@ func (s *service) setPolicies(setup Setup) {
 		b.custom = b.custom.under(names)
 	}
 	s.params = setup.paramsOf(s.spec, s.spec.Policy)
+	s.reads = setup.Reads[s.spec.Policy]
 	if s.shadow != nil {
 		s.shadow.params = setup.paramsOf(s.spec, s.shadow.policy)
 	}
 }
 
-// SetPolicies replaces Setup.Metrics and Setup.Params, as after a policy was
-// loaded anew between two reloads.
-func (e *Engine) SetPolicies(ctx context.Context, metrics, params map[string][]string) error {
+// SetPolicies replaces Setup.Metrics, Setup.Params and Setup.Reads, as after a
+// policy was loaded anew between two reloads.
+func (e *Engine) SetPolicies(ctx context.Context, metrics, params, reads map[string][]string) error {
 	return e.do(ctx, func() {
-		e.setup.Metrics, e.setup.Params = metrics, params
+		e.setup.Metrics, e.setup.Params, e.setup.Reads = metrics, params, reads
 		for _, s := range e.order {
 			s.setPolicies(e.setup)
 		}
