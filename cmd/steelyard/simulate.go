@@ -96,6 +96,11 @@ func (g *globals) simulate(ctx context.Context, s *simulation, names []string) e
 		return err
 	}
 	defer crew.close()
+	for _, c := range crew.contenders {
+		if custom := crew.customMetrics(c.name); len(custom) > 0 {
+			fmt.Fprintf(g.stderr, "note: %s goes by %s, which no scenario has: it is unknown all the time\n", c.name, strings.Join(custom, ", "))
+		}
+	}
 	results, err := crew.run(ctx, scenarios)
 	if err != nil {
 		return err

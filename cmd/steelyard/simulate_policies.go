@@ -166,6 +166,14 @@ func (c *crew) start(ctx context.Context, specs []core.PolicySpec) error {
 	return nil
 }
 
+// customMetrics are those that a policy in a file reads. Simulated backends have none.
+func (c *crew) customMetrics(name string) []string {
+	if c.host == nil {
+		return nil
+	}
+	return c.host.CustomMetrics(name)
+}
+
 // parseParams reads --param.
 func parseParams(list []string) (map[string]float64, error) {
 	out := map[string]float64{}

@@ -220,3 +220,19 @@ func TestSimulateDocument(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSimulateSaysWhatIsNotThere: a policy that goes by a custom metric sees none of
+// it in a simulation, and looks like one that does nothing.
+func TestSimulateSaysWhatIsNotThere(t *testing.T) {
+	path := inFile(t, "tiny.yaml", tinyScenario)
+	queue := inFile(t, "queue.lua", `policy = {reads = {}, metrics = {"queue_depth"}}
+function schedule(s)
+  local w = {}
+  for i = 1, s.n do w[i] = s.metric.queue_depth[i] and 1 / s.metric.queue_depth[i] or hold end
+  return w
+end`)
+	_, errs, code := simulateLine(t, path, "--policy", "weighted,"+queue, "--seeds", "1")
+	if code != 0 || errs != "note: queue goes by queue_depth, which no scenario has: it is unknown all the time\n" {
+		t.Errorf("code %d, stderr %q", code, errs)
+	}
+}
