@@ -35,11 +35,26 @@ func budget(ctx context.Context, t *trial) Result {
 		return failed(err)
 	}
 	part := float64(large) / float64(worker.CallCPU)
-	text := fmt.Sprintf("16 backends %v, 10,000 backends %v, %.1f%% of the %v that a call has", small, large, 100*part, worker.CallCPU)
+	text := fmt.Sprintf("16 backends %s, 10,000 backends %s, %.1f%% of the %s that a call has", spent(small), spent(large), 100*part, spent(worker.CallCPU))
 	if part > 0.5 {
 		return note(text, "it would not do with 20,000 backends, or on a machine half as fast: do less per backend")
 	}
 	return pass(text)
+}
+
+// spent is a time for people, as the tables of steelyard print it.
+func spent(d time.Duration) string {
+	switch {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.0f µs", float64(d)/1e3)
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d)/1e6)
+	case d < time.Second:
+		return fmt.Sprintf("%.0f ms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
 // memory looks at what the worker has come to after all these calls, and whether

@@ -106,7 +106,14 @@ func contract(ctx context.Context, t *trial) Result {
 	if t.Info.BackendSlots+t.Info.ServiceSlots > 0 {
 		kind = fmt.Sprintf("state of %d numbers per backend and %d per service", t.Info.BackendSlots, t.Info.ServiceSlots)
 	}
-	return pass(fmt.Sprintf("loaded in %v, %d parameters, %s", t.Loading.Round(100*time.Microsecond), len(t.Info.Params), kind))
+	return pass(fmt.Sprintf("loaded in %s, %s, %s", spent(t.Loading), parameterCount(t), kind))
+}
+
+func parameterCount(t *trial) string {
+	if len(t.Info.Params) == 1 {
+		return "1 parameter"
+	}
+	return fmt.Sprintf("%d parameters", len(t.Info.Params))
 }
 
 // snapshot is one for the trial's policy; the name keeps states apart.
@@ -202,5 +209,5 @@ func parameters(ctx context.Context, t *trial) Result {
 			}
 		}
 	}
-	return pass(fmt.Sprintf("%d parameters", len(t.Info.Params)))
+	return pass(parameterCount(t))
 }
