@@ -128,6 +128,9 @@ func TestPublish(t *testing.T) {
 	if err := publish("w1"); err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
 		t.Errorf("with a wrong password: %v", err)
 	}
+	if out, err := exec.Command(filepath.Join(example, "publish")).CombinedOutput(); err == nil || !strings.HasPrefix(string(out), "usage: publish ADDRESS:PORT ") {
+		t.Errorf("without arguments: %v, %s", err, out)
+	}
 }
 
 func users(cfg *config.Config) []bus.User {
