@@ -2,12 +2,12 @@
 #
 # How a policy is built in each language; examples 20 and 21 include it. The
 # modules go to OUT: go.wasm, c.wasm, assemblyscript.wasm, rust.wasm. Lua needs no
-# building. "steelyard plugin new" writes a folder with a Makefile of its own.
+# building. The AssemblyScript compiler is fetched where there is none. "steelyard plugin new" writes a folder with a Makefile of its own.
 OUT ?= .
 SDK := ../../sdk
 CLANG ?= clang
 RUSTC ?= rustc
-ASC ?= asc
+ASC ?= $(shell command -v asc || ../../.ci/asc)
 RUSTFLAGS := --edition 2021 --target wasm32-unknown-unknown -C opt-level=3 -C panic=abort -C strip=symbols
 
 .PHONY: all go c assemblyscript rust clean
