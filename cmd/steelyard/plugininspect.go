@@ -109,7 +109,7 @@ func renderPolicyInfo(out io.Writer, info abi.PolicyInfo, p painter) {
 	if info.About != "" {
 		fmt.Fprintf(out, ": %s", clean(info.About))
 	}
-	reads := "every reading"
+	reads := "every reading, as it does not say: every connection of the node is followed for it"
 	if info.Reads != nil {
 		reads = strings.Join(info.Reads, ", ")
 	}

@@ -47,16 +47,6 @@ NAME.wasm: NAME.c steelyard.h
 `,
 	},
 	{
-		name: "lua", title: "Lua", source: "NAME.lua", output: "NAME.lua", builds: "looks whether steelyard takes it: there is nothing to build", needs: "nothing else",
-		sdk:    "`steelyard.lua` tells an editor what there is; it is not needed to run.",
-		copies: map[string]string{"lua": "."},
-		clean:  "\nclean:\n",
-		make: `
-build: NAME.lua
-	$(STEELYARD) plugin validate NAME.lua
-`,
-	},
-	{
 		name: "assemblyscript", title: "AssemblyScript", source: "assembly/index.ts", output: "NAME.wasm", builds: "writes NAME.wasm, some 3 kB", needs: "node and npm",
 		butFor: " but the compiler, by npm, at the first make",
 		sdk:    "`steelyard` is the SDK.",
@@ -74,7 +64,7 @@ node_modules/.bin/asc: package.json
 `,
 	},
 	{
-		name: "rust", title: "Rust", source: "src/lib.rs", output: "NAME.wasm", builds: "writes NAME.wasm, some 10 kB", needs: "rustc with the target wasm32-unknown-unknown (Debian: apt-get install rustc libstd-rust-dev-wasm32)",
+		name: "rust", title: "Rust", source: "src/lib.rs", output: "NAME.wasm", builds: "writes NAME.wasm, some 10 kB", needs: "rustc with the target wasm32-unknown-unknown (Debian: apt-get install rustc libstd-rust-dev-wasm32; if another rustc is first in the PATH, `make RUSTC=/usr/bin/rustc`)",
 		sdk:    "`steelyard` is the SDK, a crate. `cargo build --release --target wasm32-unknown-unknown` does as well, but make needs no cargo.",
 		copies: map[string]string{"rust": "steelyard"},
 		clean:  "\nclean:\n\trm -f NAME.wasm libsteelyard.rlib\n",
@@ -87,6 +77,16 @@ NAME.wasm: src/lib.rs libsteelyard.rlib
 
 libsteelyard.rlib: $(wildcard steelyard/src/*.rs)
 	$(RUSTC) $(RUSTFLAGS) --crate-type rlib --crate-name steelyard -o $@ steelyard/src/lib.rs
+`,
+	},
+	{
+		name: "lua", title: "Lua", source: "NAME.lua", output: "NAME.lua", builds: "looks whether steelyard takes it: there is nothing to build", needs: "no compiler",
+		sdk:    "`steelyard.lua` tells an editor what there is; it is not needed to run.",
+		copies: map[string]string{"lua": "."},
+		clean:  "\nclean:\n",
+		make: `
+build: NAME.lua
+	$(STEELYARD) plugin validate NAME.lua
 `,
 	},
 }
