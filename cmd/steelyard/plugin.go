@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/steelyard-lb/steelyard/plugins"
+	"github.com/steelyard-lb/steelyard/plugins/abi"
 	"github.com/steelyard-lb/steelyard/plugins/builtin"
 	"github.com/steelyard-lb/steelyard/plugins/plugintest/suite"
 	"github.com/steelyard-lb/steelyard/plugins/wasm"
@@ -147,6 +148,17 @@ type params struct{ given []string }
 
 func (p *params) addFlag(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&p.given, "param", nil, "a parameter of the service, as in --param alpha=0.3")
+}
+
+// takenBy is the values, if the policy takes them all: a replay with a name that is
+// wrong would look like one that makes no difference.
+func (p *params) takenBy(info *abi.PolicyInfo) (map[string]float64, error) {
+	values, err := p.values()
+	if err != nil {
+		return nil, err
+	}
+	_, err = info.Values(values)
+	return values, usage(err)
 }
 
 func (p *params) values() (map[string]float64, error) {

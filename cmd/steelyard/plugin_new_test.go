@@ -159,6 +159,10 @@ func TestPluginValidateAndInspect(t *testing.T) {
 		{[]string{"inspect", "../../plugins/testdata/memless.wasm"}, exitFailure, "refused: not a module of ABI v1"},
 		{[]string{"test", good, "--allow", "chaos"}, exitUsage, "want order or scale"},
 		{[]string{"test", good, "--param", "floor"}, exitUsage, "want name=number"},
+		{[]string{"test", good, "--param", "flour=0.1"}, exitUsage, "policy idle has no parameter flour: it has floor"},
+		{[]string{"test", good, "--param", "floor=7"}, exitUsage, "parameter floor of policy idle is 7: want "},
+		{[]string{"test", good, "--param", "floor=0.1", "--only-scenarios"}, exitUsage, "--param is for the suite"},
+		{[]string{"replay", good, "--recorded", good, "--param", "flour=0.1"}, exitUsage, "policy idle has no parameter flour"},
 	} {
 		out, errs, code := invoke(t, append([]string{"plugin"}, tt.args...)...)
 		if code != tt.code || !strings.Contains(out+errs, tt.want) {

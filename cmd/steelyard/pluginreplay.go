@@ -89,10 +89,6 @@ func (g *globals) pluginReplay(ctx context.Context, arg string, o replayOptions)
 	if err != nil {
 		return usage(fmt.Errorf("--max-moved %s: want 0%% to 100%%", o.maxMoved))
 	}
-	values, err := o.values()
-	if err != nil {
-		return err
-	}
 	c, err := findCandidate(arg, o.policy)
 	if err != nil {
 		return err
@@ -102,6 +98,10 @@ func (g *globals) pluginReplay(ctx context.Context, arg string, o replayOptions)
 		return err
 	}
 	defer t.Close()
+	values, err := o.takenBy(&t.Info)
+	if err != nil {
+		return err
+	}
 	r := suite.NewReplayer(t)
 	feed := func(rec core.Recorded) error {
 		if len(o.services) > 0 && !slices.Contains(o.services, rec.Snapshot.Service) {

@@ -121,8 +121,25 @@ func (g *globals) pluginTest(ctx context.Context, arg string, o testOptions) err
 	return nil
 }
 
+// valuesFor are the parameters for the suite. They are looked at first, or every
+// check would fail for them.
+func (o *testOptions) valuesFor(ctx context.Context, c candidate) (map[string]float64, error) {
+	if len(o.given) == 0 {
+		return nil, nil
+	}
+	if o.only {
+		return nil, &codedError{exitUsage, errors.New("--param is for the suite, and --only-scenarios leaves that out"), "write params: into the scenario"}
+	}
+	t, err := c.Open(ctx)
+	if err != nil {
+		return o.values() // the suite says what is wrong with the module
+	}
+	defer t.Close()
+	return o.takenBy(&t.Info)
+}
+
 func (g *globals) runTest(ctx context.Context, c candidate, o testOptions, file *suite.ScenarioFile, r *testReport, w *resultWriter) error {
-	values, err := o.values()
+	values, err := o.valuesFor(ctx, c)
 	if err != nil {
 		return err
 	}
