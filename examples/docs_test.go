@@ -12,24 +12,34 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/steelyard-lb/steelyard/plugins/lua"
 	"github.com/steelyard-lb/steelyard/plugins/plugintest/suite"
 )
 
 var codeBlock = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```")
 
-// TestDocumentedCode: what docs/policies.md shows as code is code.
+// TestDocumentedCode: what docs/policies.md and the README show of policies is code
+// that works.
 func TestDocumentedCode(t *testing.T) {
 	text, err := os.ReadFile("../docs/policies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, own, ok := strings.Cut(string(readme), "\n## Your own policy\n")
+	if !ok {
+		t.Fatal("README.md has no section \"Your own policy\"")
+	}
+	own, _, _ = strings.Cut(own, "\n## ")
+	text = append(text, own...)
 	seen := map[string]int{}
 	for _, m := range codeBlock.FindAllStringSubmatch(string(text), -1) {
 		language, code := m[1], m[2]
 		switch {
 		case language == "lua":
-			loads(t, code)
+			passes(t, code)
 		case language == "go":
 			builds(t, code)
 		case strings.HasPrefix(code, "scenarios:"):
@@ -49,17 +59,22 @@ func TestDocumentedCode(t *testing.T) {
 	}
 }
 
-func loads(t *testing.T, script string) {
+// passes puts a script through the conformance suite: what is copied from a page
+// must pass the test that the page tells of.
+func passes(t *testing.T, script string) {
 	t.Helper()
-	m, err := lua.Load(t.Context(), []byte(script))
+	results, err := suite.Conform(t.Context(), suite.Subject{Code: []byte(script)}, suite.Options{})
 	if err != nil {
-		t.Errorf("%v\n%s", err, script)
-		return
+		t.Fatal(err)
 	}
-	_ = m.Close(t.Context())
+	for _, r := range results {
+		if r.Status == suite.Fail {
+			t.Errorf("%s: %s\n%s", r.Name, r.Cause, script)
+		}
+	}
 }
 
-// inline loads the policies that a piece of configuration holds.
+// inline tests the policies that a piece of configuration holds.
 func inline(t *testing.T, code string) {
 	t.Helper()
 	var cfg struct {
@@ -69,7 +84,9 @@ func inline(t *testing.T, code string) {
 		t.Errorf("%v\n%s", err, code)
 	}
 	for _, p := range cfg.Policies {
-		loads(t, p.Lua)
+		if p.Lua != "" {
+			passes(t, p.Lua)
+		}
 	}
 }
 

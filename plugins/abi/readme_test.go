@@ -87,6 +87,20 @@ func askIdle(t *testing.T, file string) {
 			}
 		}
 	}
+	// All saturated: a policy that gives nobody anything has no answer.
+	s := &core.Snapshot{}
+	for i := range 3 {
+		s.Backends = append(s.Backends, core.BackendInput{ID: uint64(i), Health: core.Up, Weight: 1, CPU: core.Reading{Value: 1, Known: true}})
+	}
+	if in, err = abi.Encode(in, s, abi.Frame{}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err = m.Call(t.Context(), out[:0], in); err != nil {
+		t.Fatalf("all saturated: %v", err)
+	}
+	if a, err := abi.Decode(out, s, abi.Frame{}); err != nil || a.Weights[0] <= 0 {
+		t.Errorf("all saturated: %v, %v", a.Weights, err)
+	}
 }
 
 func buildReadmeC(t *testing.T, dir, source string) {

@@ -13,7 +13,7 @@
 //! fn idle(s: &mut Snapshot) -> Result {
 //!     for i in 0..s.len() {
 //!         match s.backend(i).cpu() {
-//!             Some(cpu) => s.set_weight(i, 1.0 - cpu),
+//!             Some(cpu) => s.set_weight(i, (1.0 - cpu).max(0.05)),
 //!             None => s.hold(i),
 //!         }
 //!     }
