@@ -266,9 +266,11 @@ The lab is still up, without traffic:
     ip netns exec %[5]s %[1]s lab-client %[6]s:80 --rate 100   new traffic
     ip netns exec %[7]s nft list table inet steelyard          the rules
     less %[8]s
+Edit %[10]s to try a policy of yours, then:
+    %[1]s reload --socket %[2]s
 Remove it with:
     %[1]s demo --clean%[9]s`, d.world.binary, d.world.socket(), demoService, demoBackends[0].name,
-		d.world.lab.Client.Namespace, d.world.lab.VIP4, d.world.lab.Balancer.Namespace, d.world.log(), name)
+		d.world.lab.Client.Namespace, d.world.lab.VIP4, d.world.lab.Balancer.Namespace, d.world.log(), name, d.world.config())
 }
 
 func newDemoScreen(out io.Writer) *demoScreen {
