@@ -53,10 +53,20 @@ func askOnce(ctx context.Context, host *plugins.Host, policies []core.PolicySpec
 	for _, spec := range policies {
 		s := suite.Snapshot("a service of two backends", 2, host.CustomMetrics(spec.Name)...) // errors say the name
 		if err := host.Schedule(ctx, []core.Call{{Policy: spec.Name, Snapshot: s}})[0].Err; err != nil && ctx.Err() == nil {
-			out = append(out, config.PolicyProblem{Policy: spec.Name, Line: scriptLine(err), Message: err.Error()})
+			out = append(out, policyProblem(spec, err))
 		}
 	}
 	return out
+}
+
+// policyProblem is what is wrong with a policy. A script that stands in the
+// configuration has its lines there, and no others are told.
+func policyProblem(spec core.PolicySpec, err error) config.PolicyProblem {
+	p := config.PolicyProblem{Policy: spec.Name, Line: scriptLine(err), Message: err.Error()}
+	if spec.Lua != "" {
+		p.Message = lineOfScript.ReplaceAllString(p.Message, "")
+	}
+	return p
 }
 
 // loadProblems says which of the policies do not load. All of them together did
@@ -65,7 +75,7 @@ func loadProblems(ctx context.Context, host *plugins.Host, policies []core.Polic
 	var out []config.PolicyProblem
 	for _, spec := range policies {
 		if err := host.Load(ctx, []core.PolicySpec{spec}); err != nil {
-			out = append(out, config.PolicyProblem{Policy: spec.Name, Line: scriptLine(err), Message: err.Error()})
+			out = append(out, policyProblem(spec, err))
 		}
 	}
 	if len(out) == 0 {
@@ -74,7 +84,7 @@ func loadProblems(ctx context.Context, host *plugins.Host, policies []core.Polic
 	return out
 }
 
-var lineOfScript = regexp.MustCompile(`policy\.lua:([0-9]+):`)
+var lineOfScript = regexp.MustCompile(`policy\.lua:([0-9]+): ?`)
 
 // scriptLine is the line that an error of a script names; 0 if it names none.
 func scriptLine(err error) int {
