@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -125,7 +126,10 @@ type finisher func(j *job, r worker.Result, killed bool)
 func (l *lane) run(ctx context.Context, jobs []*job, finish finisher) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(jobs) > 0 {
+	for {
+		if jobs = stillWelcome(jobs); len(jobs) == 0 {
+			return
+		}
 		err := ctx.Err()
 		if err == nil {
 			_, err = l.ready(ctx)
@@ -145,6 +149,20 @@ func (l *lane) run(ctx context.Context, jobs []*job, finish finisher) {
 		}
 		return
 	}
+}
+
+// stillWelcome leaves out the jobs of policies that came into quarantine while
+// they waited for the lane: each would cost one more worker its life.
+func stillWelcome(jobs []*job) []*job {
+	return slices.DeleteFunc(jobs, func(j *job) bool {
+		j.policy.mu.Lock()
+		defer j.policy.mu.Unlock()
+		if j.version != j.policy.now { // a canary, or a call that began before a swap
+			return false
+		}
+		j.result.Err = j.policy.away()
+		return j.result.Err != nil
+	})
 }
 
 // exchange runs the first jobs and returns those that are still to be done.

@@ -39,11 +39,8 @@ func (h *Host) prepare(j *job) bool {
 	defer p.mu.Unlock()
 	v := p.now
 	j.result.Version = v.label
-	if !p.quarantine.until.IsZero() {
-		if wait := time.Until(p.quarantine.until); wait > 0 {
-			j.result.Err = fmt.Errorf("run policy %s: quarantined for another %v after: %s", p.name, wait.Round(time.Millisecond), p.tally.lastFault)
-			return false
-		}
+	if j.result.Err = p.away(); j.result.Err != nil {
+		return false
 	}
 	j.policy, j.frame = p, v.frame
 	if err := p.params(j, v); err != nil {
@@ -52,6 +49,17 @@ func (h *Host) prepare(j *job) bool {
 	}
 	j.hold(v)
 	return true
+}
+
+// away is an error while the policy is in quarantine. The caller holds mu.
+func (p *policy) away() error {
+	if p.quarantine.until.IsZero() {
+		return nil
+	}
+	if wait := time.Until(p.quarantine.until); wait > 0 {
+		return fmt.Errorf("run policy %s: quarantined for another %v after: %s", p.name, wait.Round(time.Millisecond), p.tally.lastFault)
+	}
+	return nil
 }
 
 // hold makes a job one of this version, until its lane is released.

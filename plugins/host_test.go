@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -140,6 +141,30 @@ func TestLoopDoesNotDelayShipped(t *testing.T) {
 	wg.Wait()
 	if served < 50 {
 		t.Errorf("%d calls of rr while the other policy looped for 50 ms: it waited", served)
+	}
+}
+
+// TestQuarantineForThoseWhoWait: of many calls at once of a policy that loops, one
+// costs a worker its life; those that waited behind it are told of the quarantine.
+func TestQuarantineForThoseWhoWait(t *testing.T) {
+	h := newHost(t, "loop")
+	const callers = 6
+	var wg sync.WaitGroup
+	var told atomic.Int32
+	for i := range callers {
+		wg.Go(func() {
+			r := h.Schedule(t.Context(), []core.Call{call("loop", fmt.Sprint("web", i), 2)})[0]
+			if r.Err == nil {
+				t.Error("a loop gave an answer")
+			} else if strings.Contains(r.Err.Error(), "quarantined") {
+				told.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if v := view(t, h, "loop"); v.Restarts != 1 || v.QuarantineSecond > 1 || told.Load() != callers-1 {
+		t.Errorf("%d workers lost, quarantine %.1f s, %d calls told of it: want 1, at most 1 and %d",
+			v.Restarts, v.QuarantineSecond, told.Load(), callers-1)
 	}
 }
 
