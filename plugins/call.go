@@ -121,7 +121,7 @@ func (h *Host) finish(j *job, res worker.Result, killed bool) {
 		p.quarantine.good(now)
 		p.commit(j, res.Answer)
 		if !p.shipped {
-			p.samples.keep(&j.call.Snapshot)
+			p.samples.keep(&j.call.Snapshot, now)
 		}
 		if p.now == j.version {
 			p.trial.inARow = 0

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/plugins/worker"
@@ -18,43 +19,66 @@ const (
 	sampleBytes    = 1 << 20
 )
 
+// sampleLife is how long the snapshot of a service that is no longer scheduled is
+// kept.
+const sampleLife = 10 * time.Minute
+
 // samples are the latest snapshots of some services that a policy answered.
 type samples struct {
-	latest map[string]*core.Snapshot
+	latest map[string]*sample
 	bytes  int
 }
 
+// A sample is a snapshot, and when it was taken.
+type sample struct {
+	core.Snapshot
+	at time.Time
+}
+
 // keep takes the latest snapshot of a service.
-func (s *samples) keep(snap *core.Snapshot) {
+func (s *samples) keep(snap *core.Snapshot, now time.Time) {
 	old, ok := s.latest[snap.Service]
 	if !ok && len(s.latest) >= sampleServices {
 		return
 	}
 	grown := s.bytes + snapshotBytes(snap)
 	if ok {
-		grown -= snapshotBytes(old)
+		grown -= snapshotBytes(&old.Snapshot)
 	}
 	if grown > sampleBytes && len(s.latest) > 0 {
 		return
 	}
 	if !ok {
 		if s.latest == nil {
-			s.latest = map[string]*core.Snapshot{}
+			s.latest = map[string]*sample{}
 		}
-		old = &core.Snapshot{}
+		old = &sample{}
 		s.latest[snap.Service] = old
 	}
-	*old, s.bytes = *snap, grown
+	*old, s.bytes = sample{*snap, now}, grown
+}
+
+// prune lets go of services that are gone: no version should fail for them, and
+// others want their place.
+func (s *samples) prune(now time.Time) {
+	for service, old := range s.latest {
+		if now.Sub(old.at) > sampleLife {
+			s.bytes -= snapshotBytes(&old.Snapshot)
+			delete(s.latest, service)
+		}
+	}
 }
 
 // canary tries a version on the latest real snapshots of its policy, with the
 // policy's state, and keeps nothing of it. The error says what is wrong on which
-// services; nobody's calls wait meanwhile.
-func (h *Host) canary(ctx context.Context, p *policy, v *version) error {
+// services; nobody's calls wait meanwhile. A reload brings the services' parameters
+// with the version, and its caller checks those: what v does not take of the old
+// ones is left out then.
+func (h *Host) canary(ctx context.Context, p *policy, v *version, reload bool) error {
 	p.mu.Lock()
 	calls := make([]core.Call, 0, len(p.samples.latest))
 	for _, s := range p.samples.latest {
-		calls = append(calls, core.Call{Policy: p.name, Snapshot: *s})
+		calls = append(calls, core.Call{Policy: p.name, Snapshot: s.Snapshot})
 	}
 	p.mu.Unlock()
 	results := make([]core.Result, len(calls))
@@ -62,7 +86,11 @@ func (h *Host) canary(ctx context.Context, p *policy, v *version) error {
 	for i := range calls {
 		j := &b.jobs[i]
 		j.call, j.result, j.policy, j.frame = &calls[i], &results[i], p, v.frame
-		values, err := v.info.Values(calls[i].Snapshot.Params)
+		given := calls[i].Snapshot.Params
+		if reload {
+			given = v.info.Fitting(given)
+		}
+		values, err := v.info.Values(given)
 		if err != nil {
 			results[i].Err = err
 			continue

@@ -158,7 +158,8 @@ func (h *Host) loadShipped(ctx context.Context) error {
 	return nil
 }
 
-// loadSpec loads one user's policy, or takes over what is loaded of it.
+// loadSpec loads one user's policy, or takes over what is loaded of it. next are
+// those loaded before it in a reload; nil in a refresh.
 func (h *Host) loadSpec(ctx context.Context, spec core.PolicySpec, old, next map[string]loaded) (loaded, error) {
 	fail := func(err error) (loaded, error) { return loaded{}, fmt.Errorf("load policy %s: %w", spec.Name, err) }
 	if h.Shipped(spec.Name) {
@@ -181,7 +182,8 @@ func (h *Host) loadSpec(ctx context.Context, spec core.PolicySpec, old, next map
 		p.now = v
 		return loaded{p, v, true}, nil
 	}
-	if err := h.canary(ctx, was.policy, v); err != nil {
+	reload := next != nil // a refresh makes nothing else
+	if err := h.canary(ctx, was.policy, v, reload); err != nil {
 		v.drop()
 		return fail(fmt.Errorf("%s: %w", where(spec), err))
 	}
@@ -237,8 +239,8 @@ func (p *policy) retire() {
 	before.drop()
 }
 
-// tend lets go of a version that has stood by for long enough, and of state that
-// nobody asks for.
+// tend lets go of a version that has stood by for long enough, and of state and
+// samples that nobody asks for.
 func (p *policy) tend(now time.Time) {
 	p.mu.Lock()
 	var old *version
@@ -246,6 +248,7 @@ func (p *policy) tend(now time.Time) {
 		old, p.trial.before = p.trial.before, nil
 	}
 	p.prune()
+	p.samples.prune(now)
 	p.mu.Unlock()
 	old.drop()
 }

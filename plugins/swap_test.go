@@ -118,6 +118,38 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+// TestCanaryOfAReload: a reload that gives a policy other parameters brings its
+// services' with it, so the canary does not ask for those before. A refresh brings
+// the file alone, and is refused, for as long as there is such a service.
+func TestCanaryOfAReload(t *testing.T) {
+	h := newHost(t)
+	script := func(param string) core.PolicySpec {
+		return core.PolicySpec{Name: "mine", Lua: `policy = { params = { { name = "` + param + `", default = 1, max = 5 } } }
+			function schedule(s) local w = {} for i = 1, s.n do w[i] = s.param.` + param + ` end return w end`}
+	}
+	ask := func(param string) {
+		t.Helper()
+		c := call("mine", "web", 2)
+		c.Snapshot.Params = map[string]float64{param: 3}
+		if r := h.Schedule(t.Context(), []core.Call{c})[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	for _, param := range []string{"speed", "pace"} {
+		if err := h.Load(t.Context(), []core.PolicySpec{script(param)}); err != nil {
+			t.Fatal(err)
+		}
+		ask(param)
+	}
+	if _, err := h.Refresh(t.Context(), script("rate")); err == nil || !strings.Contains(err.Error(), "no parameter pace") {
+		t.Errorf("refresh without the parameter that the service gives: %v", err)
+	}
+	plugins.Tend(h, time.Now().Add(11*time.Minute))
+	if changed, err := h.Refresh(t.Context(), script("rate")); !changed || err != nil {
+		t.Errorf("refresh when the service is long gone: changed %t, %v", changed, err)
+	}
+}
+
 // TestRollBack: a version that no canary could catch goes when its calls fail.
 func TestRollBack(t *testing.T) {
 	for guest, calls := range map[string]int{"trap": 3, "loop": 1} {

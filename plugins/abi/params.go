@@ -114,6 +114,17 @@ func (p *PolicyInfo) Values(given map[string]float64) ([]float64, error) {
 	return out, nil
 }
 
+// Fitting are those of the given parameters that Values takes.
+func (p *PolicyInfo) Fitting(given map[string]float64) map[string]float64 {
+	out := map[string]float64{}
+	for i := range p.Params {
+		if v, ok := given[p.Params[i].Name]; ok && p.Params[i].takes(v) {
+			out[p.Params[i].Name] = v
+		}
+	}
+	return out
+}
+
 func (p *PolicyInfo) unknown(given map[string]float64) error {
 	var names, extra []string
 	for i := range p.Params {
