@@ -81,6 +81,9 @@ func (c *column) fill(v *view) {
 		c.table.Remove(-1)
 	}
 	c.size = v.n
+	for i := c.table.Len(); i > v.n; i-- { // what the script appended
+		c.table.RawSetInt(i, lua.LNil)
+	}
 	base, stride, ok := v.locate(c.source)
 	if !ok {
 		for i := range v.n {

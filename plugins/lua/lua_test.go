@@ -166,6 +166,8 @@ func TestColumnsGrowAndShrink(t *testing.T) {
 		for i = 1, s.n do out[i] = s.weight[i] end
 		print(#s.weight, #s.up, #s.id, s.weight[s.n + 1], s.cpu[1])
 		s.weight[1], s.cpu[1], s.up[1] = "broken", nil, 7
+		table.insert(s.weight, 99)
+		s.up[s.n + 50], s.id[s.n + 2], s.id[s.n + 1] = true, "x", "y"
 		s.cpu, s.weight = {}, 5
 		return out
 	end`)
