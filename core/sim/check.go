@@ -43,6 +43,7 @@ func (sc *Scenario) Check() error {
 	c.backends()
 	c.load()
 	c.probing()
+	c.shaping()
 	for i, e := range sc.Events {
 		c.event(fmt.Sprintf("$.events[%d]", i), e)
 	}
@@ -82,11 +83,13 @@ func (c *checker) backends() {
 		c.want(b.Name != "", path, "has no name")
 		c.want(!names[b.Name], path+".name", "%q is there twice", b.Name)
 		names[b.Name] = true
-		c.want(b.Count >= 0, path+".count", "is %d; want 1 or more", b.Count)
+		c.want(b.Count >= 0 && b.Count <= maxBackends, path+".count", "is %d; want 1 to %d", b.Count, maxBackends)
 		c.want(b.Cores >= 1 && b.Cores <= maxCores, path+".cores", "is %d; want 1 to %d", b.Cores, maxCores)
 		c.want(b.Speed >= 0 && b.Speed <= 1000, path+".speed", "is %g; want above 0, 1 is usual", b.Speed)
 		c.want(b.Weight <= 1000, path+".weight", "is %d; want 1 to 1000", b.Weight)
-		n += max(1, b.Count)
+		if n++; b.Count <= maxBackends {
+			n += max(0, b.Count-1)
+		}
 	}
 	c.want(n >= 1 && n <= maxBackends, "$.backends", "are %d in all; want 1 to %d", n, maxBackends)
 }
@@ -120,6 +123,23 @@ func (c *checker) probing() {
 	c.want(h.Fall >= 1, "$.health.fall", "is %d; want 1 or more", h.Fall)
 }
 
+// shaping has the bounds of a configuration's.
+func (c *checker) shaping() {
+	s := c.sc.Shaping
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"stale_after", s.StaleAfter}, {"hold", s.Hold}, {"slow_start", s.SlowStart}} {
+		c.want(d.value >= 0 && d.value <= maxDuration, "$.shaping."+d.key, "is %s; want 0s to %s", d.value, maxDuration)
+	}
+	for _, r := range []struct {
+		key   string
+		value float64
+	}{{"slow_start_min", s.SlowStartMin}, {"floor", s.Floor}, {"ceiling", s.Ceiling}, {"step", s.Step}, {"dead_band", s.DeadBand}, {"panic", s.Panic}} {
+		c.want(r.value >= 0 && r.value <= 1, "$.shaping."+r.key, "is %g; want 0 to 1", r.value)
+	}
+}
+
 // kinds are all kinds of events.
 var kinds = []Kind{Speed, Antagonist, Dead, Sinkhole, Stuck, Restart}
 
@@ -133,7 +153,7 @@ func (c *checker) event(path string, e Event) {
 	known := e.Backend == ""
 	for _, b := range sc.Backends {
 		known = known || e.Backend == b.Name
-		for k := range b.Count {
+		for k := range min(b.Count, maxBackends) {
 			known = known || b.Count > 1 && e.Backend == fmt.Sprintf("%s%d", b.Name, k+1)
 		}
 	}

@@ -14,6 +14,15 @@ const ticksPerSecond = 2
 // ticks is a time in ticks, rounded.
 func ticks(d time.Duration) int { return int(math.Round(d.Seconds() * ticksPerSecond)) }
 
+// tickOf is the tick of a time in seconds, but last if that is later: a machine
+// that hardly works is done with a request after more ticks than an int counts.
+func tickOf(seconds float64, last int) int {
+	if k := seconds * ticksPerSecond; k < float64(last) {
+		return int(k)
+	}
+	return last
+}
+
 // at is the time of a tick.
 func at(tick int) time.Duration { return time.Duration(tick) * time.Second / ticksPerSecond }
 

@@ -40,7 +40,7 @@ func (m *machine) capacity(tick int) float64 {
 // of speed 1, and returns when it is done.
 func (m *machine) serve(t, work float64) (done float64) {
 	start := max(t, m.free[0])
-	tick := min(int(start*ticksPerSecond), len(m.nature)-1)
+	tick := tickOf(start, len(m.nature)-1)
 	// A request keeps the speed that it began with.
 	done = start + work/float64(m.nature[tick].speed)
 	m.free[0] = done
@@ -71,7 +71,7 @@ func (m *machine) sift() {
 
 // occupy counts a busy core from one time to another.
 func (m *machine) occupy(from, to float64) {
-	k := int(from * ticksPerSecond)
+	k := tickOf(from, len(m.busy))
 	for ; k < len(m.busy); k++ {
 		end := float64(k+1) / ticksPerSecond
 		if to <= end {

@@ -105,7 +105,7 @@ func (w *world) traffic() {
 			continue
 		}
 		lb.flows[i].opened[w.tick]++
-		if k := int(w.request(i, t) * ticksPerSecond); k < len(w.rates) {
+		if k := tickOf(w.request(i, t), len(w.rates)); k < len(w.rates) {
 			lb.flows[i].closed[k]++
 		}
 	}

@@ -249,6 +249,13 @@ func TestCheck(t *testing.T) {
 		"$.load.profile[1].at":              func(sc *Scenario) { sc.Load.Profile = []Point{{time.Second, 1}, {time.Second, 2}} },
 		"$.connections.requests_per_second": func(sc *Scenario) { sc.Connections = Connections{Life: time.Minute} },
 		"$.balancers":                       func(sc *Scenario) { sc.Balancers = 0 },
+		"$.shaping.step":                    func(sc *Scenario) { sc.Shaping.Step = math.NaN() },
+		"$.shaping.ceiling":                 func(sc *Scenario) { sc.Shaping.Ceiling = -1 },
+		"$.shaping.hold":                    func(sc *Scenario) { sc.Shaping.Hold = -time.Second },
+		"$.backends[0].count": func(sc *Scenario) {
+			sc.Backends[0].Count = math.MaxInt
+			sc.Events = []Event{{Kind: Dead, Backend: "b"}} // whose name is looked for among all
+		},
 	} {
 		sc := small(change)
 		ps, _ := sc.Check().(Problems)
@@ -259,6 +266,14 @@ func TestCheck(t *testing.T) {
 	sc := small(func(sc *Scenario) { sc.Service.Mean, sc.Duration = 10*time.Microsecond, time.Hour })
 	if err := sc.Check(); err == nil {
 		t.Error("a run of billions of requests is let through")
+	}
+}
+
+// TestStandstill: machines that hardly work any more serve hardly anything.
+func TestStandstill(t *testing.T) {
+	o := mustRun(t, small(func(sc *Scenario) { sc.Events = []Event{{At: 100 * time.Second, Kind: Speed, Value: 1e-300}} }), nil)
+	if o.P99 < 100 {
+		t.Errorf("%+v: want requests that wait for the end", o)
 	}
 }
 
