@@ -74,6 +74,17 @@ var escapes = []struct {
 	{"get rid of its limits", func(string) error {
 		return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	}},
+	{"take memory that no limit sees", func(string) error {
+		_, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+		return err
+	}},
+	{"take memory behind the shared page", func(string) error {
+		n, err := unix.Write(fdProgress, make([]byte, 2*progressSize))
+		if err == nil && n <= progressSize {
+			return fmt.Errorf("only %d bytes were taken", n)
+		}
+		return err
+	}},
 	{"open a BPF program", func(string) error {
 		_, _, e := unix.Syscall(unix.SYS_BPF, 0, 0, 0)
 		return e
@@ -144,6 +155,28 @@ func TestNothingToReach(t *testing.T) {
 		if confined && strings.HasSuffix(line, ": done") {
 			t.Errorf("the worker could %s", line)
 		}
+	}
+}
+
+// TestPageIsSealed: where there is no filter of system calls either, nobody makes
+// the page that is shared with a worker smaller, which would end the parent, or
+// larger.
+func TestPageIsSealed(t *testing.T) {
+	p, f, err := newProgress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.unmap()
+	defer f.Close()
+	if f.Truncate(0) == nil || f.Truncate(2*progressSize) == nil {
+		t.Error("the page can be cut off, or grow")
+	}
+	if n, _ := f.WriteAt(make([]byte, 2*progressSize), 0); n > progressSize {
+		t.Errorf("%d bytes could be written to a page of %d", n, progressSize)
+	}
+	p.set(7)
+	if p.get() != 7 {
+		t.Error("the page does not take a number")
 	}
 }
 

@@ -19,7 +19,7 @@ type progress struct{ page []byte }
 const progressSize = 4096
 
 func newProgress() (progress, *os.File, error) {
-	fd, err := unix.MemfdCreate("steelyard-progress", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("steelyard-progress", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return progress{}, nil, fmt.Errorf("create shared page: %w", err)
 	}
@@ -27,6 +27,13 @@ func newProgress() (progress, *os.File, error) {
 	if err := f.Truncate(progressSize); err != nil {
 		_ = f.Close() // the first error is the one to tell
 		return progress{}, nil, fmt.Errorf("size shared page: %w", err)
+	}
+	// A worker that somebody has taken over could shrink the page, and this process
+	// would die of a SIGBUS; or write to it without end, into memory that counts as
+	// nobody's.
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		_ = f.Close() // as above
+		return progress{}, nil, fmt.Errorf("seal shared page: %w", err)
 	}
 	p, err := mapProgress(f)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 var allowed = []uint32{
 	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_CLOSE, unix.SYS_FCNTL, unix.SYS_FSTAT,
 	unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_CREATE1, unix.SYS_EVENTFD2, unix.SYS_PIPE2,
-	unix.SYS_FUTEX, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MADVISE, unix.SYS_MINCORE, unix.SYS_BRK,
+	unix.SYS_FUTEX, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MADVISE, unix.SYS_MINCORE, unix.SYS_BRK,
 	unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_GETTIMEOFDAY,
 	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETRANDOM,
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL,
@@ -71,6 +71,13 @@ func callFilter(arch, pid uint32) []unix.SockFilter {
 	for _, call := range allowed {
 		p = append(p, unix.SockFilter{Code: equal, K: call, Jf: 1}, unix.SockFilter{Code: leave, K: unix.SECCOMP_RET_ALLOW})
 	}
+	// Shared memory counts as no process's own: no limit would see it.
+	p = append(p,
+		unix.SockFilter{Code: equal, K: unix.SYS_MMAP, Jf: 4},
+		unix.SockFilter{Code: load, K: dataArgs + 3*8}, // flags
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.MAP_SHARED, Jt: 1},
+		unix.SockFilter{Code: leave, K: unix.SECCOMP_RET_ALLOW},
+		unix.SockFilter{Code: leave, K: deny})
 	// In a build with cgo, threads are glibc's, which falls back from clone3, whose
 	// flags no filter sees, to clone if it does not exist.
 	p = append(p,
