@@ -16,16 +16,16 @@ import (
 // before the first.
 const tick = 5 * time.Millisecond
 
-// exchange sends a request and returns the body of the answer. Every error is
-// a *Death.
-func (p *Process) exchange(request []byte, want byte, limits Limits) ([]byte, error) {
+// exchange sends a request of so many calls and returns the body of the answer.
+// Every error is a *Death.
+func (p *Process) exchange(request []byte, calls int, want byte, limits Limits) ([]byte, error) {
 	if err := p.conn.SetWriteDeadline(time.Now().Add(limits.Wall)); err != nil {
 		return nil, p.death(err)
 	}
 	if _, err := p.conn.Write(request); err != nil {
 		return nil, p.death(err)
 	}
-	kind, body, err := p.receive(limits)
+	kind, body, err := p.receive(calls, limits)
 	if err != nil {
 		return nil, p.death(err)
 	}
@@ -35,25 +35,29 @@ func (p *Process) exchange(request []byte, want byte, limits Limits) ([]byte, er
 	return body, nil
 }
 
-// receive reads one frame, and looks after the worker while it waits.
-func (p *Process) receive(limits Limits) (kind byte, body []byte, err error) {
-	w := watch{p: p, limits: limits, call: -2}
+// receive reads one frame, and looks after the worker while it waits, or while it
+// is sent one byte after the other.
+func (p *Process) receive(calls int, limits Limits) (kind byte, body []byte, err error) {
+	w := watch{p: p, limits: limits, calls: calls, at: -2}
 	have, want := 0, 4
 	if cap(p.in) < 4096 {
 		p.in = make([]byte, 64<<10)
 	}
 	p.in = p.in[:cap(p.in)]
+	if err := p.conn.SetReadDeadline(time.Now().Add(tick)); err != nil {
+		return 0, nil, err
+	}
 	for have < want {
-		now := time.Now()
-		if err := p.conn.SetReadDeadline(now.Add(tick)); err != nil {
-			return 0, nil, err
-		}
 		n, err := p.conn.Read(p.in[have:])
 		had := have
 		have += n
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if err := w.check(time.Now()); err != nil {
+			now := time.Now()
+			if err := w.check(now); err != nil {
+				return 0, nil, err
+			}
+			if err := p.conn.SetReadDeadline(now.Add(tick)); err != nil {
 				return 0, nil, err
 			}
 		case err != nil:
@@ -86,7 +90,8 @@ func (e errLimit) Error() string { return string(e) }
 type watch struct {
 	p      *Process
 	limits Limits
-	call   int
+	calls  int // of the exchange
+	at     int // the call that runs; -1 before the first, calls after the last
 	cpu    time.Duration
 	since  time.Time
 }
@@ -96,8 +101,13 @@ func (w *watch) check(now time.Time) error {
 	if err != nil {
 		return nil // the process is gone; the read tells
 	}
-	if call := w.p.progress.get(); call != w.call {
-		w.call, w.cpu, w.since = call, cpu, now
+	at := min(w.p.progress.get(), w.calls)
+	if at < 0 && w.at >= 0 {
+		at = w.calls
+	}
+	// What is not the way forward is a worker's that lies, and buys it no time.
+	if at > w.at {
+		w.at, w.cpu, w.since = at, cpu, now
 	}
 	switch {
 	case cpu-w.cpu > w.limits.CPU:

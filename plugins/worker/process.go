@@ -65,7 +65,7 @@ func Start(ctx context.Context, command []string, memory int64) (*Process, error
 	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
-	kind, body, err := p.receive(helloLimits)
+	kind, body, err := p.receive(0, helloLimits)
 	if err == nil && kind != typeHello {
 		err = fmt.Errorf("%w: type %d before hello", errFrame, kind)
 	}
@@ -178,7 +178,7 @@ func (p *Process) Close() {
 // Load hands the worker its module. An error is a *Death; what is wrong with the
 // module itself stands in Loaded.Err.
 func (p *Process) Load(code []byte, limits Limits) (Loaded, error) {
-	body, err := p.exchange(end(append(begin(nil, typeLoad), code...)), typeLoaded, limits)
+	body, err := p.exchange(end(append(begin(nil, typeLoad), code...)), 1, typeLoaded, limits)
 	if err != nil {
 		return Loaded{}, err
 	}
@@ -191,7 +191,7 @@ func (p *Process) Load(code []byte, limits Limits) (Loaded, error) {
 
 // Inspect describes a module without running any of it. An error is a *Death.
 func (p *Process) Inspect(code []byte, limits Limits) (d wasm.Description, err error) {
-	body, err := p.exchange(end(append(begin(nil, typeInspect), code...)), typeInspected, limits)
+	body, err := p.exchange(end(append(begin(nil, typeInspect), code...)), 1, typeInspected, limits)
 	if err != nil {
 		return d, err
 	}
@@ -204,7 +204,7 @@ func (p *Process) Inspect(code []byte, limits Limits) (d wasm.Description, err e
 // Call runs a batch, in order. An error is a *Death: then the worker is gone
 // and no result is left. The results are good until the next exchange.
 func (p *Process) Call(b *Batch, limits Limits) ([]Result, error) {
-	body, err := p.exchange(b.done(), typeResults, limits)
+	body, err := p.exchange(b.done(), b.n, typeResults, limits)
 	if err != nil {
 		return nil, err
 	}
