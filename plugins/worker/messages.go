@@ -4,6 +4,7 @@ package worker
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/plugins/abi"
@@ -88,6 +89,20 @@ func appendLog(b []byte, lines []abi.Line) []byte {
 	return b
 }
 
+// maxText is how much is taken of a text for people, bytes. It goes into the log,
+// into events and over the bus.
+const maxText = 4 << 10
+
+// text is what a worker says to people, cut off where nobody would read on.
+func text(b []byte) string {
+	if len(b) <= maxText {
+		return string(b)
+	}
+	return strings.ToValidUTF8(string(b[:maxText]), "") + "…"
+}
+
+func (r *reader) text() string { return text(r.bytes()) }
+
 func (r *reader) log() []abi.Line {
 	n := int(r.u8())
 	if n == 0 {
@@ -99,7 +114,7 @@ func (r *reader) log() []abi.Line {
 	}
 	lines := make([]abi.Line, n)
 	for i := range lines {
-		lines[i] = abi.Line{Level: uint32(r.u8()), Text: string(r.bytes())}
+		lines[i] = abi.Line{Level: uint32(r.u8()), Text: r.text()}
 	}
 	return lines
 }
@@ -117,7 +132,7 @@ func decodeResults(dst []Result, body []byte, n int) ([]Result, error) {
 		if status == statusOK {
 			res.Answer = payload
 		} else {
-			res.Err = string(payload)
+			res.Err = text(payload)
 		}
 		dst = append(dst, res)
 	}
@@ -133,7 +148,7 @@ func decodeLoaded(body []byte) (Loaded, error) {
 		l.Manifest = append([]byte{}, payload...)
 	case statusNoManifest:
 	default:
-		l.Err = string(payload)
+		l.Err = text(payload)
 	}
 	return l, r.done()
 }

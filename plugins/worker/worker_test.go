@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -174,6 +175,26 @@ func TestCallWithoutModule(t *testing.T) {
 	}
 	if len(r) != 1 || !strings.Contains(r[0].Err, "no module is loaded") {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// TestLongTexts: what a worker says to people is cut off, however long it is.
+func TestLongTexts(t *testing.T) {
+	long := []byte(strings.Repeat("\u00e9", 1<<20))
+	s := server{out: le.AppendUint32(begin(nil, typeResults), 1)}
+	s.result(statusError, 0, long, []abi.Line{{Text: string(long)}})
+	results, err := decodeResults(nil, s.out[5:], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := decodeLoaded(appendLog(appendBytes([]byte{statusError}, long), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, got := range map[string]string{"an error": results[0].Err, "a line": results[0].Logs[0].Text, "a refusal": loaded.Err} {
+		if len(got) > maxText+10 || !strings.HasPrefix(got, "\u00e9\u00e9") || !utf8.ValidString(got) {
+			t.Errorf("%s has %d bytes, from %.20q to %q", where, len(got), got, got[max(0, len(got)-10):])
+		}
 	}
 }
 
