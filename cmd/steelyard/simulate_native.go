@@ -93,7 +93,7 @@ func (n *nativePolicy) frame(s *core.Snapshot) (abi.Frame, error) {
 		switch {
 		case i < 0:
 			return f, fmt.Errorf("policy %s has no parameter %q", n.p.Name, name)
-		case v < n.p.Params[i].Min || v > n.p.Params[i].Max:
+		case !(n.p.Params[i].Min <= v && v <= n.p.Params[i].Max): // which no NaN is
 			return f, fmt.Errorf("parameter %s of policy %s is %g; want %g to %g", name, n.p.Name, v, n.p.Params[i].Min, n.p.Params[i].Max)
 		}
 		f.Params[i] = v

@@ -128,6 +128,7 @@ func TestSimulateUsage(t *testing.T) {
 		"there are best, rr, weighted":   {"--policy", "least-cpuu"},
 		`has no parameter "beta"`:        {"--param", "beta=1"},
 		"want 0.01 to 1":                 {"--param", "alpha=7"},
+		"alpha of policy least-cpu is N": {"--param", "alpha=nan"},
 		"want NAME=NUMBER":               {"--param", "alpha"},
 		"--seeds 0":                      {"--seeds", "0"},
 		"no chosen policy takes":         {"--policy", "naive-idle", "--param", "alpha=1"},

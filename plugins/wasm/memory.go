@@ -11,9 +11,10 @@ import (
 
 // allocate maps the most that a memory may grow to. The kernel gives a page when
 // it is first written, and growing copies nothing: wazero's own way copies all,
-// and needs three times as much for a moment.
+// and needs three times as much for a moment. The kernel maps no empty piece, so that
+// a memory that may never have a page gets one that nobody sees.
 func allocate(_, most uint64) experimental.LinearMemory {
-	b, err := unix.Mmap(-1, 0, int(most), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	b, err := unix.Mmap(-1, 0, int(max(most, 1)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		panic(fmt.Errorf("map %d bytes for the module: %w", most, err)) // wazero has no way to tell
 	}

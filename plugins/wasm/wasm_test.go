@@ -131,6 +131,24 @@ func TestGuestsMatchSource(t *testing.T) {
 	}
 }
 
+// TestNoPage: a module whose memory may never have a page is loaded and finds no
+// room for a snapshot.
+func TestNoPage(t *testing.T) {
+	m, err := wasm.Load(t.Context(), []byte("\x00asm\x01\x00\x00\x00"+
+		"\x01\x10\x03\x60\x00\x01\x7f\x60\x01\x7f\x01\x7f\x60\x02\x7f\x7f\x01\x7f"+ // types
+		"\x03\x04\x03\x00\x01\x02"+ // functions
+		"\x05\x04\x01\x01\x00\x00"+ // a memory of 0 to 0 pages
+		"\x07\x2f\x04\x06memory\x02\x00\x09sy_abi_v1\x00\x00\x08sy_alloc\x00\x01\x0bsy_schedule\x00\x02"+
+		"\x0a\x10\x03\x04\x00\x41\x00\x0b\x04\x00\x41\x08\x0b\x04\x00\x41\x00\x0b")) // they answer 0, 8 and 0
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Close(t.Context()) }() // as in load
+	if _, err := m.Call(t.Context(), nil, golden(t)); err == nil || !strings.Contains(err.Error(), "outside the memory") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // FuzzCall gives any bytes as a snapshot: a guest may refuse or trap, the host
 // may not.
 func FuzzCall(f *testing.F) {
