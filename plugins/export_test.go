@@ -32,6 +32,14 @@ func Tend(h *Host, now time.Time) { h.tend(now) }
 // WorkerOf is the process id of the worker of a policy; 0 while there is none.
 func WorkerOf(h *Host, name string) int { return int(h.version(name).lane.pid.Load()) }
 
+// States is how many states are kept of a policy.
+func States(h *Host, name string) int {
+	p := h.find(name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.states)
+}
+
 // WorkerPeak ends the worker of a policy and returns the most memory that one of
 // them has had, in bytes.
 func WorkerPeak(h *Host, name string) int64 {

@@ -3,6 +3,7 @@
 package plugins
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -54,9 +55,10 @@ func (s *state) find(id uint64) []byte {
 // kept.
 const stateLife = time.Hour
 
-func (j *job) stateKey() stateKey {
-	f := &j.version.frame
-	return stateKey{j.version.info.StateVersion, f.BackendSlots, f.ServiceSlots, j.call.Snapshot.ID}
+func (j *job) stateKey() stateKey { return j.version.stateKey(j.call.Snapshot.ID) }
+
+func (v *version) stateKey(service uint64) stateKey {
+	return stateKey{v.info.StateVersion, v.frame.BackendSlots, v.frame.ServiceSlots, service}
 }
 
 // encode writes a job's snapshot, with the policy's state in it.
@@ -100,6 +102,14 @@ func (p *policy) commit(j *job, answer []byte) {
 	for i := range snap.Backends {
 		s.ids = append(s.ids, snap.Backends[i].ID)
 	}
+}
+
+// forget drops the state that neither the version in force nor the one that stands
+// by knows how to read. The caller holds mu.
+func (p *policy) forget() {
+	maps.DeleteFunc(p.states, func(key stateKey, _ *state) bool {
+		return key != p.now.stateKey(key.id) && (p.trial.before == nil || key != p.trial.before.stateKey(key.id))
+	})
 }
 
 // prune drops the state of services that are gone. The caller holds mu.

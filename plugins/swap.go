@@ -74,6 +74,7 @@ func (p *policy) swap(h *Host, v *version) {
 	p.now, p.quarantine = v, quarantine{}
 	p.trial = trial{before: old, until: time.Now().Add(trialTime)}
 	p.tally.swaps++
+	p.forget()
 	p.mu.Unlock()
 	gone.drop()
 	h.log.Info("policy swapped", "policy", v.label, "before", old.label)

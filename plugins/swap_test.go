@@ -4,6 +4,7 @@ package plugins_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -81,6 +82,44 @@ func TestSwapKeepsState(t *testing.T) {
 	plugins.Tend(s.Host, time.Now().Add(11*time.Minute))
 	if after := plugins.WorkerPIDs(s.Host); len(after) != len(pids)-1 || view(t, s.Host, "mine").Previous != "" {
 		t.Errorf("workers %v, and %v once the version before has stood by for long enough", pids, after)
+	}
+}
+
+// TestSwapForgetsState: state that no version could read any more is let go of; that
+// of the version that stands by is there if it comes back.
+func TestSwapForgetsState(t *testing.T) {
+	h := newHost(t)
+	script := func(version int, then string) core.PolicySpec {
+		return core.PolicySpec{Name: "mine", Lua: fmt.Sprintf(`policy = { backend_state = { "seen" }, state_version = %d }
+			function schedule(s)
+				local w, seen = {}, s.state.seen
+				for i = 1, s.n do seen[i] = seen[i] + 1; w[i] = seen[1] + i - 1 end
+				%s
+				return w
+			end`, version, then)}
+	}
+	ask := func() core.Result { return h.Schedule(t.Context(), []core.Call{call("mine", "web", 2)})[0] }
+	for v := range 5 {
+		if err := h.Load(t.Context(), []core.PolicySpec{script(v, "")}); err != nil {
+			t.Fatal(err)
+		}
+		if r := ask(); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if n := plugins.States(h, "mine"); n > 2 {
+		t.Errorf("%d states of one service: want those of the version in force and of the one before", n)
+	}
+	if err := h.Load(t.Context(), []core.PolicySpec{script(5, "if s.seq > 1 then while true do end end")}); err != nil {
+		t.Fatal(err)
+	}
+	c := call("mine", "web", 2)
+	c.Snapshot.Seq = 2
+	if r := h.Schedule(t.Context(), []core.Call{c})[0]; r.Err == nil {
+		t.Fatal("a loop gave an answer")
+	}
+	if r := ask(); r.Err != nil || math.Round(r.Weights[0]*3/1e9) != 2 {
+		t.Errorf("%+v: want the second call by the state of the version that came back, 2 to 3", r)
 	}
 }
 
