@@ -183,7 +183,7 @@ func (l *lane) exchange(jobs []*job, finish finisher) []*job {
 	var death *worker.Death
 	if !errors.As(err, &death) || death.Call < 0 || death.Call >= n {
 		l.log.Warn("policy worker died without a call to blame", "worker", l.name, "cause", err, "peak_bytes", l.peak)
-		l.backoff()
+		l.backoff(err)
 		return jobs
 	}
 	// The culprit's other calls, for other services, would meet the same end:

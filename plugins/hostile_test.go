@@ -246,6 +246,27 @@ func TestWorkerStops(t *testing.T) {
 	}
 }
 
+// TestNoWorker: where workers do not start any more, every call is told why, also
+// those for which none is tried.
+func TestNoWorker(t *testing.T) {
+	broken := filepath.Join(t.TempDir(), "broken")
+	h := ownHost(t, plugins.Config{Command: []string{"/bin/sh", "-c",
+		`[ -e "$0" ] && { echo out of order >&2; exit 3; }; exec /proc/$PPID/exe worker`, broken}})
+	if err := h.Load(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plugins.WorkerPeak(h, "rr") // ends it
+	for i := range 5 {
+		r := h.Schedule(t.Context(), []core.Call{call("rr", "web", 2)})[0]
+		if r.Err == nil || !strings.Contains(r.Err.Error(), "out of order") {
+			t.Errorf("call %d: %v, want what the worker said at its end", i, r.Err)
+		}
+	}
+}
+
 // TestKilledInACall: a worker that somebody kills while it runs a call is
 // replaced, and the call that it took with it is told.
 func TestKilledInACall(t *testing.T) {

@@ -40,6 +40,7 @@ type lane struct {
 	peak    int64         // the most memory of a worker that is gone, bytes
 	wait    time.Duration // of the latest backoff; 0 after a good batch
 	retryAt time.Time
+	cause   string // why there is a backoff
 }
 
 // newLane makes a lane that nobody holds yet.
@@ -89,11 +90,11 @@ func (l *lane) ready(ctx context.Context) (manifest []byte, err error) {
 	}
 	l.drop()
 	if wait := time.Until(l.retryAt); wait > 0 {
-		return nil, fmt.Errorf("the worker of %s does not stay up; next attempt in %v", l.name, wait.Round(time.Millisecond))
+		return nil, fmt.Errorf("the worker of %s does not stay up; next attempt in %v: %s", l.name, wait.Round(time.Millisecond), l.cause)
 	}
 	p, err := worker.Start(ctx, l.command, l.calls.Memory)
 	if err != nil {
-		l.backoff()
+		l.backoff(err)
 		return nil, err
 	}
 	l.process = p
@@ -129,7 +130,8 @@ func blames(err error) (module, killed bool) {
 
 // backoff makes the next start wait, but for the first in a row: a worker that
 // an operator or the kernel killed is replaced at once.
-func (l *lane) backoff() {
+func (l *lane) backoff(cause error) {
+	l.cause = cause.Error()
 	l.retryAt = time.Now().Add(l.wait)
 	l.wait = min(max(2*l.wait, restartMin), restartMax)
 }
