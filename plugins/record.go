@@ -11,7 +11,7 @@ import (
 
 // recordBytes bounds what the recordings of a host hold on to, and again those of
 // each service that is followed.
-const recordBytes = 4 << 20
+const recordBytes = 1 << 20
 
 // A recorder keeps the latest calls. It copies no snapshot: it holds on to those
 // that the callers made.
@@ -93,7 +93,7 @@ func (r *calls) between(out []core.Recorded, service string, from, to uint64) []
 
 // Recordings are the latest calls of a service's policies, and their answers,
 // oldest first; of all services if service is empty. How far back they go is
-// bounded by memory: 4 MiB for all services, which is about 950 calls of 16
+// bounded by memory: 1 MiB for all services, which is about 240 calls of 16
 // backends. They share it with the host: do not change them.
 func (h *Host) Recordings(service string) []core.Recorded {
 	list, _ := h.RecordingsSince(service, 0)
@@ -114,7 +114,7 @@ func (h *Host) RecordingsSince(service string, cursor uint64) ([]core.Recorded, 
 	return f.between(out, service, max(cursor, f.since), r.added), r.added
 }
 
-// FollowRecordings gives the calls of a service 4 MiB of their own until stop is
+// FollowRecordings gives the calls of a service 1 MiB of their own until stop is
 // called, once, so that other services do not drive them out. For all services,
 // the empty name, it does nothing.
 func (h *Host) FollowRecordings(service string) (stop func()) {

@@ -19,7 +19,7 @@ import (
 
 const pluginRecordLong = `Write what the policies of a running steelyard were asked and answered, one JSON
 object per line, for "steelyard plugin replay". A running steelyard keeps the latest
-of them in memory, within 4 MiB for all services: --last writes those and ends, and
+of them in memory, within 1 MiB for all services: --last writes those and ends, and
 says how far back they reach. With --for, those of services that you name are kept
 for you, however many others there are. Without a service: all services.
 

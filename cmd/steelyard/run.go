@@ -26,9 +26,9 @@ import (
 )
 
 // garbagePercent is how much garbage the daemon lets grow, as a share of what lives,
-// unless GOGC is set: Go's 100 takes 20 MB more for 16,000 backends, and 50, which
-// collects twice as often, takes from the p99 of death to commit (docs/benchmarks.md).
-const garbagePercent = 75
+// unless GOGC is set: 75 takes 10 MB more for 16,000 backends, and 100 another 10; less
+// collects more often, which the p99 of death to commit pays for (docs/benchmarks.md).
+const garbagePercent = 50
 
 const runLong = `Run the balancer in the foreground.
 
