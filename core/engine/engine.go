@@ -137,6 +137,7 @@ type Engine struct {
 	order     []*service // those of services, by name
 	seq       uint64
 	busy      map[batchKey]bool   // those with a batch in flight
+	cpuWaits  bool                // some backend has a nextCPU
 	spare     paper               // for the record of the next decision
 	shaping   []core.ShapeBackend // scratch of decide
 	planned   []core.BackendPlan  // scratch of decide

@@ -75,6 +75,10 @@ func (e *Engine) meterLoop(ctx context.Context) {
 }
 
 func (e *Engine) takeMeter(m meterReading) {
+	if m.counters == nil && m.flows == nil && m.err == nil && !e.cpuWaits {
+		return // nothing for any of what may be tens of thousands of backends
+	}
+	e.cpuWaits = false
 	for _, s := range e.order {
 		if m.counters != nil {
 			s.carried.take(m.counters[core.CounterKey{Service: s.spec.Name}], m.at)
@@ -82,6 +86,7 @@ func (e *Engine) takeMeter(m meterReading) {
 		for _, b := range s.backends {
 			b.takeMeter(m, s.forwarding(b).Tracked())
 			b.matchCPU(m.at)
+			e.cpuWaits = e.cpuWaits || !b.nextCPU.at.IsZero()
 			e.takeFull(s, b)
 		}
 	}

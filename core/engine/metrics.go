@@ -47,6 +47,7 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 			continue
 		}
 		b.takeMetric(m.Name, r, now)
+		e.cpuWaits = e.cpuWaits || !b.nextCPU.at.IsZero()
 	}
 }
 

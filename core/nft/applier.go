@@ -56,6 +56,10 @@ type Applier struct {
 	tended string // the service that Tend looked at last
 
 	counting atomic.Bool // packets and bytes, for some service
+	// counted is how many counters were read last, and countedIn how many of each
+	// set, so that the next reading makes room for them at once.
+	counted   int
+	countedIn map[string]int
 	// linkThere says that the second table is in the kernel, too.
 	linkThere bool
 	linkOther bool          // and has another layout

@@ -24,7 +24,8 @@ const counterTries = 3
 func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counters, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all := map[core.CounterKey]core.Counters{}
+	all := make(map[core.CounterKey]core.Counters, a.counted)
+	defer func() { a.counted = len(all) }()
 	for _, set := range connSets {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("read counters: %w", err)
@@ -56,10 +57,14 @@ func (a *Applier) Counters(ctx context.Context) (map[core.CounterKey]core.Counte
 
 // connections adds what one set has counted.
 func (a *Applier) connections(of *set, all map[core.CounterKey]core.Counters) error {
-	part := map[core.BackendID]counter{}
+	part := make(map[core.BackendID]counter, a.countedIn[of.name])
 	if err := a.counts(of, part); err != nil {
 		return err
 	}
+	if a.countedIn == nil {
+		a.countedIn = map[string]int{}
+	}
+	a.countedIn[of.name] = len(part)
 	addConnections(all, part)
 	return nil
 }
