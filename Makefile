@@ -16,8 +16,9 @@ build: ## Build bin/steelyard
 demo: build deps-demo ## Run the self-contained demo in network namespaces (root, about a minute)
 	$(BIN) demo $(DEMOFLAGS)
 
-test: deps ## Install what the tests need, then run every test with the race detector
+test: deps ## Install what the tests need, then run every test with the race detector, and those again for which it is too slow
 	$(GO) test -race -count=1 -timeout 10m ./...
+	$(GO) test -count=1 -run 'TestHostileCorpus|TestThousandSwaps|TestWorkerMemory|TestLoadRefuses' ./plugins
 
 test-short: ## Run the tests without the race detector, installing nothing
 	$(GO) test ./...
