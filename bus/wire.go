@@ -60,6 +60,7 @@ type sampleBody struct {
 	Detail  string                `json:"detail,omitempty"`
 	Metrics map[string]metricBody `json:"metrics,omitempty"`
 	Took    float64               `json:"took_seconds,omitempty"`
+	Admin   core.AdminState       `json:"admin,omitempty"` // of an agent
 }
 
 type metricBody struct {
@@ -81,7 +82,7 @@ func encodeSample(s core.Sample, inst string, ttl time.Duration) ([]byte, error)
 	body := sampleBody{
 		V: WireVersion, Src: s.Node, Inst: inst, Seq: s.Seq, TS: stamp(s.TakenAt), TTL: ttl.Milliseconds(),
 		Service: s.Backend.Service, Backend: s.Backend.Backend, Probe: s.Probe, Type: s.Type, Role: s.Role,
-		OK: &s.OK, Code: s.Code, Detail: cut(s.Detail, MaxDetailBytes), Took: s.Took.Seconds(),
+		OK: &s.OK, Code: s.Code, Detail: cut(s.Detail, MaxDetailBytes), Took: s.Took.Seconds(), Admin: s.Admin,
 	}
 	if len(s.Metrics) > 0 {
 		body.Metrics = make(map[string]metricBody, len(s.Metrics))
@@ -177,7 +178,7 @@ func (b *sampleBody) sample(ok bool) core.Sample {
 	s := core.Sample{
 		Backend: core.BackendID{Service: b.Service, Backend: b.Backend}, Probe: b.Probe, Type: b.Type, Role: b.Role,
 		Node: b.Src, Seq: b.Seq, TakenAt: time.Time(b.TS), Took: seconds(b.Took),
-		OK: ok, Code: b.Code, Detail: cut(b.Detail, MaxDetailBytes),
+		OK: ok, Code: b.Code, Detail: cut(b.Detail, MaxDetailBytes), Admin: b.Admin,
 	}
 	for name, m := range b.Metrics {
 		cm := core.Metric{Name: name, Value: *m.Value, Unit: m.Unit, Window: seconds(m.Window)}

@@ -77,7 +77,11 @@ type Service struct {
 	Params map[string]float64 `json:"params,omitempty"`  // the policy's parameters; absent means its default
 	Every  time.Duration      `json:"every_ns,omitzero"` // time between two decisions
 
-	Probes   []string  `json:"probes,omitempty"` // names of ProbeSpecs, run against every backend
+	Probes []string `json:"probes,omitempty"` // names of ProbeSpecs, run against every backend
+
+	Health  HealthRule  `json:"health,omitzero"`
+	Passive PassiveRule `json:"passive,omitzero"`
+
 	Shaping  Shaping   `json:"shaping,omitzero"`
 	Backends []Backend `json:"backends,omitempty"` // sorted by name; the order is the order of the slots
 

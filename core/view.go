@@ -28,6 +28,7 @@ type NodeView struct {
 	// Warnings are what an operator should mend although all of this works.
 	Warnings []string `json:"warnings,omitempty"`
 
+	Probing  ProbingView   `json:"probing"`
 	Bus      BusView       `json:"bus"`
 	Kernel   KernelView    `json:"kernel"`
 	Policies []PolicyView  `json:"policies"`
@@ -123,6 +124,8 @@ const (
 	StateFull    BackendState = "full"    // up, with as many connections as it may have
 	StateReserve BackendState = "reserve" // up, and a group before its own is enough
 	StateSorry   BackendState = "sorry"   // serves when nobody else can
+	StateMaint   BackendState = "maint"   // in a maintenance window, or its agent says so
+	StateEjected BackendState = "ejected" // by passive health
 )
 
 // A BackendView is one backend.
@@ -195,4 +198,33 @@ type ProbeView struct {
 	Detail string    `json:"detail"`
 	At     time.Time `json:"at"`
 	Took   float64   `json:"took_seconds"`
+
+	// State is what rise and fall make of the samples of a health probe, Streak how many
+	// in a row speak against it, and Need how many it takes.
+	State    HealthState `json:"state"`
+	Streak   int         `json:"streak,omitempty"`
+	Need     int         `json:"need,omitempty"`
+	Critical bool        `json:"critical,omitempty"`
+	Interval float64     `json:"interval_seconds"`
+}
+
+// A ProbingView is how the probes of a node run.
+type ProbingView struct {
+	// Suspect says why no health goes down for now; empty while nothing is wrong.
+	Suspect      string          `json:"suspect,omitempty"`
+	SuspectSince time.Time       `json:"suspect_since,omitzero"`
+	Types        []ProbeTypeView `json:"types"`
+}
+
+// A ProbeTypeView is how the runs of one type of probe go, since the start.
+type ProbeTypeView struct {
+	Type    string `json:"type"`
+	Targets int    `json:"targets"` // that are asked, each counted once however many services share it
+	Shared  int    `json:"shared"`  // probes of backends that another's run answers for
+	Limit   int    `json:"limit"`   // of runs at one time
+	Running int    `json:"running"`
+	Waiting int    `json:"waiting"` // for a place
+	Runs    uint64 `json:"runs_total"`
+	Failed  uint64 `json:"failed_total"`
+	Skipped uint64 `json:"skipped_total"` // runs left out because the one before was not over, or had to wait
 }

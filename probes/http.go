@@ -35,6 +35,7 @@ const maxInterim = 8
 // tls (https only), first_byte, transfer and response_time.
 type httpProbe struct {
 	addr   netip.AddrPort
+	way    way
 	req    *http.Request // read only
 	tls    *tls.Config   // nil for http
 	status []core.StatusRange
@@ -43,9 +44,10 @@ type httpProbe struct {
 // goodStatus is what counts without a list: any success and any redirect.
 var goodStatus = []core.StatusRange{{From: 200, To: 399}}
 
-func newHTTP(addr netip.AddrPort, spec core.HTTPSpec) prober {
+func newHTTP(t Target) prober {
+	addr, spec := t.addr(), t.Spec.HTTP
 	scheme, port := "http", uint16(80)
-	if spec.TLS {
+	if spec.TLS.Enabled {
 		scheme, port = "https", 443
 	}
 	host := spec.Host
@@ -63,16 +65,16 @@ func newHTTP(addr netip.AddrPort, spec core.HTTPSpec) prober {
 	req.Header.Set("User-Agent", "steelyard")
 	req.Header.Set("Accept", "*/*")
 	req.Close = true
-	p := &httpProbe{addr: addr, req: req, status: spec.Status}
+	p := &httpProbe{addr: addr, way: way(t.Spec.Way), req: req, status: spec.Status}
 	if len(p.status) == 0 {
 		p.status = goodStatus
 	}
-	if spec.TLS {
+	if spec.TLS.Enabled {
 		p.tls = &tls.Config{
 			// For an address Go sends no SNI and checks the certificate's IP names.
 			ServerName: req.URL.Hostname(),
 			// The operator's choice: many backends have self-signed certificates.
-			InsecureSkipVerify: spec.Insecure,
+			InsecureSkipVerify: spec.TLS.Insecure,
 			MinVersion:         tls.VersionTLS12,
 		}
 	}
@@ -88,7 +90,7 @@ func bracketed(a netip.Addr) string {
 
 func (p *httpProbe) probe(ctx context.Context) result {
 	start := time.Now()
-	conn, err := dial(ctx, p.addr)
+	conn, err := p.way.dial(ctx, "tcp", p.addr)
 	if err != nil {
 		return badDial(p.addr, time.Since(start), err)
 	}

@@ -73,7 +73,7 @@ func TestHTTPDefaultHost(t *testing.T) {
 		{"[2001:db8::1]:81", "[2001:db8::1]:81"},
 	}
 	for _, tt := range tests {
-		p, ok := newHTTP(netip.MustParseAddrPort(tt.addr), core.HTTPSpec{Path: "/"}).(*httpProbe)
+		p, ok := newHTTP(httpTarget(netip.MustParseAddrPort(tt.addr), core.HTTPSpec{Path: "/"})).(*httpProbe)
 		if !ok || p.req.Host != tt.want {
 			t.Errorf("host for %s: got %q, want %q", tt.addr, p.req.Host, tt.want)
 		}
@@ -85,7 +85,7 @@ func TestHTTPPhases(t *testing.T) {
 	web := probestest.NewWeb(t, true)
 	web.SetDelay(delay)
 	web.SetSize(1 << 20) // more than is read
-	s := ask(t, httpTarget(web.Addr, core.HTTPSpec{TLS: true, Insecure: true, Path: "/"}))
+	s := ask(t, httpTarget(web.Addr, core.HTTPSpec{TLS: core.TLSSpec{Enabled: true, Insecure: true}, Path: "/"}))
 	wantCode(t, s, true, core.L7OK, "HTTP status 200")
 	wantMetrics(t, s, core.MetricConnect, core.MetricTLS, core.MetricTTFB, core.MetricTransfer, core.MetricResponse)
 	var sum float64
@@ -108,7 +108,7 @@ func TestHTTPPhases(t *testing.T) {
 func TestHTTPFailures(t *testing.T) {
 	plain, secure, slow := probestest.NewWeb(t, false), probestest.NewWeb(t, true), probestest.NewWeb(t, false)
 	slow.SetDelay(5 * time.Second)
-	https := core.HTTPSpec{TLS: true}
+	https := core.HTTPSpec{TLS: core.TLSSpec{Enabled: true}}
 	tests := []struct {
 		name   string
 		addr   netip.AddrPort
@@ -155,7 +155,7 @@ func TestHTTPSVerifies(t *testing.T) {
 	roots.AddCert(web.Server.Certificate())
 	for host, ok := range map[string]bool{"": true, "example.com": true, "example.com:8443": true, "www.example.org": false} {
 		t.Run(host, func(t *testing.T) {
-			target := httpTarget(web.Addr, core.HTTPSpec{TLS: true, Host: host})
+			target := httpTarget(web.Addr, core.HTTPSpec{TLS: core.TLSSpec{Enabled: true}, Host: host})
 			p, isHTTP := newProber(target).(*httpProbe)
 			if !isHTTP {
 				t.Fatal("no http probe")

@@ -35,7 +35,8 @@ type pingProbe struct {
 	unprivileged bool
 }
 
-func newPing(addr netip.Addr, spec core.PingSpec) prober {
+func newPing(t Target) prober {
+	addr, spec := t.Addr.Addr(), t.Spec.Ping
 	return &pingProbe{addr: addr, count: max(spec.Count, 1), size: max(spec.Size, minPingSize)}
 }
 

@@ -62,11 +62,11 @@ func seconds(name string, d time.Duration) core.Metric {
 func newProber(t Target) prober {
 	switch t.Spec.Type {
 	case core.ProbeTCP:
-		return tcpProbe{addr: t.addr()}
+		return tcpProbe{t.addr(), way(t.Spec.Way)}
 	case core.ProbeHTTP:
-		return newHTTP(t.addr(), t.Spec.HTTP)
+		return newHTTP(t)
 	case core.ProbePing:
-		return newPing(t.Addr.Addr(), t.Spec.Ping)
+		return newPing(t)
 	case core.ProbeSNMPCPU:
 		return newSNMPCPU(t)
 	case core.ProbeResponseTime:

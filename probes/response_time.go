@@ -18,9 +18,9 @@ type responseTime struct {
 
 func newResponseTime(t Target) prober {
 	if t.Spec.HTTP.Path != "" {
-		return responseTime{newHTTP(t.addr(), t.Spec.HTTP), core.MetricResponse}
+		return responseTime{newHTTP(t), core.MetricResponse}
 	}
-	return responseTime{tcpProbe{addr: t.addr()}, core.MetricConnect}
+	return responseTime{tcpProbe{t.addr(), way(t.Spec.Way)}, core.MetricConnect}
 }
 
 func (p responseTime) probe(ctx context.Context) result {

@@ -23,6 +23,7 @@ import (
 // next run begins with a new discovery.
 type snmpClient struct {
 	addr    netip.AddrPort
+	way     way
 	spec    core.SNMPSpec
 	timeout time.Duration // of a whole run
 
@@ -153,7 +154,7 @@ func (c *snmpClient) get(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, 
 
 // try asks once, retries on silence included.
 func (c *snmpClient) try(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, *snmpError) {
-	conn, err := openAgentConn(c.addr)
+	conn, err := openAgentConn(ctx, c.way, c.addr)
 	if err != nil {
 		return nil, &snmpError{code: core.Internal, text: fmt.Sprintf("open a socket for SNMP: %v", err)}
 	}

@@ -4,6 +4,7 @@ package probes
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -24,12 +25,12 @@ type agentConn struct {
 
 // openAgentConn opens a socket. IP_RECVERR makes the kernel tell an unconnected
 // socket too that nothing listens on the port.
-func openAgentConn(to netip.AddrPort) (*agentConn, error) {
-	network, level, option := "udp4", syscall.IPPROTO_IP, syscall.IP_RECVERR
+func openAgentConn(ctx context.Context, w way, to netip.AddrPort) (*agentConn, error) {
+	level, option := syscall.IPPROTO_IP, syscall.IP_RECVERR
 	if to.Addr().Is6() {
-		network, level, option = "udp6", syscall.IPPROTO_IPV6, syscall.IPV6_RECVERR
+		level, option = syscall.IPPROTO_IPV6, syscall.IPV6_RECVERR
 	}
-	udp, err := net.ListenUDP(network, nil)
+	udp, err := w.listen(ctx, to.Addr())
 	if err != nil {
 		return nil, err
 	}

@@ -33,18 +33,19 @@ type snmpCPU struct {
 
 func newSNMPCPU(t Target) prober {
 	spec := t.Spec.SNMP
-	length := cmp.Or(spec.Window, defaultWindow)
+	length := cmp.Or(t.Spec.CPU.Window, defaultWindow)
 	p := &snmpCPU{
 		client: snmpClient{
 			addr:    netip.AddrPortFrom(t.Addr.Addr(), cmp.Or(t.Spec.Port, defaultSNMPPort)),
+			way:     way(t.Spec.Way),
 			spec:    spec,
 			timeout: cmp.Or(t.Spec.Timeout, defaultTimeout),
 		},
 		window: cpuWindow{
 			length:       length,
 			expire:       3 * max(length, t.Spec.Interval),
-			excludeSteal: spec.ExcludeSteal,
-			includeWait:  spec.IncludeWait,
+			excludeSteal: t.Spec.CPU.ExcludeSteal,
+			includeWait:  t.Spec.CPU.IncludeWait,
 		},
 	}
 	if err := p.client.check(); err != nil {

@@ -28,7 +28,8 @@ func snmpTarget(addr netip.AddrPort) Target {
 		Spec: &core.ProbeSpec{
 			Name: "cpu", Type: core.ProbeSNMPCPU, Role: core.MetricRole,
 			Interval: 5 * time.Second, Timeout: time.Second, Port: addr.Port(),
-			SNMP: core.SNMPSpec{Version: "2c", Community: community, Window: 10 * time.Second},
+			SNMP: core.SNMPSpec{Version: "2c", Community: community},
+			CPU:  core.CPUSpec{Window: 10 * time.Second},
 		},
 	}
 }
@@ -208,7 +209,7 @@ func TestSNMPRunner(t *testing.T) {
 	})
 	target := snmpTarget(addr)
 	target.Spec.Interval, target.Spec.Timeout, target.Spec.Jitter = 100*time.Millisecond, 90*time.Millisecond, 0.1
-	target.Spec.SNMP.Window = 400 * time.Millisecond
+	target.Spec.CPU.Window = 400 * time.Millisecond
 	samples := make(chan core.Sample, 1) // when full the newest is dropped: any later one will do
 	r := &Runner{Out: func(s core.Sample) {
 		select {

@@ -56,7 +56,7 @@ func v3Target(addr netip.AddrPort) Target {
 	target := snmpTarget(addr)
 	target.Spec.Timeout = 2 * time.Second
 	target.Spec.SNMP = core.SNMPSpec{
-		Version: "3", User: "steelyard", Window: 10 * time.Second,
+		Version: "3", User: "steelyard",
 		AuthProtocol: "SHA256", AuthPassword: authPassword,
 		PrivProtocol: "AES", PrivPassword: privPassword,
 	}

@@ -5,7 +5,6 @@ package probes
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -18,11 +17,12 @@ import (
 // whether the program behind them works; http does. Emits connect.
 type tcpProbe struct {
 	addr netip.AddrPort
+	way  way
 }
 
 func (p tcpProbe) probe(ctx context.Context) result {
 	start := time.Now()
-	conn, err := dial(ctx, p.addr)
+	conn, err := p.way.dial(ctx, "tcp", p.addr)
 	if err != nil {
 		return badDial(p.addr, time.Since(start), err)
 	}
@@ -34,13 +34,6 @@ func (p tcpProbe) probe(ctx context.Context) result {
 		detail:  "connected to " + p.addr.String() + " in " + short(took),
 		metrics: []core.Metric{seconds(core.MetricConnect, took)},
 	}
-}
-
-// dial connects once; there is no second address and no retry, so a failure is
-// the backend's own.
-func dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: -1} // no connection of ours lives long enough
-	return d.DialContext(ctx, "tcp", addr.String())
 }
 
 // badDial says why a connection could not be made.

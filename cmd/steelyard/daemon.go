@@ -247,7 +247,7 @@ func (d *daemon) Subscribe(pattern string, fn func(subject string, data []byte))
 }
 
 func setup(cfg *config.Config) engine.Setup {
-	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, LocalClients: cfg.Kernel.LocalClients, OffloadDevices: offloadDevices(cfg)}
+	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, Probing: cfg.Probing, Maintenance: cfg.Maintenance, LocalClients: cfg.Kernel.LocalClients, OffloadDevices: offloadDevices(cfg)}
 }
 
 func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {

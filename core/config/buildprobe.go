@@ -32,6 +32,7 @@ func (b *builder) probe(path, name string, r rawProbe) core.ProbeSpec {
 		s.Ping = core.PingSpec{Count: r.Count, Size: r.Size}
 	case core.ProbeSNMPCPU:
 		s.SNMP = b.snmp(path, r)
+		s.CPU = core.CPUSpec{Window: r.Window, ExcludeSteal: r.ExcludeSteal, IncludeWait: r.IncludeWait}
 	}
 	return s
 }
@@ -76,7 +77,7 @@ func (b *builder) role(path string, r rawProbe) {
 }
 
 func (b *builder) http(path string, r rawProbe) core.HTTPSpec {
-	s := core.HTTPSpec{TLS: r.TLS, Insecure: r.Insecure, Method: r.Method, Path: r.Path, Host: r.Host}
+	s := core.HTTPSpec{TLS: core.TLSSpec{Enabled: r.TLS, Insecure: r.Insecure}, Method: r.Method, Path: r.Path, Host: r.Host}
 	if r.Path != "" && !strings.HasPrefix(r.Path, "/") || strings.ContainsFunc(r.Path, controlOrSpace) {
 		b.wrong(join(path, "path"), "a path begins with / and has no spaces", "%q is no path", r.Path)
 	}
@@ -118,7 +119,6 @@ func (b *builder) status(path string, words []string) []core.StatusRange {
 func (b *builder) snmp(path string, r rawProbe) core.SNMPSpec {
 	s := core.SNMPSpec{
 		Version: r.Version, User: r.User, Context: r.Context,
-		Window: r.Window, ExcludeSteal: r.ExcludeSteal, IncludeWait: r.IncludeWait,
 	}
 	if b.spoilt[join(path, "version")] {
 		return s

@@ -53,7 +53,10 @@ type Config struct {
 
 	Services []core.Service            // sorted by name, their backends too
 	Probes   map[string]core.ProbeSpec // by name
-	Policies []core.PolicySpec         // sorted by name
+	Probing  core.Probing
+	// Maintenance is sorted by name.
+	Maintenance []core.Maintenance
+	Policies    []core.PolicySpec // sorted by name
 
 	tree   map[string]any // effective, with secrets; only View reads it
 	places map[string]place

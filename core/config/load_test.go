@@ -102,7 +102,8 @@ probes:
 				HTTP: core.HTTPSpec{Method: "GET", Path: "/healthz", Status: []core.StatusRange{{From: 200, To: 299}, {From: 304, To: 304}}}},
 			"cpu": {Name: "cpu", Type: "snmp_cpu", Role: core.MetricRole, Interval: 5 * time.Second, Timeout: 2 * time.Second, Jitter: 0.1, Port: 161,
 				SNMP: core.SNMPSpec{Version: "3", User: "monitor", AuthProtocol: "SHA256", AuthPassword: "correct horse",
-					PrivProtocol: "AES256", PrivPassword: "hunter2hunter2", Window: 10 * time.Second}},
+					PrivProtocol: "AES256", PrivPassword: "hunter2hunter2"},
+				CPU: core.CPUSpec{Window: 10 * time.Second}},
 		},
 		Services: []core.Service{{
 			Name: "web", Traffic: simple("192.0.2.10:80"), OnDown: core.Keep, MinUp: 1,

@@ -13,6 +13,9 @@ import (
 type Setup struct {
 	Services []core.Service
 	Probes   map[string]core.ProbeSpec
+	Probing  core.Probing
+	// Maintenance are the times in which backends are drained.
+	Maintenance []core.Maintenance
 	// Metrics are the custom metrics that a policy reads, by its name, and Params the
 	// parameters that it takes; of one that is not in Params it is not known.
 	Metrics, Params map[string][]string
