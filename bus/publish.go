@@ -18,8 +18,8 @@ import (
 // message says more than this one would.
 var ErrAway = errors.New("bus is away")
 
-// PublishSample sends what a probe learned. s.Node must be a name; Options.Node
-// if it is the node's own. Step 2 of 7.
+// PublishSample sends what a probe of this node learned, and hands it to the
+// subscribers in this process. s.Node must be a name. Step 2 of 7.
 func (b *Bus) PublishSample(s core.Sample) error {
 	data, err := encodeSample(s, b.inst, b.opts.SampleTTL)
 	if err != nil {
@@ -29,7 +29,8 @@ func (b *Bus) PublishSample(s core.Sample) error {
 	subj := ProbeSubject(s.Backend, s.Probe, s.Node)
 	// The server does not echo to this connection. The short way keeps the node
 	// able to see while the server is away, and while others flood it.
-	b.loopback(&nats.Msg{Subject: subj, Data: data})
+	s.Detail = cut(s.Detail, MaxDetailBytes)
+	b.loopback(&s)
 	return b.send(b.data, b.dataOut, subj, data)
 }
 

@@ -43,7 +43,11 @@ func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) 
 			fn(s)
 		}
 	}
-	cancel, err = b.pump(b.data, sampleQueue, take, true,
+	own := func(s *core.Sample) {
+		b.counters.received.Add(1)
+		fn(*s)
+	}
+	cancel, err = b.pump(b.data, sampleQueue, take, own,
 		Prefix+"."+string(ProbeClass)+".*.*.*.*", Prefix+"."+string(MetricClass)+".*.*.*.*")
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to samples: %w", err)
@@ -91,7 +95,7 @@ func (b *Bus) Subscribe(pattern string, fn func(subject string, data []byte)) (c
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	cancel, err = b.pump(b.control, messageQueue, func(m *nats.Msg) { fn(m.Subject, m.Data) }, false, full)
+	cancel, err = b.pump(b.control, messageQueue, func(m *nats.Msg) { fn(m.Subject, m.Data) }, nil, full)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", full, err)
 	}
@@ -101,16 +105,19 @@ func (b *Bus) Subscribe(pattern string, fn func(subject string, data []byte)) (c
 // A pump is a subscriber: a queue and the goroutine that empties it.
 type pump struct {
 	queue chan *nats.Msg // sampleQueue or messageQueue long; when full, messages are dropped
-	own   chan *nats.Msg // our own samples, taken first; sampleQueue long, when full they are dropped; nil: none
-	stop  chan struct{}  // closed by endPump
-	done  chan struct{}  // closed when the goroutine has ended
+	// own are our own samples, taken first; sampleQueue long, when full they are
+	// dropped; nil: none.
+	own  chan *core.Sample
+	stop chan struct{} // closed by endPump
+	done chan struct{} // closed when the goroutine has ended
 	once  sync.Once
 	subs  []*nats.Subscription
 }
 
 // pump starts a subscriber. When it returns, the subscription is in force, so
-// that what is published next is not missed.
-func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subjects ...string) (func(), error) {
+// that what is published next is not missed. own takes our own samples; nil: they
+// are not wanted.
+func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own func(*core.Sample), subjects ...string) (func(), error) {
 	p := &pump{queue: make(chan *nats.Msg, size), stop: make(chan struct{}), done: make(chan struct{})}
 	b.mu.Lock()
 	if b.closed.Load() {
@@ -118,13 +125,13 @@ func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subj
 		return nil, ErrAway
 	}
 	b.pumps[p] = struct{}{}
-	if own {
-		p.own = make(chan *nats.Msg, sampleQueue)
+	if own != nil {
+		p.own = make(chan *core.Sample, sampleQueue)
 		b.samples = append(b.samples, p)
 	}
 	b.mu.Unlock()
 
-	go p.run(take)
+	go p.run(take, own)
 	for _, s := range subjects {
 		sub, err := nc.ChanSubscribe(s, p.queue)
 		if err != nil {
@@ -145,23 +152,23 @@ func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own bool, subj
 	}, nil
 }
 
-func (p *pump) run(take func(*nats.Msg)) {
+func (p *pump) run(take func(*nats.Msg), own func(*core.Sample)) {
 	defer close(p.done)
 	for {
 		// However much others publish, what our own probes learned goes first.
 		select {
 		case <-p.stop:
 			return
-		case m := <-p.own:
-			take(m)
+		case s := <-p.own:
+			own(s)
 			continue
 		default:
 		}
 		select {
 		case <-p.stop:
 			return
-		case m := <-p.own:
-			take(m)
+		case s := <-p.own:
+			own(s)
 		case m := <-p.queue:
 			take(m)
 		}
@@ -192,13 +199,14 @@ func dropped(s *nats.Subscription) uint64 {
 	return uint64(n)
 }
 
-// loopback hands one of our own samples to our own subscribers.
-func (b *Bus) loopback(m *nats.Msg) {
+// loopback hands one of our own samples to our own subscribers, as it is: nobody
+// can have forged or repeated it on the way.
+func (b *Bus) loopback(s *core.Sample) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.samples {
 		select {
-		case p.own <- m:
+		case p.own <- s:
 		default:
 			b.counters.overflowed.Add(1)
 		}
