@@ -58,7 +58,7 @@ var codes = map[Code]struct{ text, remedy string }{
 	L4Timeout:  {"no answer to the connection attempt in time", "is the machine up, and does a filter on the way drop the packets? If it is only slow, give the probe a longer timeout"},
 	L4Unreach:  {"the network said that the backend cannot be reached", "look at the route with `ip route get ADDRESS`, and at the neighbour table with `ip neigh`"},
 	L6Timeout:  {"the TLS handshake did not finish in time", "does the port speak TLS at all?"},
-	L6Response: {"the TLS handshake failed", "name the CA in tls.ca and the certificate's name in tls.server_name, or set tls.insecure for a certificate that nobody signed"},
+	L6Response: {"the TLS handshake failed", "name the CA in tls.ca_file and the certificate's name in tls.server_name, or set tls.insecure for a certificate that nobody signed"},
 	L7OK:       {"the answer was as expected", ""},
 	L7Status:   {"the status is not among the expected ones", "ask the path by hand, or list the status in the probe"},
 	L7Expect:   {"the answer came, but is not what the configuration expects", "compare what came with expect, reject, json or digest of the probe"},

@@ -122,4 +122,7 @@ type MetricSpec struct {
 	Scale     float64   `json:"scale,omitzero"`
 	Unit      string    `json:"unit,omitzero"` // after Scale and, of a counter, per second
 	Aggregate Aggregate `json:"aggregate,omitzero"`
+	// Complement makes it 1 less the number that it is after all of that: the busy
+	// share of an idle one.
+	Complement bool `json:"complement,omitzero"`
 }

@@ -49,7 +49,7 @@ type StatusRange struct {
 
 // A JSONRule holds a value in a JSON body against a condition.
 type JSONRule struct {
-	Path string `json:"path"`         // keys and indices with dots between them, as in "checks.0.state"
+	Path string `json:"path"`         // keys and indices with dots between them, as in "checks.0.state"; * is every element, \ escapes
 	Want string `json:"want"`         // as in "ok", "true", "3"
 	Op   string `json:"op,omitempty"` // ==, !=, <, <=, >, >=; empty means ==
 }
@@ -100,7 +100,7 @@ type Convention string
 // The conventions, spelled as in the configuration.
 const (
 	Nagios     Convention = "nagios"     // 0 good, 1 warning, 2 critical, 3 unknown; performance data after |
-	Keepalived Convention = "keepalived" // 0 good, 1 bad, 2 to 255 good and the weight is that less 2
+	Keepalived Convention = "keepalived" // 0 good, 1 bad, 2 to 255 good with DynamicWeight, and the weight is that less 2; bad without
 	ExitZero   Convention = "exit0"      // 0 good, everything else bad
 )
 
@@ -108,7 +108,7 @@ const (
 type ExecSpec struct {
 	Command    []string          `json:"command,omitempty"` // program and arguments; {address}, {port}, {service}, {backend} are filled in
 	User       string            `json:"user,omitzero"`     // empty means nobody
-	Env        map[string]string `json:"env,omitempty"`     // the whole environment, but for PATH
+	Env        map[string]Secret `json:"env,omitempty"`     // the environment, beside PATH and LC_ALL=C
 	Convention Convention        `json:"convention,omitzero"`
 	// WarningIsBad counts a Nagios warning as bad.
 	WarningIsBad bool `json:"warning_is_bad,omitzero"`

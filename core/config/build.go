@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A builder makes the Config and checks what takes more than one value to see.
@@ -30,8 +31,16 @@ func (l *loader) build(tree map[string]any) *Config {
 	return &Config{
 		Path: l.opts.Path, Files: l.files, StateDir: r.StateDir,
 		Node: b.node(), Control: b.control(), Log: Log(r.Log), Kernel: Kernel(r.Kernel), Bus: b.bus(),
-		Policies: b.policies(), Probes: b.probes(), Services: b.services(),
+		Policies: b.policies(), Probes: b.probes(), Probing: b.probing(), Services: b.services(), Maintenance: b.maintenance(),
 	}
+}
+
+// now is when the configuration is loaded.
+func (b *builder) now() time.Time {
+	if !b.opts.Now.IsZero() {
+		return b.opts.Now
+	}
+	return time.Now()
 }
 
 // wrong notes a problem of the value at path, unless it has one already.

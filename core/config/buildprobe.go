@@ -3,9 +3,10 @@
 package config
 
 import (
-	"net/http"
-	"strconv"
+	"cmp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -21,20 +22,50 @@ func (b *builder) probes() map[string]core.ProbeSpec {
 func (b *builder) probe(path, name string, r rawProbe) core.ProbeSpec {
 	s := core.ProbeSpec{
 		Name: name, Type: r.Type, Role: core.Role(r.Role), Interval: r.Interval, Timeout: r.Timeout,
-		Jitter: r.Jitter, Rise: r.Rise, Fall: r.Fall, Port: r.Port,
+		FastInterval: other(r.FastInterval, r.Interval), DownInterval: other(r.DownInterval, r.Interval),
+		Jitter: r.Jitter, Rise: r.Rise, Fall: r.Fall, Port: r.Port, Way: b.way(path, r),
 	}
 	b.timing(path, r)
 	b.role(path, r)
 	switch r.Type {
-	case core.ProbeHTTP, core.ProbeResponseTime:
+	case core.ProbeTCP:
+		s.TCP = b.tcp(path, r)
+	case core.ProbeHTTP:
 		s.HTTP = b.http(path, r)
 	case core.ProbePing:
 		s.Ping = core.PingSpec{Count: r.Count, Size: r.Size}
+	case core.ProbeDNS:
+		s.DNS = b.dns(path, r)
+	case core.ProbeGRPC:
+		s.GRPC = b.grpc(path, r)
+	case core.ProbeUDP:
+		s.UDP = b.udp(path, r)
+	case core.ProbeExec:
+		s.Exec = b.exec(path, r)
+	case core.ProbeAgent:
+		s.Agent = core.AgentSpec{Send: r.Send}
+	case core.ProbeResponseTime:
+		s.HTTP, s.Response = b.request(path, r), core.ResponseSpec{Samples: r.Samples}
+		if r.Path == "" { // then it is the time of a TCP connection, and of a handshake over it
+			s.TCP.TLS, s.HTTP.TLS = s.HTTP.TLS, core.TLSSpec{}
+		}
 	case core.ProbeSNMPCPU:
+		s.SNMP, s.CPU = b.snmp(path, r), b.cpu(path, r)
+	case core.ProbeSNMP:
 		s.SNMP = b.snmp(path, r)
-		s.CPU = core.CPUSpec{Window: r.Window, ExcludeSteal: r.ExcludeSteal, IncludeWait: r.IncludeWait}
+	case core.ProbePrometheus:
+		s.Prometheus = b.prometheus(path, r)
 	}
+	s.Metrics = b.metrics(path, r)
 	return s
+}
+
+// other is an interval that is not the usual one; else 0.
+func other(d, usual time.Duration) time.Duration {
+	if d == usual {
+		return 0
+	}
+	return d
 }
 
 func (b *builder) timing(path string, r rawProbe) {
@@ -45,6 +76,14 @@ func (b *builder) timing(path string, r rawProbe) {
 	if r.Timeout >= r.Interval {
 		b.wrong(b.set(path, "timeout", "interval"), "a run must be over before the next begins",
 			"timeout%s %s is not shorter than interval%s %s", b.byDefault(timeout), short(r.Timeout), b.byDefault(interval), short(r.Interval))
+	}
+	for name, d := range map[string]time.Duration{"fast_interval": r.FastInterval, "down_interval": r.DownInterval} {
+		if d > 0 && d <= r.Timeout {
+			b.wrong(join(path, name), "a run must be over before the next begins", "%s %s is not longer than timeout%s %s", name, short(d), b.byDefault(timeout), short(r.Timeout))
+		}
+	}
+	if r.FastInterval > r.Interval {
+		b.wrong(join(path, "fast_interval"), "swap them, or leave fast_interval out", "fast_interval %s is longer than interval%s %s", short(r.FastInterval), b.byDefault(interval), short(r.Interval))
 	}
 	if r.Type == core.ProbeSNMPCPU && r.Window < r.Interval && !b.spoilt[join(path, "window")] {
 		b.wrong(b.set(path, "window", "interval"), "the busy share is computed between two samples, so a window holds at least two",
@@ -61,109 +100,44 @@ func (b *builder) byDefault(path string) string {
 	return ", by default"
 }
 
+// onlyMeasures says why a type of probe cannot decide health.
+var onlyMeasures = map[string]string{
+	core.ProbeSNMPCPU:      "an snmp_cpu probe cannot decide health: an agent that is silent, or a CPU that is busy, says nothing about the service itself",
+	core.ProbeSNMP:         "an snmp probe cannot decide health: an agent that is silent says nothing about the service itself",
+	core.ProbePrometheus:   "a prometheus probe cannot decide health: an exporter that is silent says nothing about the service itself",
+	core.ProbeResponseTime: "a response_time probe cannot decide health: it measures",
+}
+
 // role keeps the probes that only measure from marking a backend down.
 func (b *builder) role(path string, r rawProbe) {
-	if r.Role != string(core.HealthRole) {
-		return
-	}
-	switch r.Type {
-	case core.ProbeSNMPCPU:
-		b.wrong(join(path, "role"), "leave role out, and add a probe of type tcp or http for health",
-			"an snmp_cpu probe cannot decide health: an agent that is silent, or a CPU that is busy, says nothing about the service itself")
-	case core.ProbeResponseTime:
-		b.wrong(join(path, "role"), "leave role out, and add a probe of type tcp or http for health",
-			"a response_time probe cannot decide health: it measures")
+	why := onlyMeasures[r.Type]
+	if r.Role == string(core.HealthRole) && why != "" {
+		b.wrong(join(path, "role"), "leave role out, and add a probe of type tcp or http for health", "%s", why)
 	}
 }
 
-func (b *builder) http(path string, r rawProbe) core.HTTPSpec {
-	s := core.HTTPSpec{TLS: core.TLSSpec{Enabled: r.TLS, Insecure: r.Insecure}, Method: r.Method, Path: r.Path, Host: r.Host}
-	if r.Path != "" && !strings.HasPrefix(r.Path, "/") || strings.ContainsFunc(r.Path, controlOrSpace) {
-		b.wrong(join(path, "path"), "a path begins with / and has no spaces", "%q is no path", r.Path)
+// way is how the probe leaves this machine.
+func (b *builder) way(path string, r rawProbe) core.Way {
+	w := core.Way{Device: r.Device, Mark: r.Mark, Netns: r.Netns}
+	if at := join(path, "device"); r.Device != "" && (!interfacePattern.MatchString(r.Device) || r.Device == "." || r.Device == "..") {
+		b.wrong(at, "an interface name has 1 to 15 characters, without spaces, /, : and *", "%q is no interface", r.Device)
 	}
-	if r.Path == "" && r.Type == core.ProbeHTTP {
-		b.wrong(join(path, "path"), `the root is "/"`, "an http probe needs a path")
+	if at := join(path, "netns"); strings.ContainsFunc(r.Netns, controlOrSpace) || r.Netns != "" && !strings.HasPrefix(r.Netns, "/") && strings.Contains(r.Netns, "/") {
+		b.wrong(at, "a name as `ip netns` lists it, or a path from /", "%q is no network namespace", r.Netns)
 	}
-	if strings.ContainsFunc(r.Host, controlOrSpace) {
-		b.wrong(join(path, "host"), "", "%q is no host name", r.Host)
+	if r.Source == "" {
+		return w
 	}
-	if r.Insecure && !r.TLS {
-		b.wrong(join(path, "insecure"), "set tls: true, or leave insecure out", "insecure means nothing without tls")
+	a, why, hint := host(r.Source)
+	if source := cmp.Or(foreignCPUSource[r.Source], r.Source); r.Type == core.ProbeSNMPCPU && slices.Contains(find(cpuKeys, "cpu_source").enum, source) {
+		hint = "source is the address that the probe sends from; write cpu_source: " + source
 	}
-	s.Status = b.status(path, r.Status)
-	return s
+	if why != "" {
+		b.wrong(join(path, "source"), hint, "%s", why)
+		return w
+	}
+	w.Source = a
+	return w
 }
 
 func controlOrSpace(r rune) bool { return r <= ' ' || r == 0x7f }
-
-func (b *builder) status(path string, words []string) []core.StatusRange {
-	var out []core.StatusRange
-	if len(words) == 0 {
-		b.wrong(join(path, "status"), `leave it out for "200-399"`, "no status would count as good")
-	}
-	for i, w := range words {
-		from, to, isRange := strings.Cut(w, "-")
-		if !isRange {
-			to = from
-		}
-		lo, err1 := strconv.Atoi(from)
-		hi, err2 := strconv.Atoi(to)
-		if err1 != nil || err2 != nil || lo < http.StatusContinue || hi > 599 || lo > hi {
-			b.wrong(join(path, "status."+strconv.Itoa(i)), `write "200" or "200-399"`, "%q is no HTTP status", w)
-		}
-		out = append(out, core.StatusRange{From: lo, To: hi})
-	}
-	return out
-}
-
-func (b *builder) snmp(path string, r rawProbe) core.SNMPSpec {
-	s := core.SNMPSpec{
-		Version: r.Version, User: r.User, Context: r.Context,
-	}
-	if b.spoilt[join(path, "version")] {
-		return s
-	}
-	if r.Version == "2c" {
-		b.onlyFor(path, "3", "user", "context", "auth", "priv")
-		s.Community = b.secret(path, "community", true, r.Community, r.CommunityFile, r.CommunityEnv)
-		return s
-	}
-	b.onlyFor(path, "2c", "community", "community_file", "community_env")
-	if r.User == "" {
-		b.wrong(join(path, "user"), "SNMP version 3 knows users, not communities", "%s has no %q", path[len("probes."):], "user")
-	}
-	s.AuthPassword = b.password(join(path, "auth"), r.Auth.rawPassword)
-	s.PrivPassword = b.password(join(path, "priv"), r.Priv.rawPassword)
-	if s.AuthPassword != "" {
-		s.AuthProtocol = r.Auth.Protocol
-	}
-	if s.PrivPassword != "" {
-		s.PrivProtocol = r.Priv.Protocol
-		if s.AuthPassword == "" && !b.spoiltBelow(join(path, "auth")) {
-			b.wrong(join(path, "priv"), "add auth", "priv without auth: SNMP encrypts only what it authenticates")
-		}
-	}
-	return s
-}
-
-// onlyFor notes the keys that were written down and mean nothing in this version.
-func (b *builder) onlyFor(path, version string, names ...string) {
-	for _, n := range names {
-		if _, ok := b.places[join(path, n)]; ok {
-			b.misplaced(join(path, n), `set version: "`+version+`", or leave it out`, "%q means something in version %s only", n, version)
-		}
-	}
-}
-
-// minPassphrase is the least length of a passphrase (RFC 3414, 11.2).
-const minPassphrase = 8
-
-// password is an optional SNMP passphrase.
-func (b *builder) password(path string, r rawPassword) core.Secret {
-	_, written := b.places[path]
-	s := b.secret(path, "password", written, r.Password, r.PasswordFile, r.PasswordEnv)
-	if n := len(s.Reveal()); n > 0 && n < minPassphrase {
-		b.wrong(b.set(path, "password", "password_file", "password_env"), "", "the passphrase is shorter than %d characters, and SNMP takes none that short", minPassphrase)
-	}
-	return s
-}

@@ -4,12 +4,10 @@ package config
 
 import (
 	"cmp"
-	"fmt"
-	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -20,13 +18,13 @@ import (
 // merge.
 func (l *loader) check(k *key, v value, path string) (any, bool) {
 	switch k.kind {
-	case kObject, kVariant, kMap, kNumbers, kPins:
+	case kObject, kVariant, kMap, kNumbers, kPins, kNamed:
 		return l.checkMap(k, v, path)
 	case kList:
 		return l.checkList(k, v, path)
 	}
 	if v.shape == isNull {
-		return nil, false
+		return "null", k.asIs
 	}
 	out, why, hint := scalar(k, v)
 	if why != "" {
@@ -47,8 +45,13 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 	if v.shape == isNull {
 		return out, true // "services:" and nothing below it is an empty map
 	}
+	v = k.flipped(v)
 	if v.shape != isMap {
-		l.spoil(v.at, path, aloneHint(k, v, path), "got %s, want %s", v.shape, k.kind)
+		want := k.kind.String()
+		if k.flip != "" {
+			want = "true, false or " + want
+		}
+		l.spoil(v.at, path, aloneHint(k, v, path), "got %s, want %s", v.shape, want)
 		return nil, false
 	}
 	for _, p := range v.pairs {
@@ -70,6 +73,22 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 	return out, true
 }
 
+// flipped is the value, or what a plain true or false in the place of a map stands for.
+func (k *key) flipped(v value) value {
+	if k.flip == "" || v.shape != isBool && (v.shape != isLoose || v.text != "true" && v.text != "false") {
+		return v
+	}
+	return value{at: v.at, shape: isMap, pairs: []pair{{key: k.flip, at: v.at, val: v}}}
+}
+
+// naming is what the names of a map must look like.
+func (k *key) naming() (pattern *regexp.Regexp, hint string) {
+	if k.pattern != nil {
+		return k.pattern, k.hint
+	}
+	return namePattern, nameHint
+}
+
 // note remembers where path was set. A map keeps the place where it began.
 func (l *loader) note(path string, p pair, k *key) {
 	if _, ok := l.places[path]; ok && !k.scalar() {
@@ -84,9 +103,10 @@ func (l *loader) note(path string, p pair, k *key) {
 // childOf finds the row for a key, or notes that there is none.
 func (l *loader) childOf(k *key, p pair, path string) *key {
 	switch k.kind {
-	case kMap:
-		if !namePattern.MatchString(p.key) {
-			l.spoil(p.at, join(path, p.key), nameHint, "%q is no name", keyName(p.key))
+	case kMap, kNamed:
+		pattern, hint := k.naming()
+		if !pattern.MatchString(p.key) {
+			l.spoil(p.at, join(path, p.key), cmp.Or(oneOf(p.key, k.enum), hint), "%q is no name", keyName(p.key))
 			return nil
 		}
 	case kNumbers:
@@ -109,7 +129,11 @@ func (l *loader) unknown(at pos, path, name string, k *key) {
 		if m.beside != "" {
 			l.spoilt[join(path, m.beside)] = true
 		}
-		l.spoil(at, join(path, name), "write "+m.example, "unknown key %q", keyName(name))
+		hint := m.example
+		if !strings.HasPrefix(hint, "leave ") {
+			hint = "write " + hint
+		}
+		l.spoil(at, join(path, name), hint, "unknown key %q", keyName(name))
 		return
 	}
 	if n := core.Nearest(name, k.children()); n != "" {
@@ -129,24 +153,44 @@ func (l *loader) unknown(at pos, path, name string, k *key) {
 // homes are the places of the table that know a key of that name.
 func homes(k *key, name, path string) []string {
 	var found []string
-	if k.kind == kMap {
+	switch k.kind {
+	case kMap:
 		return homes(k.elem, name, join(path, "NAME"))
-	}
-	if k.kind == kVariant {
+	case kList:
+		return homes(k.elem, name, path)
+	case kVariant:
 		for i := range k.variants {
 			if find(k.variants[i].keys, name) != nil {
 				found = append(found, path+" of type "+k.variants[i].name)
 			}
 		}
-		return found
+		for i := range k.variants {
+			found = append(found, homesInside(k.variants[i].keys, name, path)...)
+		}
+		return unique(found)
 	}
 	if path != "" && find(k.keys, name) != nil {
 		found = append(found, path)
 	}
-	for i := range k.keys {
-		found = append(found, homes(&k.keys[i], name, join(path, k.keys[i].name))...)
+	return append(found, homesInside(k.keys, name, path)...)
+}
+
+func homesInside(keys []key, name, path string) (found []string) {
+	for i := range keys {
+		found = append(found, homes(&keys[i], name, join(path, keys[i].name))...)
 	}
 	return found
+}
+
+// unique are the words in their order, each once.
+func unique(words []string) []string {
+	var out []string
+	for _, w := range words {
+		if !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 func (l *loader) checkList(k *key, v value, path string) (any, bool) {
@@ -167,7 +211,11 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 		}
 		fallthrough
 	default:
-		l.spoil(v.at, path, "write it in brackets: [a, b]", "got %s, want a list", v.shape)
+		hint := "write it in brackets: [a, b]"
+		if k.elem.kind == kObject {
+			hint = "write it in brackets: [{…}, {…}]"
+		}
+		l.spoil(v.at, path, hint, "got %s, want a list", v.shape)
 		return nil, false
 	}
 	out := []any{}
@@ -183,120 +231,4 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 		}
 	}
 	return out, true
-}
-
-// scalar turns a word into what its key wants, or says why it is not that.
-func scalar(k *key, v value) (out any, why, hint string) {
-	if v.shape == isList || v.shape == isMap {
-		return nil, fmt.Sprintf("got %s, want %s", v.shape, k.kind), ""
-	}
-	switch k.kind {
-	case kText, kSecret:
-		return text(k, v)
-	case kWord:
-		if !slices.Contains(k.enum, v.text) {
-			return nil, fmt.Sprintf("%q is not one of %s", v.text, strings.Join(k.enum, ", ")), cmp.Or(foreignValue(k.aliases, v.text), didYouMean(v.text, k.enum))
-		}
-		return v.text, "", ""
-	case kBool:
-		if (v.shape == isBool || v.shape == isLoose) && (v.text == "true" || v.text == "false") {
-			return v.text == "true", "", ""
-		}
-	case kInt:
-		n, err := strconv.Atoi(v.text)
-		if (v.shape == isInt || v.shape == isLoose) && err == nil {
-			return n, outside(k, float64(n)), ""
-		}
-		if v.shape == isInt {
-			return nil, "the number is too large", ""
-		}
-	case kNumber:
-		if k.truth && (v.shape == isBool || v.shape == isLoose) && (v.text == "true" || v.text == "false") {
-			return map[string]float64{"true": 1}[v.text], "", ""
-		}
-		f, err := strconv.ParseFloat(v.text, 64)
-		if (v.shape == isInt || v.shape == isFloat || v.shape == isLoose) && err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return f, outside(k, f), ""
-		}
-	case kDuration:
-		return duration(k, v)
-	}
-	return nil, fmt.Sprintf("got %s, want %s", described(v), k.kind), quoted(v, k)
-}
-
-// text takes what is written as text. A plain number is refused: 007 and 1e3
-// would not come out as they went in.
-func text(k *key, v value) (any, string, string) {
-	if n, err := strconv.ParseUint(v.text, 10, 63); k.numeric && err == nil && v.shape != isBool && v.shape != isFloat {
-		return v.text, outside(k, float64(n)), k.hint
-	}
-	if v.shape != isText && v.shape != isLoose {
-		hint := "put it in quotes"
-		if k.pattern != nil && !k.pattern.MatchString(v.text) {
-			hint = k.hint // quotes alone would not do
-		}
-		return nil, fmt.Sprintf("got %s, want text", v.shape), hint
-	}
-	if k.pattern != nil && !k.pattern.MatchString(v.text) {
-		return nil, fmt.Sprintf("%q cannot be used here", v.text), k.hint
-	}
-	if strings.ContainsRune(v.text, 0) {
-		return nil, "a NUL character cannot stand here", ""
-	}
-	return v.text, "", ""
-}
-
-func duration(k *key, v value) (any, string, string) {
-	d, err := time.ParseDuration(v.text)
-	if v.shape == isBool || err != nil {
-		if n, err := strconv.ParseFloat(v.text, 64); err == nil && v.shape != isBool && n > 0 {
-			return nil, fmt.Sprintf("the duration %s has no unit", v.text), fmt.Sprintf("did you mean \"%ss\"?", v.text)
-		}
-		return nil, fmt.Sprintf("got %s, want %s", described(v), k.kind), "units are ms, s, m and h"
-	}
-	low, high := time.Duration(k.min*float64(time.Second)), time.Duration(k.max*float64(time.Second))
-	if d < low || d > high {
-		return nil, fmt.Sprintf("%s is outside %s to %s", v.text, short(low), short(high)), ""
-	}
-	return short(d), "", ""
-}
-
-// short is the duration without its zero parts: 1m, not 1m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-func outside(k *key, n float64) string {
-	if n >= k.min && n <= k.max {
-		return ""
-	}
-	format := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-	return fmt.Sprintf("%s is outside %s to %s", format(n), format(k.min), format(k.max))
-}
-
-// described is the shape of a value, and the value if it is a word.
-func described(v value) string {
-	if v.shape == isText || v.shape == isLoose {
-		return strconv.Quote(v.text)
-	}
-	return v.shape.String()
-}
-
-// quoted is the hint for a value that would do without its quotes.
-func quoted(v value, k *key) string {
-	if v.shape != isText {
-		return ""
-	}
-	v.shape = isLoose
-	if _, why, _ := scalar(k, v); why == "" {
-		return "write it without quotes"
-	}
-	return ""
 }

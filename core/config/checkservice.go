@@ -215,6 +215,7 @@ func (s *build) checkBackends() {
 	}
 	s.checkMinUp()
 	s.checkProbePorts()
+	s.checkProbeSources()
 }
 
 // checkPorts: the weights map leads to addresses, or to addresses with ports.
@@ -257,22 +258,6 @@ func (s *build) checkMinUp() {
 			s.wrong("min_up", "", "priority %d has %d of the %d backends that min_up asks for: the next priority would always serve", p, n, s.MinUp)
 			return
 		}
-	}
-}
-
-// checkProbePorts: a backend that keeps the client's port has none to probe.
-func (s *build) checkProbePorts() {
-	i := slices.IndexFunc(s.Backends, func(be core.Backend) bool { return !be.Sorry && be.Addr.IsValid() && be.Addr.Port() == 0 })
-	if i < 0 || s.partial {
-		return
-	}
-	for n, name := range s.Probes {
-		p, ok := s.builder.raw.Probes[name]
-		if !ok || p.Port != 0 || p.Type == core.ProbePing || p.Type == core.ProbeSNMPCPU {
-			continue
-		}
-		s.builder.wrong(s.at("probes."+strconv.Itoa(n)), "set port in the probe, or in the backend",
-			"probe %s asks the port of the backend, and %s has none: it keeps the port that the client asked for", name, s.Backends[i].Name)
 	}
 }
 

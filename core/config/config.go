@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -28,6 +29,15 @@ type Options struct {
 
 	BusSubject  func(pattern string) error // what the bus says to a user's pattern; nil: only its form is checked
 	BusReserved []string                   // names that no user of the bus may have
+
+	// Series says what is wrong with a series of a prometheus probe; nil: only its
+	// form is checked.
+	Series func(text string) error
+	// Executable says why a command of an exec probe cannot be run on this machine,
+	// and User whether there is such a user; nil asks the system.
+	Executable func(path string) error
+	User       func(name string) error
+	Now        time.Time // for what is over by now; zero: asked of the system
 
 	KeepView bool                               // keep what Config.View and YAML need; without it they are empty
 	Hostname string                             // default of node; empty: asked of the system

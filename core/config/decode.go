@@ -112,13 +112,18 @@ func (d *decoder) set(k *key, v any, to reflect.Value) {
 			out[name], _ = s.(string)
 		}
 		to.Set(reflect.ValueOf(out))
+	case kNamed:
+		d.words(k, asMap(v), to)
 	case kList:
 		items, _ := v.([]any)
-		out := make([]string, len(items))
-		for i, s := range items {
-			out[i], _ = s.(string)
+		to.Set(reflect.MakeSlice(to.Type(), len(items), len(items)))
+		for i, item := range items {
+			if k.elem.scalar() {
+				setScalar(k.elem, item, to.Index(i))
+			} else {
+				d.set(k.elem, item, to.Index(i))
+			}
 		}
-		to.Set(reflect.ValueOf(out))
 	default:
 		setScalar(k, v, to)
 	}
@@ -137,6 +142,19 @@ func (d *decoder) byName(k *key, m map[string]any, to reflect.Value) {
 		}
 		v := reflect.New(typ).Elem()
 		d.set(k.elem, sub, v)
+		to.SetMapIndex(reflect.ValueOf(name), v)
+	}
+}
+
+// words fills a map of single words; nil if there is none.
+func (d *decoder) words(k *key, m map[string]any, to reflect.Value) {
+	if len(m) == 0 {
+		return
+	}
+	to.Set(reflect.MakeMapWithSize(to.Type(), len(m)))
+	for name, word := range m {
+		v := reflect.New(to.Type().Elem()).Elem()
+		setScalar(k.elem, word, v)
 		to.SetMapIndex(reflect.ValueOf(name), v)
 	}
 }

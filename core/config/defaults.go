@@ -17,7 +17,7 @@ func (l *loader) require(k *key, m map[string]any, path string) {
 			l.require(k.elem, asMap(sub), join(path, name))
 		}
 		return
-	case kNumbers, kPins:
+	case kNumbers, kPins, kNamed:
 		return
 	case kVariant:
 		v := l.variantOf(k, m, path)
@@ -52,7 +52,7 @@ func fill(k *key, m map[string]any) {
 			fill(k.elem, sub.(map[string]any))
 		}
 		return
-	case kNumbers, kPins:
+	case kNumbers, kPins, kNamed:
 		return
 	case kVariant:
 		keys = k.variant(m["type"].(string)).keys
@@ -113,16 +113,26 @@ func (l *loader) variantOf(k *key, m map[string]any, path string) *variant {
 			continue
 		}
 		at := join(path, name)
-		var known []string
-		for i := range k.variants {
-			if find(k.variants[i].keys, name) != nil {
-				known = append(known, k.variants[i].name)
-			}
-		}
-		l.spoil(l.places[at].key, at, "it belongs to "+list(known), "a probe of type %s has no %q", typ, name)
+		l.spoil(l.places[at].key, at, k.belongs(name), "a probe of type %s has no %q", typ, name)
 		delete(m, name)
 	}
 	return v
+}
+
+// belongs says which types have a key of that name.
+func (k *key) belongs(name string) string {
+	var with, without []string
+	for i := range k.variants {
+		if v := &k.variants[i]; find(v.keys, name) != nil {
+			with = append(with, v.name)
+		} else {
+			without = append(without, v.name)
+		}
+	}
+	if len(without) < len(with)/2 {
+		return "it belongs to every type but " + list(without)
+	}
+	return "it belongs to " + list(with)
 }
 
 // list joins words as a sentence does.

@@ -17,9 +17,10 @@ var (
 	// pass"word, may still have been meant as one.
 	keyInLine = regexp.MustCompile(`([^{}\[\],:]+):[ \t]*`)
 	// The colon of a secret may have been forgotten.
-	noColon = regexp.MustCompile(`(?i)\b(?:community|password|passwd|passphrase|secret|token)["']?[ \t]+[^\s:]`)
+	noColon = regexp.MustCompile(`(?i)\b(?:community|password|passwd|passphrase|secret|token|authorization|cookie|headers|metadata)["']?[ \t]+[^\s:]|\benv["']?[ \t]*\{`)
 	// A comma may have been forgotten, so that the secret is part of another value.
 	inMessage = regexp.MustCompile(`(?is)\b(community|password|passwd|passphrase|secret|token)\\?["']?[ \t]*:.*$`)
+	plainKey  = regexp.MustCompile(`^[ -]*["']?[\w.-]+["']?:`)
 	endsValue = regexp.MustCompile(`^[ \t]*([,}\]#]|$)`) // what may follow a quote
 	userInfo  = regexp.MustCompile(`://[^/@\s]*@`)
 	plainWord = regexp.MustCompile(`^(\./)?[A-Za-z/]([A-Za-z0-9_/.-]*[A-Za-z0-9_/])?$|^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|^[0-9]+(\.[0-9]+){3}$`)
@@ -27,7 +28,26 @@ var (
 
 // secretWords are the keys whose values are never shown, and what a hand in a
 // hurry makes of them is hidden too: a misspelt secret is still a secret.
-var secretWords = []string{"community", "password", "passwd", "passphrase", "secret", "token"}
+var secretWords = []string{"community", "password", "passwd", "passphrase", "secret", "token", "authorization", "cookie"}
+
+// secretMaps are the keys of maps whose values are secrets.
+var secretMaps = []string{"headers", "metadata", "environment"}
+
+func secretMap(name string) bool {
+	for _, w := range secretMaps {
+		if core.EditDistance(name, w) <= 2 || strings.Contains(name, w) {
+			return true
+		}
+	}
+	words := strings.Fields(name)
+	for _, word := range []string{strings.Join(words, ""), strings.Join(words[max(len(words)-1, 0):], "")} {
+		// env is a short word: with a slip in it, it must not be another key.
+		if word != "end" && core.EditDistance(word, "env") <= 1 {
+			return true
+		}
+	}
+	return false
+}
 
 // secretWord reports whether a key of that name may hold a secret. The keys
 // that say where a secret is, such as password_file, do not.
@@ -35,6 +55,9 @@ func secretWord(name string) bool {
 	name = strings.ToLower(strings.Trim(name, " \t\"'-?"))
 	if strings.HasSuffix(name, "_file") || strings.HasSuffix(name, "_env") {
 		return false
+	}
+	if secretMap(name) {
+		return true
 	}
 	for _, w := range secretWords {
 		if core.EditDistance(name, w) <= 2 || strings.Contains(name, w) {
@@ -68,31 +91,64 @@ func display(lines []string, n, col, width int) (source string, caret, wide int)
 // belowSecret reports whether line n is part of a value that began on a line
 // above: whether the nearest line with less indent ends in a secret's key, or
 // the nearest line with a key promises a secret and does not give it.
-func belowSecret(lines []string, n int) bool {
+func belowSecret(lines []string, n int) bool { return below(lines, n, farNested) }
+
+// farNested is how many keys around a line are looked at.
+const farNested = 8
+
+func below(lines []string, n, depth int) bool {
 	for i := n - 2; i >= 0; i-- {
 		text := strings.TrimRight(lines[i], " \t|>+-")
 		m := keyInLine.FindAllStringSubmatch(text, -1)
 		if m == nil {
 			continue
 		}
-		if strings.HasSuffix(text, ":") && secretWord(m[len(m)-1][1]) {
+		if strings.HasSuffix(text, ":") && (secretWord(m[len(m)-1][1]) || depth > 0 && below(lines, i+1, depth-1)) {
 			return true
 		}
 		break
 	}
+	if insideSecretMap(lines, n) {
+		return true
+	}
 	here := indent(lines[n-1])
+	if n > 1 && (!plainKey.MatchString(lines[n-1]) || strings.TrimSpace(lines[n-2]) == "") {
+		here = max(here, indent(lines[n-2])) + 1 // broken: it may belong to what stands above
+	}
 	for i := n - 2; i >= 0 && here > 0; i-- {
 		if strings.TrimSpace(lines[i]) == "" || indent(lines[i]) >= here {
 			continue
 		}
 		all := keyInLine.FindAllStringSubmatch(lines[i], -1)
-		if all != nil && secretWord(all[len(all)-1][1]) {
+		if all != nil && secretWord(all[len(all)-1][1]) || all == nil && secretWord(strings.TrimSpace(lines[i])) {
 			return true
 		}
-		here = indent(lines[i])
+		if plainKey.MatchString(lines[i]) { // else it is broken, and its indent says nothing
+			here = indent(lines[i])
+		}
 	}
 	return false
 }
+
+// farMap is how many lines above the brace of a map is looked for.
+const farMap = 100
+
+// insideSecretMap reports whether line n is inside the braces of a map of secrets,
+// such as headers, which were opened on a line above.
+func insideSecretMap(lines []string, n int) bool {
+	open := 0 // braces that the lines from i to n leave open
+	for i := n - 2; i >= 0 && i > n-farMap; i-- {
+		for _, m := range keyInLine.FindAllStringSubmatchIndex(lines[i], -1) {
+			if v := lines[i][m[1]:]; strings.HasPrefix(v, "{") && secretWord(lines[i][m[2]:m[3]]) && braces(v)+open > 0 {
+				return true
+			}
+		}
+		open += braces(lines[i])
+	}
+	return false
+}
+
+func braces(s string) int { return strings.Count(s, "{") - strings.Count(s, "}") }
 
 func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
 
@@ -149,12 +205,36 @@ func valueEnd(line string, key, start int) int {
 		}
 		return start + lead + n
 	}
+	if i := strings.IndexAny(rest, "{,}"); i >= 0 && rest[i] == '{' {
+		return start + i + mapEnd(rest[i:])
+	}
+	if secretMap(strings.ToLower(strings.Trim(line[key:start], " \t\"':{"))) {
+		return len(line) // its brace was forgotten
+	}
 	if strings.Count(line[:key], "{") > strings.Count(line[:key], "}") {
 		if i := strings.IndexAny(rest, ",}"); i >= 0 {
 			return start + i
 		}
 	}
 	return len(line)
+}
+
+// mapEnd is where the map that s begins with ends; with quotes in it all is taken.
+func mapEnd(s string) int {
+	depth := 0
+	for i, r := range s {
+		switch r {
+		case '"', '\'':
+			return len(s)
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(s)
 }
 
 // shownColumn is where column col of line went in shown: as far from the

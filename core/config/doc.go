@@ -10,11 +10,11 @@
 //
 // # One table
 //
-// keys.go, servicekeys.go and probekeys.go list every key with its kind, default, bounds and
-// one line of documentation. The checks, the defaults, the JSON Schema (Schema)
+// keys.go, servicekeys.go, healthkeys.go and probekeys*.go list every key with its kind,
+// default, bounds and one line of documentation. The checks, the defaults, the JSON Schema (Schema)
 // and the reference file (Reference) are all made from that table. What one
 // value alone cannot show, such as two services with one VIP, is checked in
-// build*.go and checkservice.go after the layers are merged.
+// build*.go, checkprobes.go and checkservice.go after the layers are merged.
 //
 // A service with the defaults is what core.Simple makes, with the seed; what is
 // switched off is zero in core.Traffic, so that a value beside the switch does
@@ -31,7 +31,8 @@
 // ranges of two services do not overlap.
 //
 // allow_file and deny_file are read at each Load, once each however many
-// services name them. Config.Hash is over what they hold, too.
+// services name them, and so are the certificates and keys of probes. Config.Hash
+// is over what they hold, too, but for the keys.
 //
 // 10,000 services of 16 backends are about a second, if their file is plain YAML
 // (see plainReader); what needs the real parser takes several times as long.
@@ -41,6 +42,6 @@
 //
 // # What this package does not do
 //
-// It does not watch files, open the kernel, or know the shipped policies: the
-// caller names them in Options.
+// It does not watch files, open the kernel, or know the shipped policies and how
+// series are written: the caller says so in Options.
 package config

@@ -42,7 +42,7 @@ func TestExamples(t *testing.T) {
 // FuzzLoad: whatever the file holds, Load returns a Config or Errors, never
 // both, and neither panics nor shows a secret.
 func FuzzLoad(f *testing.F) {
-	for _, file := range []string{"testdata/bad-type.yaml", "testdata/bad-snmp.yaml", "testdata/bad-syntax.yaml", examples + "/reference.yaml"} {
+	for _, file := range []string{"testdata/bad-type.yaml", "testdata/bad-snmp.yaml", "testdata/bad-syntax.yaml", "testdata/full-probes.yaml", "testdata/bad-probe-tcp.yaml", "testdata/bad-probe-http.yaml", "testdata/bad-maintenance.yaml", examples + "/reference.yaml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
@@ -53,7 +53,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		cfg, err := Load(files{"/etc/s.yaml": text}.with(func(o *Options) { o.ShippedPolicies = nil }))
+		cfg, err := Load(elsewhere(files{"/etc/s.yaml": text}))
 		var problems Errors
 		switch {
 		case err == nil && cfg == nil, err != nil && cfg != nil:

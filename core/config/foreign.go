@@ -20,8 +20,17 @@ const (
 	healthProbe = "probes: [alive], with probes: {alive: {type: tcp}} at the top"
 	natOrDSR    = "forwarding: dnat, or dsr for direct routing"
 	oneClient   = "persistence: {timeout: 5m}"
+	inService   = "probes: [alive] in the service"
+	httpProbe   = "probes: [alive], with probes: {alive: {type: http, path: /}} at the top"
+	httpsProbe  = "probes: [alive], with probes: {alive: {type: http, path: /, tls: true}} at the top"
+	smtpProbe   = `probes: [alive], with probes: {alive: {type: tcp, expect: "^220 "}} at the top`
+	execProbe   = "probes: [alive], with probes: {alive: {type: exec, command: [/usr/lib/nagios/plugins/check_tcp]}} at the top"
+	agentProbe  = "probes: [alive], with probes: {alive: {type: agent, port: 9777}} at the top"
+	atTop       = `maintenance: {kernel-updates: {backends: [web/web1], from: "02:00", to: "04:00"}} at the top`
 	pickedByTCP = "limits: {connections: 10000}, or max_connections in a backend"
 )
+
+func inProbe(example string) string { return example + " in a probe" }
 
 // foreignRoot are words at the top of a file.
 var foreignRoot = map[string]meant{
@@ -32,6 +41,12 @@ var foreignRoot = map[string]meant{
 	"backends":       {"", "services: {web: {backends: {web1: {address: 10.0.0.11}}}}"},
 	"global_defs":    {"", "node, log and state_dir"},
 	"router_id":      {"", "node: lb1"},
+	"modules":        {"", "probes: {alive: {type: http, path: /}}"},
+	"checks":         {"", "probes: {alive: {type: tcp}}"},
+	"downtime":       {"", atTop},
+	"spread_checks":  {"", inProbe("jitter: 0.1")},
+	"passive":        {"", "services: {web: {passive: {unanswered: 5}}}"},
+	"health":         {"", "services: {web: {health: {need: any}}}"},
 }
 
 // foreignService are words of a service.
@@ -48,12 +63,22 @@ var foreignService = map[string]meant{
 	"netmask": {"", "persistence: {timeout: 5m, prefix4: 24}"}, "sorry_server": {"", "sorry: {address: 10.0.0.99}"},
 	"backup": {"", "priority: 1 in a backend, or sorry: {address: 10.0.0.99}"}, "fallback": {"", "sorry: {address: 10.0.0.99}"},
 	"maxconn": {"", pickedByTCP}, "fullconn": {"", pickedByTCP}, "connlimit": {"", pickedByTCP}, "connection_limit": {"", pickedByTCP},
-	"rate_limit": {"", "limits: {new_per_second: 1000}"}, "quorum": {"", "min_up: 2"}, "alive_ratio": {"", "shaping: {panic: 0.3}"},
+	"rate_limit": {"", "limits: {new_per_second: 1000}"}, "quorum": {"", "min_up: 2"}, "hysteresis": {"", "min_up: 2"}, "alive_ratio": {"", "shaping: {panic: 0.3}"},
 	"delay_loop": {"", "interval: 5s in a probe"}, "health_check": {"", healthProbe}, "check": {"", healthProbe}, "tcp_check": {"", healthProbe},
 	"http_get": {"", "probes: [alive], with probes: {alive: {type: http, path: /}} at the top"}, "option": {"", healthProbe},
 	"fwmark": {"", "qos: {mark: 0x10, mask: 0xf0}"}, "slowstart": {"", "shaping: {slow_start: 30s}"}, "slow_start": {"", "shaping: {slow_start: 30s}"},
 	"acl": {"", "allow: [192.0.2.0/24] and deny: [198.51.100.0/24]"}, "whitelist": {"", "allow: [192.0.2.0/24]"}, "blacklist": {"", "deny: [198.51.100.0/24]"},
-	"snat": {"", "forwarding: snat and source: 192.0.2.1"},
+	"snat":    {"", "forwarding: snat and source: 192.0.2.1"},
+	"ssl_get": {"", httpsProbe}, "httpchk": {"", httpProbe}, "http_check": {"", httpProbe}, "misc_check": {"", execProbe}, "external_check": {"", execProbe},
+	"agent_check": {"", agentProbe}, "agent_port": {"", agentProbe}, "dns_check": {"", "probes: [alive], with probes: {alive: {type: dns}} at the top"},
+	"udp_check": {"", "probes: [alive], with probes: {alive: {type: udp}} at the top"}, "ping_check": {"", "probes: [alive], with probes: {alive: {type: ping}} at the top"},
+	"smtp_check": {"", smtpProbe}, "observe": {"", "passive: {unanswered: 5, resets: 5}"}, "error_limit": {"", "passive: {unanswered: 5, resets: 5}"},
+	"on_error": {"", "passive: {unanswered: 5, resets: 5}"}, "outlier_detection": {"", "passive: {unanswered: 5, resets: 5}"},
+	"alpha": {"", "health: {start: down}"}, "omega": {"", "on_down: keep"}, "init_state": {"", "health: {start: unknown}"}, "warmup": {"", inProbe("jitter: 0.1") + "; the first run is at a random time anyway"},
+	"inter": {"", inProbe("interval: 5s")}, "fastinter": {"", inProbe("fast_interval: 1s")}, "downinter": {"", inProbe("down_interval: 30s")},
+	"rise": {"", inProbe("rise: 2")}, "fall": {"", inProbe("fall: 3")}, "retry": {"", inProbe("fall: 3")}, "nb_get_retry": {"", inProbe("fall: 3")},
+	"delay_before_retry": {"", inProbe("fast_interval: 1s")}, "inhibit_on_failure": {"", "on_down: keep"}, "connect_timeout": {"", inProbe("timeout: 2s")},
+	"maintenance": {"", atTop}, "need": {"", "health: {need: any}"}, "critical": {"", "health: {critical: [alive]}"}, "concurrency": {"", "probing: {concurrency: {exec: 16}} at the top"},
 }
 
 // foreignBackend are words of a backend.
@@ -61,16 +86,17 @@ var foreignBackend = map[string]meant{
 	"ip": {"address", "address: 10.0.0.11"}, "host": {"address", "address: 10.0.0.11"}, "addr": {"address", "address: 10.0.0.11"},
 	"server": {"address", "address: 10.0.0.11"}, "maxconn": {"", "max_connections: 500"}, "max_conns": {"", "max_connections: 500"},
 	"u_threshold": {"", "max_connections: 500"}, "uthreshold": {"", "max_connections: 500"}, "connection_limit": {"", "max_connections: 500"},
-	"backup": {"", "priority: 1"}, "check": {"", "probes: [alive] in the service"}, "inter": {"", "interval: 5s in a probe"},
-	"tcp_check": {"", "probes: [alive] in the service"}, "http_get": {"", "probes: [alive] in the service"},
+	"backup": {"", "priority: 1"}, "check": {"", inService}, "inter": {"", inProbe("interval: 5s")},
+	"tcp_check": {"", inService}, "http_get": {"", inService}, "ssl_get": {"", inService}, "smtp_check": {"", inService}, "dns_check": {"", inService},
+	"misc_check": {"", inService}, "udp_check": {"", inService}, "ping_check": {"", inService}, "file_check": {"", inService}, "probes": {"", inService},
+	"agent_check": {"", agentProbe}, "agent_port": {"", agentProbe}, "agent_addr": {"", agentProbe}, "agent_inter": {"", agentProbe}, "agent_send": {"", agentProbe},
+	"fastinter": {"", inProbe("fast_interval: 1s")}, "downinter": {"", inProbe("down_interval: 30s")}, "rise": {"", inProbe("rise: 2")}, "fall": {"", inProbe("fall: 3")},
+	"observe": {"", "passive: {unanswered: 5, resets: 5} in the service"}, "error_limit": {"", "passive: {unanswered: 5, resets: 5} in the service"},
+	"on_error": {"", "passive: {unanswered: 5, resets: 5} in the service"}, "init_state": {"", "health: {start: unknown} in the service"},
+	"track": {"", "probes: [alive] in both services; one target is asked once for all of them"}, "slowstart": {"", "shaping: {slow_start: 30s} in the service"},
+	"delay_loop": {"", inProbe("interval: 5s")}, "retry": {"", inProbe("fall: 3")}, "connect_timeout": {"", inProbe("timeout: 2s")}, "warmup": {"", inProbe("jitter: 0.1")},
+	"alpha": {"", "health: {start: down} in the service"}, "inhibit_on_failure": {"", "on_down: keep in the service"}, "maintenance": {"", atTop},
 	"disabled": {"", "weight: 0, or `steelyard backend drain`"}, "lb_kind": {"", natOrDSR}, "method": {"", natOrDSR},
-}
-
-// foreignProbe are words of a probe.
-var foreignProbe = map[string]meant{
-	"delay_loop": {"", "interval: 5s"}, "inter": {"", "interval: 5s"}, "connect_timeout": {"", "timeout: 2s"}, "connect_port": {"", "port: 80"},
-	"retry": {"", "fall: 3"}, "retries": {"", "fall: 3"}, "nb_get_retry": {"", "fall: 3"}, "url": {"", "path: /health"}, "uri": {"", "path: /health"},
-	"status_code": {"", "status: [200]"}, "expect": {"", "status: [200]"},
 }
 
 // foreignForwarding and the next two are words of other programs for values.

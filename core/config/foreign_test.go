@@ -15,7 +15,7 @@ var exampleKey = regexp.MustCompile(`\b([a-z_]+[0-9]?):`)
 // leads to is there.
 func TestForeignWords(t *testing.T) {
 	service := find(table.keys, "services").elem
-	for _, k := range []*key{&table, service, find(service.keys, "backends").elem, &probeKey} {
+	for _, k := range []*key{&table, service, find(service.keys, "backends").elem, &probeKey, find(service.keys, "health"), find(service.keys, "passive"), maintenanceKey.elem} {
 		if len(k.foreign) == 0 {
 			t.Fatalf("%q has no foreign words", k.name)
 		}
@@ -28,7 +28,7 @@ func TestForeignWords(t *testing.T) {
 				t.Errorf("%s stands beside %s, which is no key", word, m.beside)
 			}
 			for _, name := range exampleKey.FindAllStringSubmatch(m.example, -1) {
-				if n := name[1]; n != "web" && n != "web1" && n != "web2" && n != "alive" && find(table.keys, n) == nil && len(homes(&table, n, "")) == 0 {
+				if n := name[1]; !slices.Contains([]string{"web", "web1", "web2", "alive", "load", "updates", "exec", "status"}, n) && find(table.keys, n) == nil && len(homes(&table, n, "")) == 0 {
 					t.Errorf("%s leads to %q, and there is no key %s", word, m.example, n)
 				}
 			}
@@ -39,10 +39,17 @@ func TestForeignWords(t *testing.T) {
 // TestForeignValues: what they lead to is a value there.
 func TestForeignValues(t *testing.T) {
 	service := find(table.keys, "services").elem
-	for key, words := range map[string]map[string]string{"forwarding": foreignForwarding, "distribution": foreignDistribution} {
-		known := find(service.keys, key).enum
+	maintenance := maintenanceKey.elem
+	for _, of := range []struct {
+		key   *key
+		words map[string]string
+	}{
+		{find(service.keys, "forwarding"), foreignForwarding}, {find(service.keys, "distribution"), foreignDistribution}, {probeKey.child("type"), foreignProbeType},
+		{probeKey.child("cpu_source"), foreignCPUSource}, {find(maintenance.keys, "days").elem, foreignDays}, {probeKey.child("convention"), probeKey.child("convention").aliases},
+	} {
+		key, words, known := of.key.name, of.words, of.key.enum
 		for word, here := range words {
-			if slices.Contains(known, word) || !slices.Contains(known, here) && len(here) > 0 && !regexp.MustCompile(`^policy: `).MatchString(here) {
+			if slices.Contains(known, word) || !slices.Contains(known, here) && len(here) > 0 && !regexp.MustCompile(`^(policy|type): `).MatchString(here) {
 				t.Errorf("%s: %s leads to %s, of %v", key, word, here, known)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -44,6 +45,7 @@ var (
 	portType   = reflect.TypeFor[netip.AddrPort]()
 	listType   = reflect.TypeFor[[]netip.Prefix]()
 	prefixType = reflect.TypeFor[netip.Prefix]()
+	timeType   = reflect.TypeFor[time.Time]()
 )
 
 func (h *hasher) add(v reflect.Value) {
@@ -63,6 +65,9 @@ func (h *hasher) add(v reflect.Value) {
 		return
 	case prefixType:
 		h.buf = appendPrefix(h.buf, v.Interface().(netip.Prefix))
+		return
+	case timeType:
+		h.buf = binary.AppendVarint(h.buf, v.Interface().(time.Time).Unix())
 		return
 	case listType:
 		h.list(v.Interface().([]netip.Prefix))

@@ -35,6 +35,8 @@ var table = key{kind: kObject, foreign: foreignRoot, keys: []key{
 	busKey,
 	{name: "policies", kind: kMap, apart: true, doc: "your own policies, each a WASM module or a Lua script", elem: &key{name: "mine", kind: kObject, keys: policyKeys}},
 	{name: "probes", kind: kMap, doc: "what is asked of the backends; a service names the probes it wants", elem: &probeKey},
+	probingKey,
+	maintenanceKey,
 	{name: "services", kind: kMap, doc: "what clients connect to", elem: &key{name: "web", kind: kObject, keys: serviceKeys, foreign: foreignService}},
 }}
 

@@ -194,7 +194,7 @@ func envPath(name string) (path string, known bool) {
 	at := &table
 	parts := strings.Split(strings.ToLower(name), "__")
 	for i, p := range parts {
-		if at != nil && at.kind == kMap {
+		if at != nil && at.kind == kMap && at.pattern == nil {
 			parts[i] = strings.ReplaceAll(p, "_", "-")
 		}
 		if at != nil {
@@ -235,22 +235,22 @@ func (l *loader) addressable(at pos, path string) bool {
 		}
 		k = next
 	}
-	if !k.scalar() {
+	if !k.scalar() && k.flip == "" {
 		l.ps.add(at, path, "name one value inside it", "%q is %s, not one value", path, k.kind)
 		return false
 	}
 	return true
 }
 
-// step is between the keys of a path where a dot will not do: a pin has dots of
-// its own.
+// step is between the keys of a path where a dot will not do: a pin and a path of
+// JSON have dots of their own.
 const step = "\x00"
 
 // steps are the keys of a path.
 func steps(path string) []string {
 	var out []string
 	for k, more := &table, true; more; {
-		if k != nil && k.kind == kPins {
+		if k != nil && (k.kind == kPins || k.kind == kNamed) {
 			return append(out, path)
 		}
 		var name string

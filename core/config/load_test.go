@@ -99,12 +99,13 @@ probes:
 		Policies: []core.PolicySpec{{Name: "mine", Path: "/etc/mine.wasm"}},
 		Probes: map[string]core.ProbeSpec{
 			"alive": {Name: "alive", Type: "http", Role: core.HealthRole, Interval: 2 * time.Second, Timeout: time.Second, Jitter: 0.1, Rise: 2, Fall: 3,
-				HTTP: core.HTTPSpec{Method: "GET", Path: "/healthz", Status: []core.StatusRange{{From: 200, To: 299}, {From: 304, To: 304}}}},
+				HTTP: core.HTTPSpec{Method: "GET", Path: "/healthz", Status: []core.StatusRange{{From: 200, To: 299}, {From: 304, To: 304}}, MaxBody: 65536}},
 			"cpu": {Name: "cpu", Type: "snmp_cpu", Role: core.MetricRole, Interval: 5 * time.Second, Timeout: 2 * time.Second, Jitter: 0.1, Port: 161,
 				SNMP: core.SNMPSpec{Version: "3", User: "monitor", AuthProtocol: "SHA256", AuthPassword: "correct horse",
 					PrivProtocol: "AES256", PrivPassword: "hunter2hunter2"},
-				CPU: core.CPUSpec{Window: 10 * time.Second}},
+				CPU: core.CPUSpec{Source: core.CPUFromUCD, Window: 10 * time.Second}},
 		},
+		Probing: core.Probing{SuspectRatio: 0.8, SuspectMin: 10, SuspectFor: 5 * time.Minute},
 		Services: []core.Service{{
 			Name: "web", Traffic: simple("192.0.2.10:80"), OnDown: core.Keep, MinUp: 1,
 			Policy: "mine", Params: map[string]float64{"alpha": 0.3, "n": 4}, Every: time.Second, Probes: []string{"alive", "cpu"},

@@ -12,15 +12,17 @@ import (
 // further or compared. A test holds them against the table.
 type (
 	raw struct {
-		Node     string                 `key:"node"`
-		StateDir string                 `key:"state_dir"`
-		Control  rawControl             `key:"control"`
-		Log      rawLog                 `key:"log"`
-		Kernel   rawKernel              `key:"kernel"`
-		Bus      rawBus                 `key:"bus"`
-		Policies map[string]rawPolicy   `key:"policies"`
-		Probes   map[string]rawProbe    `key:"probes"`
-		Services map[string]*rawService `key:"services"`
+		Node        string                    `key:"node"`
+		StateDir    string                    `key:"state_dir"`
+		Control     rawControl                `key:"control"`
+		Log         rawLog                    `key:"log"`
+		Kernel      rawKernel                 `key:"kernel"`
+		Bus         rawBus                    `key:"bus"`
+		Policies    map[string]rawPolicy      `key:"policies"`
+		Probes      map[string]rawProbe       `key:"probes"`
+		Probing     rawProbing                `key:"probing"`
+		Maintenance map[string]rawMaintenance `key:"maintenance"`
+		Services    map[string]*rawService    `key:"services"`
 	}
 	rawControl struct {
 		Socket string `key:"socket"`
@@ -62,42 +64,6 @@ type (
 		Lua    string `key:"lua"`
 		SHA256 string `key:"sha256"`
 	}
-	rawProbe struct {
-		Type     string        `key:"type"`
-		Role     string        `key:"role"`
-		Interval time.Duration `key:"interval"`
-		Timeout  time.Duration `key:"timeout"`
-		Jitter   float64       `key:"jitter"`
-		Port     uint16        `key:"port"`
-		Rise     int           `key:"rise"`
-		Fall     int           `key:"fall"`
-
-		Path     string   `key:"path"`
-		Method   string   `key:"method"`
-		Host     string   `key:"host"`
-		Status   []string `key:"status"`
-		TLS      bool     `key:"tls"`
-		Insecure bool     `key:"insecure"`
-
-		Count int `key:"count"`
-		Size  int `key:"size"`
-
-		Version       string        `key:"version"`
-		Community     core.Secret   `key:"community"`
-		CommunityFile string        `key:"community_file"`
-		CommunityEnv  string        `key:"community_env"`
-		User          string        `key:"user"`
-		Context       string        `key:"context"`
-		Auth          rawKey        `key:"auth"`
-		Priv          rawKey        `key:"priv"`
-		Window        time.Duration `key:"window"`
-		ExcludeSteal  bool          `key:"exclude_steal"`
-		IncludeWait   bool          `key:"include_wait"`
-	}
-	rawKey struct {
-		Protocol string `key:"protocol"`
-		rawPassword
-	}
 	rawKernel struct {
 		LocalClients   bool     `key:"local_clients"`
 		HashSeed       uint32   `key:"hash_seed"`
@@ -136,6 +102,8 @@ type (
 		Params        map[string]float64     `key:"params"`
 		Every         time.Duration          `key:"every"`
 		Probes        []string               `key:"probes"`
+		Health        rawHealth              `key:"health"`
+		Passive       rawPassive             `key:"passive"`
 		Shaping       rawShaping             `key:"shaping"`
 		Backends      map[string]*rawBackend `key:"backends"`
 	}
@@ -170,6 +138,38 @@ type (
 		Priority string `key:"priority"`
 		Mark     uint32 `key:"mark"`
 		Mask     uint32 `key:"mask"`
+	}
+	rawHealth struct {
+		Need       string        `key:"need"`
+		Critical   []string      `key:"critical"`
+		Start      string        `key:"start"`
+		FlapLimit  int           `key:"flap_limit"`
+		FlapWindow time.Duration `key:"flap_window"`
+		FlapHold   time.Duration `key:"flap_hold"`
+		FlapMax    time.Duration `key:"flap_max"`
+	}
+	rawPassive struct {
+		Unanswered int           `key:"unanswered"`
+		Resets     int           `key:"resets"`
+		Eject      time.Duration `key:"eject"`
+		Max        time.Duration `key:"max"`
+		MaxRatio   float64       `key:"max_ratio"`
+	}
+	rawProbing struct {
+		Concurrency  map[string]int `key:"concurrency"`
+		SuspectRatio float64        `key:"suspect_ratio"`
+		SuspectMin   int            `key:"suspect_min"`
+		SuspectFor   time.Duration  `key:"suspect_for"`
+	}
+	rawMaintenance struct {
+		Backends []string `key:"backends"`
+		Reason   string   `key:"reason"`
+		Start    string   `key:"start"`
+		End      string   `key:"end"`
+		Days     []string `key:"days"`
+		From     string   `key:"from"`
+		To       string   `key:"to"`
+		Zone     string   `key:"zone"`
 	}
 	rawShaping struct {
 		StaleAfter   time.Duration `key:"stale_after"`

@@ -75,7 +75,7 @@ func (r referee) key(k *key, depth, off int) {
 	case kObject:
 		r.line(depth, off, k.name+":", k.doc)
 		r.keys(k.keys, depth+1, off)
-	case kNumbers, kPins:
+	case kNumbers, kPins, kNamed:
 		r.line(depth, off, k.name+": "+cmp.Or(k.example, "{}"), k.doc)
 	case kMap:
 		r.line(depth, off, k.name+":", k.doc)
@@ -85,6 +85,17 @@ func (r referee) key(k *key, depth, off int) {
 		}
 		r.line(depth+1, off, k.elem.name+":", "a name of your choice")
 		r.keys(k.elem.keys, depth+2, off)
+	case kList:
+		if k.elem.kind != kObject {
+			r.scalar(k, depth, off)
+			return
+		}
+		r.line(depth, off, k.name+":", k.doc)
+		for i := range k.elem.keys {
+			one := k.elem.keys[i]
+			one.name = "- " + one.name
+			r.scalar(&one, depth+1, off)
+		}
 	default:
 		r.scalar(k, depth, off)
 	}
@@ -109,13 +120,15 @@ func (r referee) scalar(k *key, depth, off int) {
 		val = k.example
 	case k.kind == kList && k.example != "":
 		val = k.example // as it would be written
+	case k.example != "" && k.kind == kBool:
+		val = k.example
 	case k.example != "":
 		val = word(k.example)
 	}
 	if k.dynamic != "" {
 		doc += "; default: " + k.dynamic
 	}
-	if k.kind == kWord && k.name != "role" {
+	if k.kind == kWord && k.name != "role" && k.name != "type" {
 		doc += "; one of " + strings.Join(k.enum, ", ")
 	}
 	if k.one {

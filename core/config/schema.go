@@ -40,6 +40,9 @@ func schemaOf(k *key) map[string]any {
 		if k.numeric {
 			s["type"], s["minimum"], s["maximum"] = []string{"string", "integer"}, k.min, k.max
 		}
+		if k.asIs {
+			s["type"] = []string{"string", "number", "boolean", "null"}
+		}
 		if k.pattern != nil {
 			s["pattern"] = k.pattern.String()
 		}
@@ -73,7 +76,8 @@ func schemaOfMap(k *key, s map[string]any) {
 	s["type"] = nullable("object")
 	switch k.kind {
 	case kMap:
-		s["propertyNames"] = map[string]any{"pattern": namePattern.String()}
+		pattern, _ := k.naming()
+		s["propertyNames"] = map[string]any{"pattern": pattern.String()}
 		s["additionalProperties"] = schemaOf(k.elem)
 		if k.required {
 			s["type"], s["minProperties"] = "object", 1
@@ -81,12 +85,19 @@ func schemaOfMap(k *key, s map[string]any) {
 	case kNumbers:
 		s["propertyNames"] = map[string]any{"pattern": paramPattern.String()}
 		s["additionalProperties"] = map[string]any{"type": []string{"number", "boolean"}}
+	case kNamed:
+		pattern, _ := k.naming()
+		s["propertyNames"] = map[string]any{"pattern": pattern.String()}
+		s["additionalProperties"] = schemaOf(k.elem)
 	case kPins:
 		s["additionalProperties"] = schemaOf(&pinKey)
 	case kObject:
 		schemaOfKeys(k.keys, s)
 		if s["required"] != nil {
 			s["type"] = "object"
+		}
+		if k.flip != "" {
+			s["type"] = append(nullable("object"), "boolean")
 		}
 	case kVariant:
 		var types []any

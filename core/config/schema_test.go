@@ -71,7 +71,8 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 			t.Errorf("%s\n%v", data, err)
 		}
 	}
-	for _, name := range []string{"unknown-key", "type", "enum", "range", "name", "missing", "probe-keys", "snmp", "policy-file", "frontends", "limits", "qos"} {
+	for _, name := range []string{"unknown-key", "type", "enum", "range", "name", "missing", "probe-keys", "snmp", "policy-file", "frontends", "limits", "qos",
+		"probe-common", "probe-tcp", "probe-http", "probe-net", "probe-exec", "probe-metrics", "probe-foreign", "health", "maintenance"} {
 		data, err := os.ReadFile("testdata/bad-" + name + ".yaml")
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +125,7 @@ func TestReferenceFile(t *testing.T) {
 // of the table.
 func TestReferenceHasEveryKey(t *testing.T) {
 	var have []string
-	line := regexp.MustCompile(`^(?:# |  )*([a-z0-9_-]+):`)
+	line := regexp.MustCompile(`^(?:# |  )*(?:- )?([a-z0-9_-]+):`)
 	for l := range strings.Lines(string(Reference())) {
 		if m := line.FindStringSubmatch(l); m != nil {
 			have = append(have, m[1])
@@ -158,8 +159,15 @@ probes:
   tcp: {type: tcp}
   http: {type: http}
   ping: {type: ping}
-  snmp-cpu: {type: snmp_cpu, community: change me}
+  dns: {type: dns}
+  grpc: {type: grpc}
+  udp: {type: udp}
+  exec: {type: exec, command: [/bin/true]}
+  agent: {type: agent, port: 9777}
   response-time: {type: response_time}
+  snmp-cpu: {type: snmp_cpu, community: change me}
+  snmp: {type: snmp, community: change me, metrics: {load: {oid: 1.3.6.1.4.1.2021.10.1.3.1}}}
+  prometheus: {type: prometheus, metrics: {load: {series: node_load1}}}
 services: {web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11}}}}
 `}.options())
 	if d := cmp.Diff(short, ref, cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); d != "" {
@@ -170,7 +178,7 @@ services: {web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11
 // TestReferenceWithoutCommentSigns takes the "# " off the other ways to write
 // things, a block at a time, and expects YAML with known keys.
 func TestReferenceUncommented(t *testing.T) {
-	text := regexp.MustCompile(`(?m)^( *)# ( *[a-z0-9_-]+:)`).ReplaceAllString(string(Reference()), "$1$2")
+	text := regexp.MustCompile(`(?m)^( *)# ( *(?:- )?[a-z0-9_-]+:)`).ReplaceAllString(string(Reference()), "$1$2")
 	_, err := Load(files{"/etc/s.yaml": text}.options())
 	if err == nil {
 		t.Fatal("secrets given twice were taken")

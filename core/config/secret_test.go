@@ -29,6 +29,17 @@ probes:
       password: |
         hunter2-priv
         hunter2-priv-again
+  page:
+    type: http
+    headers: {X-Probe: hunter2-one, X-Other: hunter2-two}
+  long: {type: http, headers: {X-Probe: "hunter2 one",
+    X-Other: hunter2-two}, path: /}
+  calls:
+    type: grpc
+    metadata:
+      x-probe: hunter2-three
+      x-other: hunter2-four
+  disk: {type: exec, env: {A: hunter2-five, B: hunter2-six}, command: [/bin/true]}
   cpuf: {type: snmp_cpu, community_file: ./community}
   cpue: {type: snmp_cpu, community_env: STEELYARD_COMMUNITY}
 `
@@ -63,8 +74,8 @@ func TestSecretsNeverShow(t *testing.T) {
 			t.Errorf("%s shows a secret:\n%s", name, out)
 		}
 	}
-	if n := strings.Count(string(cfg.YAML(false)), "(secret)"); n != 4 {
-		t.Errorf("the view hides %d secrets, want 4:\n%s", n, cfg.YAML(false))
+	if n := strings.Count(string(cfg.YAML(false)), "(secret)"); n != 12 {
+		t.Errorf("the view hides %d secrets, want 12:\n%s", n, cfg.YAML(false))
 	}
 }
 
@@ -128,6 +139,12 @@ func TestDisplay(t *testing.T) {
 		{"a block", "password: |\n  abc: def\n  ghi", 2, 3, "  (secret)", 3},
 		{"after a secret", "password: abc\nport: 80", 2, 7, "port: 80", 7},
 		{"in a URL", "servers: [nats://u:p@h]", 1, 11, "servers: [nats://(secret)@h]", 11},
+		{"a map of secrets", "{headers: {A: b, C: d}, port: 1}", 1, 31, "{headers: (secret), port: 1}", 27},
+		{"a map of secrets with quotes", `{headers: {A: "}", C: d}, port: 1}`, 1, 1, "{headers: (secret)", 1},
+		{"a map of secrets on two lines", "a: {headers: {A: b,\n  C: d}, port: 1}", 2, 3, "  (secret)", 3},
+		{"below a map of secrets", "headers:\n  A: b\n  C: d", 3, 3, "  (secret)", 3},
+		{"behind a map of secrets", "headers:\n  A: b\nport: 80", 3, 7, "port: 80", 7},
+		{"a key of three letters", "{type: exec, env: {A: b}, end: 1}", 1, 32, "{type: exec, env: (secret), end: 1}", 34},
 		{"an escape", "node: \x1b[31m", 1, 7, "node: \uFFFD[31m", 7},
 	}
 	for _, tt := range tests {

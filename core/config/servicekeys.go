@@ -82,6 +82,8 @@ var serviceKeys = []key{
 	{name: "params", kind: kNumbers, doc: "parameters of the policy, such as alpha: 0.3; with a shadow each of the two gets those that it has"},
 	{name: "every", kind: kDuration, def: "1s", min: 0.1, max: 3600, doc: "time between two decisions"},
 	{name: "probes", kind: kList, def: "[]", elem: &key{kind: kText}, doc: "names of probes, run against every backend"},
+	{name: "health", kind: kObject, alone: "{need: %s}", foreign: foreignHealth, doc: "how the health probes of a backend make its health", keys: healthKeysOfService},
+	{name: "passive", kind: kObject, alone: "{unanswered: %s}", foreign: foreignPassive, doc: "ejects a backend by what becomes of its clients' TCP connections; off unless unanswered or resets is set", keys: passiveKeys},
 	{name: "shaping", kind: kObject, doc: "rules between the policy's answer and the shares; 0 switches a rule off", keys: shapingKeys},
 	{name: "backends", kind: kMap, required: true, doc: "the servers behind the service", elem: &key{name: "web1", kind: kObject, keys: backendKeys, foreign: foreignBackend, alone: "{address: %s}"}},
 }

@@ -18,10 +18,11 @@ const (
 	kBool          // true or false
 	kDuration      // "2s", "1m30s", or 0
 	kSecret        // text that is never shown
-	kList          // of elem
+	kList          // of elem, which may be an object
 	kMap           // of elem, by name
 	kNumbers       // numbers by parameter name
 	kPins          // text by address or prefix
+	kNamed         // of elem, one word each, by a name that may have dots in it
 	kObject        // keys
 	kVariant       // an object whose keys depend on its key "type"
 )
@@ -29,7 +30,7 @@ const (
 var kindNames = [...]string{
 	kText: "text", kWord: "a word", kInt: "a whole number", kNumber: "a number", kBool: "true or false",
 	kDuration: "a duration such as 2s", kSecret: "text", kList: "a list", kMap: "a map of names",
-	kNumbers: "a map of numbers", kPins: "a map of prefixes", kObject: "a map of keys", kVariant: "a map of keys",
+	kNumbers: "a map of numbers", kPins: "a map of prefixes", kNamed: "a map", kObject: "a map of keys", kVariant: "a map of keys",
 }
 
 func (k kind) String() string { return kindNames[k] }
@@ -48,18 +49,20 @@ type key struct {
 
 	enum     []string
 	min, max float64
-	pattern  *regexp.Regexp // of text
+	pattern  *regexp.Regexp // of text; of a map: of its names
 	hint     string         // what to write instead, when pattern does not match
 	numeric  bool           // of text: a whole number from min to max will do, too
 	truth    bool           // of a number: true is 1 and false is 0
+	asIs     bool           // of text: a number, true, false and null will do, too
 	one      bool           // of a list: a single item needs no brackets
 
-	keys     []key     // of kObject
-	elem     *key      // of kList and kMap
+	keys     []key     // of kObject; of kVariant: rows of keys that are not the same in every type, as they are in all together
+	elem     *key      // of kList, kMap and kNamed
 	variants []variant // of kVariant
 
 	file   bool   // a path, relative to the file that names it
 	either string // the key that this one is another way to write
+	flip   string // of kObject: the key that a plain true or false in its place is
 	alone  string // of a map: an example of the key that a single value in its place was meant for, with %s for the value
 
 	foreign map[string]meant  // what other programs call keys of this map
@@ -78,7 +81,7 @@ type variant struct {
 // for every name.
 func (k *key) child(name string) *key {
 	switch k.kind {
-	case kMap:
+	case kMap, kNamed:
 		return k.elem
 	case kNumbers:
 		return &paramKey
@@ -87,6 +90,9 @@ func (k *key) child(name string) *key {
 	case kObject:
 		return find(k.keys, name)
 	case kVariant:
+		if c := find(k.keys, name); c != nil {
+			return c
+		}
 		for i := range k.variants {
 			if c := find(k.variants[i].keys, name); c != nil {
 				return c
@@ -107,7 +113,9 @@ func (k *key) children() []string {
 			}
 		}
 	}
-	add(k.keys)
+	if k.kind == kObject {
+		add(k.keys)
+	}
 	for i := range k.variants {
 		add(k.variants[i].keys)
 	}
@@ -136,7 +144,7 @@ func find(keys []key, name string) *key {
 // scalar reports whether one word of the environment can be k's value.
 func (k *key) scalar() bool {
 	switch k.kind {
-	case kMap, kNumbers, kPins, kObject, kVariant:
+	case kMap, kNumbers, kPins, kNamed, kObject, kVariant:
 		return false
 	}
 	return true

@@ -4,6 +4,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -50,6 +51,7 @@ func redact(k *key, v any) any {
 func (c *Config) complete() {
 	fill(&table, c.tree)
 	c.tree["node"] = c.Node
+	c.completeProbes(c.tree["probes"].(map[string]any))
 	services := c.tree["services"].(map[string]any)
 	for i := range c.Services {
 		s := &c.Services[i]
@@ -65,6 +67,20 @@ func (c *Config) complete() {
 			if !be.Sorry {
 				backends[be.Name].(map[string]any)["port"] = int(be.Addr.Port())
 			}
+		}
+	}
+}
+
+// completeProbes writes the defaults of probes that are not constants.
+func (c *Config) completeProbes(tree map[string]any) {
+	for name, p := range c.Probes {
+		probe := tree[name].(map[string]any)
+		t, has := probe["tls"].(map[string]any)
+		if has {
+			t["enabled"] = p.TCP.TLS.Enabled || p.HTTP.TLS.Enabled || p.GRPC.TLS.Enabled || p.Prometheus.TLS.Enabled
+		}
+		if p.Rise > 0 {
+			probe["fast_interval"], probe["down_interval"] = short(cmp.Or(p.FastInterval, p.Interval)), short(cmp.Or(p.DownInterval, p.Interval))
 		}
 	}
 }
@@ -124,7 +140,7 @@ func (e *emitter) entry(k *key, name string, v any, path string, depth int) {
 func inline(k *key, v any) string {
 	switch v := v.(type) {
 	case map[string]any:
-		return "{}"
+		return flow(k, v)
 	case []any:
 		if k.one && len(v) == 1 {
 			return inline(k.elem, v[0])
@@ -147,6 +163,17 @@ func inline(k *key, v any) string {
 		return strconv.FormatBool(v)
 	}
 	return "null"
+}
+
+// flow writes a map on one line, in the order of the table.
+func flow(k *key, m map[string]any) string {
+	var words []string
+	for _, name := range k.children() {
+		if v, ok := m[name]; ok {
+			words = append(words, word(name)+": "+inline(k.child(name), v))
+		}
+	}
+	return "{" + strings.Join(words, ", ") + "}"
 }
 
 // word writes text plain where YAML reads that back as the same text.
