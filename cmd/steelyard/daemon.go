@@ -104,7 +104,7 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 		Neighbours: d.hops, Overrides: overrides, Keeper: keeper, Pins: pins, PinKeeper: pinKeeper,
 		Publisher: publisher{d.bus, log}, Log: log,
 	}
-	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log}
+	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log, Concurrency: cfg.Probing.Concurrency}
 	return d, nil
 }
 
@@ -224,6 +224,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.Policies = d.policyViews()
 	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())
+	v.Probing.Types = d.runner.Stats()
 	return v, nil
 }
 

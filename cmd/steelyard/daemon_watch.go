@@ -52,7 +52,7 @@ func targets(cfg *config.Config) []probes.Target {
 
 // watched are the backends whose connections the kernel tracks. Their counts must
 // be live where the policy goes by them, as follows says, or where a backend takes
-// so many connections only; drains and deaths conntrack knows by itself.
+// so many connections only; passive health asks for more. Drains and deaths conntrack knows by itself.
 func watched(services []core.Service, follows func(policy string) bool) []conntrack.Watched {
 	var out []conntrack.Watched
 	for _, s := range services {
@@ -65,7 +65,7 @@ func watched(services []core.Service, follows func(policy string) bool) []conntr
 			w := conntrack.Watched{
 				ID: core.BackendID{Service: s.Name, Backend: b.Name}, Frontends: s.Frontends,
 				Addrs: []netip.AddrPort{b.Addr}, Local: forwarding == core.Local,
-				Live: live || b.MaxConnections > 0,
+				Live: live || b.MaxConnections > 0, Passive: s.Passive.Active(),
 			}
 			if b.Alt.IsValid() {
 				w.Addrs = append(w.Addrs, b.Alt)

@@ -124,15 +124,15 @@ func stateOf(b core.BackendView) core.BackendState {
 // stateCell is the state as show prints it: of a drained backend that is down,
 // both.
 func stateCell(state core.BackendState, health core.HealthState) cell {
-	if state == core.StateDrain && health == core.Down {
-		return cell{"drain, down", red}
+	if (state == core.StateDrain || state == core.StateMaint) && health == core.Down {
+		return cell{string(state) + ", down", red}
 	}
 	return cell{string(state), stateColor(state)}
 }
 
 // states are in the order of healthCounts.
 var states = []core.BackendState{
-	core.StateUp, core.StateReserve, core.StateSorry, core.StateDrain, core.StateFull, core.StateDown, core.StateUnknown,
+	core.StateUp, core.StateReserve, core.StateSorry, core.StateDrain, core.StateMaint, core.StateFull, core.StateEjected, core.StateDown, core.StateUnknown,
 }
 
 // healthCounts says how many backends are in each state: "3 up, 1 down".

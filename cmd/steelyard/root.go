@@ -91,7 +91,7 @@ func newRootCommand(g *globals) *cobra.Command {
 	}
 	add("use", newCheckCommand(g), newRunCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newReloadCommand(g), newStopCommand(g))
 	add("look", newShowCommand(g), newExplainCommand(g), newMonitorCommand(g), newStatusCommand(g))
-	add("tools", newSimulateCommand(g), newPluginCommand(g), newDemoCommand(), newConfigCommand(g), newVersionCommand(g))
+	add("tools", newSimulateCommand(g), newPluginCommand(g), newProbeCommand(g), newDemoCommand(), newConfigCommand(g), newVersionCommand(g))
 	root.AddCommand(newLabBackendCommand(), newLabClientCommand())
 	return root
 }

@@ -16,7 +16,8 @@ import (
 
 const showLong = `Show services and their backends: what share of new connections each gets, and why.
 
-  STATE     up, down or unknown; drain by command; full by max_connections;
+  STATE     up, down or unknown; drain by command or by its agent; maint in a
+            maintenance window; full by max_connections; ejected by passive health;
             reserve while a priority group before its own is enough; sorry
   PRIO      priority group, where there are several
   WEIGHT    as configured; with * as set by "steelyard backend weight"
@@ -65,7 +66,7 @@ func newShowCommand(g *globals) *cobra.Command {
 	}
 	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "repeat, every 2s or --watch=TIME")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
-	cmd.AddCommand(newShowSessionsCommand(g), newShowPluginsCommand(g))
+	cmd.AddCommand(newShowSessionsCommand(g), newShowPluginsCommand(g), newShowProbesCommand(g))
 	cmd.Flags().BoolVar(&o.Stats, "stats", false, "connections, packets and bytes, in and out")
 	cmd.Flags().BoolVar(&o.Rate, "rate", false, "the same per second")
 	return cmd
