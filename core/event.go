@@ -11,7 +11,7 @@ type HealthChange struct {
 	At      time.Time
 	From    HealthState
 	To      HealthState
-	Probe   string // the probe whose sample tipped it; empty at a start or reload
+	Probe   string // the probe whose sample tipped it, or "passive"; empty at a start, at a reload and for FLAP
 	Code    Code
 	Detail  string
 }
@@ -33,7 +33,7 @@ type Event struct {
 	At       time.Time
 	Node     string
 	Severity Severity
-	Topic    string // one word: policy, reload, kernel, bus, override, session, start, stop
+	Topic    string // one word: policy, reload, kernel, bus, override, session, start, stop, probe, maintenance, …
 	Service  string // empty if it concerns the node
 	Backend  string // empty if it concerns the service
 	Message  string

@@ -2,7 +2,10 @@
 
 package core
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A HealthState is the gate of a backend. The zero value is unknown: not yet
 // served, not yet blamed.
@@ -72,18 +75,65 @@ func (h *Health) Add(ok bool) bool {
 	return true
 }
 
-// Combine is the health of a backend with several health probes: down if any
-// is, up if all are, unknown otherwise. Without probes a backend is up: nobody
-// asked for it to be watched.
-func Combine(states []HealthState) HealthState {
-	all := Up
-	for _, s := range states {
-		if s == Down {
-			return Down
-		}
-		if s == Unknown {
-			all = Unknown
+// Bear takes one verdict like Add, but nothing goes down: what speaks against it is
+// only counted, so that the first bad sample after a time of suspicion may tip it.
+func (h *Health) Bear(ok bool) bool {
+	if ok || h.State == Down {
+		return h.Add(ok)
+	}
+	if h.State == Up {
+		h.Streak++
+	}
+	return false
+}
+
+// Need is how many samples in a row it takes to change State.
+func (h *Health) Need() int {
+	switch h.State {
+	case Up:
+		return h.Fall
+	case Down:
+		return h.Rise
+	}
+	return 1
+}
+
+// A ProbeHealth is the word of one health probe of a backend.
+type ProbeHealth struct {
+	Name  string
+	State HealthState
+}
+
+// Combine is what the health probes of a backend make of it together: up once enough
+// of them are and each critical one is, down once that cannot be any more whatever
+// the unknown ones turn out to be, and unknown until then. Without probes a backend
+// is up: nobody asked for it to be watched.
+func (r HealthRule) Combine(probes []ProbeHealth) HealthState {
+	need := r.Need
+	if need <= 0 || need > len(probes) {
+		need = len(probes)
+	}
+	up, unknown := 0, 0
+	certain := true // that each critical probe is up
+	for _, p := range probes {
+		critical := slices.Contains(r.Critical, p.Name)
+		switch p.State {
+		case Up:
+			up++
+		case Unknown:
+			unknown++
+			certain = certain && !critical
+		default:
+			if critical {
+				return Down
+			}
 		}
 	}
-	return all
+	switch {
+	case up+unknown < need:
+		return Down
+	case up < need || !certain:
+		return Unknown
+	}
+	return Up
 }

@@ -15,6 +15,10 @@ type Settings struct {
 	DenyFile      string `json:"deny_file,omitzero"`
 	ConfigPins    int    `json:"configured_pins,omitzero"`
 
+	// Health and Passive are the rules for the health of its backends.
+	Health  HealthRule  `json:"health,omitzero"`
+	Passive PassiveRule `json:"passive,omitzero"`
+
 	OnDown OnDown  `json:"on_down,omitzero"`
 	MinUp  int     `json:"min_up,omitzero"`
 	Panic  float64 `json:"panic_ratio,omitzero"` // of the backends; below it all of them serve
@@ -29,6 +33,7 @@ func (s *Service) Settings(localClients bool) *Settings {
 		Traffic:       s.Traffic,
 		AllowPrefixes: len(s.Allow), AllowFile: s.AllowFile,
 		DenyPrefixes: len(s.Deny), DenyFile: s.DenyFile, ConfigPins: len(s.Pins),
+		Health: s.Health, Passive: s.Passive,
 		OnDown: s.OnDown, MinUp: s.MinUp, Panic: s.Shaping.Panic,
 		LocalClients: localClients && s.Forwarding.Tracked(),
 	}

@@ -14,7 +14,9 @@ type ShapeBackend struct {
 	Health  HealthState
 	Opinion float64       // the policy's weight, or Hold
 	HeldFor time.Duration // since the policy last had an opinion of it
-	Prev    float64       // share applied by the decision before; 0 if none
+	// Held is the share it had then, from which it decays; 0 means Prev.
+	Held float64
+	Prev float64 // share applied by the decision before; 0 if none
 	// UpFor is the time since the backend came up while we watched; negative if
 	// it has been up since before we did, which needs no slow start.
 	UpFor time.Duration

@@ -74,6 +74,9 @@ func (s *shaper) decayed(i int, kept float64) float64 {
 		return kept
 	}
 	conf := s.configured(i)
+	if b.Held > 0 && !s.newcomer(i) {
+		kept = b.Held // what it has decayed to since is no share to decay from
+	}
 	return conf + (kept-conf)*math.Exp(-(b.HeldFor-s.rules.Hold).Seconds()/s.rules.Hold.Seconds())
 }
 

@@ -19,6 +19,8 @@ func Why(policy string, reads []string, b BackendDecision) string {
 		return drain + "; and down"
 	case drain != "":
 		return drain
+	case b.State == StateEjected, b.Health == Down && strings.HasPrefix(lastNote(b.Steps, ""), heldDown):
+		return lastNote(b.Steps, "ejected")
 	case b.Health == Down:
 		return "down: " + lastNote(b.Steps, "no health probe answers")
 	case b.Configured == 0:

@@ -38,6 +38,9 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	s.slots = slots
 	on := s.backendDecisions(now, shaped, slots, e.spare)
 	e.spare, d.Backends = paper{}, on.backends
+	for i, b := range s.backends {
+		b.heldShare = heldFrom(b.heldShare, shares[i], in[i].HeldFor, s.spec.Shaping)
+	}
 	if s.shadow != nil {
 		s.shadow.compare(s, &d, in, now)
 	}
@@ -67,6 +70,15 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		e.tellEmptied(s)
 		e.recordNowAndThen(s, d, on, now)
 	}
+}
+
+// heldFrom is the share that a backend decays from: the one that it had while its
+// policy's last opinion counted.
+func heldFrom(held, share float64, heldFor time.Duration, rules core.Shaping) float64 {
+	if heldFor > rules.Hold && held > 0 && share > 0 {
+		return held
+	}
+	return share
 }
 
 // maxWaiting bounds the decisions of a service that no commit has been started
@@ -102,12 +114,12 @@ func (s *service) shapeInput(to []core.ShapeBackend, now time.Time) []core.Shape
 	for _, b := range s.backends {
 		in := core.ShapeBackend{
 			Weight: b.weight(), Health: b.health, Opinion: b.opinion,
-			HeldFor: now.Sub(b.opinionFrom), Prev: b.share, UpFor: -1,
+			HeldFor: now.Sub(b.opinionFrom), Held: b.heldShare, Prev: b.share, UpFor: -1,
 			Priority: b.spec.Priority, Sorry: b.spec.Sorry, Drained: b.drained(),
-			Full: b.full, Open: uint64(b.open.value), MaxConnections: b.spec.MaxConnections,
+			Full: b.full, Open: uint64(b.open.value), MaxConnections: b.maxConnections(),
 		}
 		if in.Drained {
-			in.DrainedNote = b.override.Who()
+			in.DrainedNote = b.drainedNote()
 		}
 		if s.lost(b) != "" {
 			in.Weight = 0 // no packet can be sent there

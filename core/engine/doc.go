@@ -21,6 +21,15 @@
 //     transition, and is answered when the kernel has followed and a Keeper has it;
 //     one that changes a weight, when the policy has seen that, too. The answer says
 //     so if it is not in force.
+//   - Health goes by the backend's health probes and the service's rule for them; only
+//     samples of this node have a verdict. It is kept down by the rules for flapping and
+//     for passive health, which never take the last backend that would serve.
+//   - While nearly all probes that were good fail at once, this node is suspected: no
+//     health goes down, and what went down of the same cause is taken back.
+//   - After a restart, backends that the adopted table sends clients to are up with the
+//     shares that they had, and commands of operators are in force; windows of
+//     maintenance come from the configuration. What was counted of flapping and of
+//     ejections begins anew, and an agent's wishes are those of its next word.
 //   - Decisions that wait for a kernel that does not answer are bounded.
 //   - When Run returns, every goroutine it started has ended. The kernel keeps
 //     what was committed last.

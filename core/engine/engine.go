@@ -158,6 +158,17 @@ type Engine struct {
 	pinVersion uint64                     // counts what was given to PinKeeper
 	tendTold   core.Seldom
 
+	suspicion     core.Suspicion
+	suspectCode   core.Code     // of most probes that failed when it began
+	suspectDetail string        // of one of them
+	judgeAfter    time.Time     // when the next suspicion may begin
+	horizon       time.Duration // of suspicion; see core.Horizon
+	wentDown      []downProbe   // within the horizon, oldest first
+
+	gateDue   time.Time // when the next hold, ejection or word of an agent ends; zero if none does
+	windowDue time.Time // when the next window of maintenance begins or ends; zero without windows
+	probeTold core.Seldom
+
 	unknown uint64      // samples of others about what is not configured here
 	refused uint64      // metrics that cannot be used
 	told    core.Seldom // of either
@@ -241,6 +252,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.endOverrides(now)
 			e.endPins(now)
 			e.endGathering(now)
+			e.endSuspicion(now)
+			e.endGates(now)
+			e.endWindows(now)
 			e.schedule(ctx, now)
 		}
 		e.launchCommit(ctx)

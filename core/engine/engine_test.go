@@ -173,9 +173,37 @@ type log struct {
 	mu        sync.Mutex
 	events    []core.Event    // guarded by mu
 	decisions []core.Decision // guarded by mu
+	healths   []string        // guarded by mu; "b1 up→down L4CON: connection refused"
 }
 
-func (l *log) Health(core.HealthChange) {}
+func (l *log) Health(c core.HealthChange) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.healths = append(l.healths, fmt.Sprintf("%s %s→%s %s %s: %s", c.Backend.Backend, c.From, c.To, c.Probe, c.Code, c.Detail))
+}
+
+// changes are the changes of health since the last call.
+func (l *log) changes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.healths
+	l.healths = nil
+	return out
+}
+
+// told are the messages of a topic since the last call.
+func (l *log) told(topic string) (out []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = slices.DeleteFunc(l.events, func(e core.Event) bool {
+		if e.Topic == topic {
+			out = append(out, e.Message)
+		}
+		return e.Topic == topic
+	})
+	return out
+}
+
 func (l *log) Decision(d core.Decision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -52,7 +52,7 @@ func reserved(b core.Shaped) bool {
 // why is the reason for a backend's share, commands first.
 func (s *service) why(b *backend, d core.BackendDecision) string {
 	if b.drained() {
-		return b.override.String()
+		return b.drainedText()
 	}
 	if lost := s.lost(b); lost != "" && b.health != core.Down {
 		return lost
@@ -63,6 +63,12 @@ func (s *service) why(b *backend, d core.BackendDecision) string {
 	}
 	if b.override != nil {
 		return b.override.String() + "; " + why
+	}
+	if said := b.saidText(); said != "" {
+		if b.weight() == 0 {
+			return said
+		}
+		return said + "; " + why
 	}
 	return why
 }

@@ -13,7 +13,7 @@ import (
 // takeFull follows max_connections: when a backend has become full, or has room
 // again, its service is decided at once.
 func (e *Engine) takeFull(s *service, b *backend) {
-	full := core.Full(b.full, uint64(b.open.value), b.spec.MaxConnections)
+	full := core.Full(b.full, uint64(b.open.value), b.maxConnections())
 	if full == b.full || b.open.at.IsZero() {
 		return
 	}
@@ -22,7 +22,7 @@ func (e *Engine) takeFull(s *service, b *backend) {
 	if full {
 		what = "is full"
 	}
-	e.tip(s, fmt.Sprintf("%s %s: %.0f of %d connections", b.spec.Name, what, b.open.value, b.spec.MaxConnections), b.open.at)
+	e.tip(s, fmt.Sprintf("%s %s: %.0f of %d connections", b.spec.Name, what, b.open.value, b.maxConnections()), b.open.at)
 }
 
 // tellFlows passes on what a commit has made of the backends: which get no new
@@ -32,21 +32,28 @@ func (e *Engine) tellFlows(s *service) {
 	if e.cfg.Flows == nil {
 		return
 	}
-	reaper, reaps := e.cfg.Flows.(Reaper)
 	for i, b := range s.backends {
 		idle := s.sent[i] == 0
 		if !b.told || idle != b.idle {
 			b.idle, b.told = idle, true
 			e.cfg.Flows.SetIdle(b.id, idle)
 		}
-		if down := idle && b.health == core.Down; reaps && down != b.down {
-			b.down = down
-			if down {
-				reaper.SetDown(b.id, s.spec.OnDown)
-			} else {
-				reaper.SetUp(b.id)
-			}
-		}
+		e.tellDown(s, b)
+	}
+}
+
+// tellDown passes on whether nothing answers a backend's connections any more. Those
+// of one that only passive health has taken out may be well.
+func (e *Engine) tellDown(s *service, b *backend) {
+	reaper, reaps := e.cfg.Flows.(Reaper)
+	down := b.idle && b.health == core.Down && !b.spared()
+	if !reaps || down == b.down {
+		return
+	}
+	if b.down = down; down {
+		reaper.SetDown(b.id, s.spec.OnDown)
+	} else {
+		reaper.SetUp(b.id)
 	}
 }
 
@@ -112,9 +119,11 @@ func (s *service) lost(b *backend) string {
 func (b *backend) state(reserve bool) core.BackendState {
 	switch {
 	case b.drained():
-		return core.StateDrain
+		return b.drainState()
 	case b.spec.Sorry:
 		return core.StateSorry
+	case b.spared():
+		return core.StateEjected
 	case b.health == core.Down:
 		return core.StateDown
 	case b.health == core.Unknown:

@@ -35,6 +35,7 @@ func (s *service) countInputs() (n int) {
 		if b.custom != nil {
 			n += len(b.custom.names)
 		}
+		n += b.countSaid()
 	}
 	return n
 }
@@ -52,5 +53,5 @@ func (s *service) inputs(to []core.Input, b *backend, now time.Time) []core.Inpu
 			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
 		})
 	}
-	return b.custom.inputs(to, now, stale)
+	return b.saidInputs(b.custom.inputs(to, now, stale), now)
 }

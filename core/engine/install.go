@@ -22,6 +22,8 @@ func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropp
 			e.catchUp(s.from, s, b)
 		}
 	}
+	e.recount()
+	e.installGates(time.Now())
 	pins := e.installPins(before)
 	e.decideTipped()
 	dropped := e.dropOverrides(before)
@@ -95,12 +97,17 @@ func (e *Engine) catchUp(before, s *service, b *backend) {
 		b.override = o
 		e.tip(s, "the command for "+b.spec.Name, now)
 	}
-	to := b.combined()
+	o := before.at(b.spec.Addr)
+	if o != nil && b.rare == nil {
+		b.rare = o.rare
+	}
+	b.probed = b.combined(s.spec.Health)
+	to := b.gated(&s.spec)
 	if to == b.health {
 		return
 	}
 	b.health, b.since = to, now
-	if o := before.at(b.spec.Addr); o != nil && o.health == to {
+	if o != nil && o.health == to {
 		b.since, b.note, b.cameUp = o.since, o.note, o.cameUp
 		b.opinion, b.opinionFrom = o.opinion, o.opinionFrom
 	}

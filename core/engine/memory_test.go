@@ -35,7 +35,7 @@ func TestBackendIsSmall(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		l.mu.Lock()
-		l.decisions = nil // the test's own
+		l.decisions, l.healths = nil, nil // the test's own
 		l.mu.Unlock()
 		if each := (heapBytes() - before) / (services * backends); each > most {
 			t.Errorf("a backend takes %d bytes, want %d at most", each, most)

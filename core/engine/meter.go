@@ -85,6 +85,7 @@ func (e *Engine) takeMeter(m meterReading) {
 		}
 		for _, b := range s.backends {
 			b.takeMeter(m, s.forwarding(b).Tracked())
+			e.takePassive(s, b, m)
 			b.matchCPU(m.at)
 			e.cpuWaits = e.cpuWaits || !b.nextCPU.at.IsZero()
 			e.takeFull(s, b)

@@ -87,11 +87,10 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 // the decision due that follows.
 func (e *Engine) setOverride(s *service, b *backend, o *core.Override, trigger string) {
 	now := time.Now()
-	was := b.override
+	was, drained := b.override, b.drained()
 	b.override = o
-	if was != nil && was.Kind == core.OverrideDrain && (o == nil || o.Kind != core.OverrideDrain) {
-		// It may have been replaced meanwhile: it begins like one that came up.
-		b.cameUp, b.opinion, b.opinionFrom = now, core.Hold, now
+	if drained && !b.drained() {
+		b.returns(now)
 	}
 	if b.idle && b.drained() && e.cfg.Flows != nil {
 		e.cfg.Flows.SetIdle(b.id, true) // no commit will: whoever drains it wants the count of now
@@ -109,19 +108,6 @@ func weightOf(o *core.Override) uint32 {
 		return core.MaxWeight + 1
 	}
 	return o.Weight
-}
-
-// weight is the weight in force: the configured one, unless a command says
-// otherwise.
-func (b *backend) weight() uint32 {
-	if b.override != nil && b.override.Kind == core.OverrideWeight {
-		return b.override.Weight
-	}
-	return b.spec.Weight
-}
-
-func (b *backend) drained() bool {
-	return b.override != nil && b.override.Kind == core.OverrideDrain
 }
 
 // shown is an override as it leaves the engine: a copy, in UTC.

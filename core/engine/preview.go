@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -118,9 +119,9 @@ func (x *inForceIndex) find(spec core.Service) (*core.ServicePlan, *service) {
 // previewers are those of the services of setup, with the commands that they
 // would be under.
 func previewers(setup Setup, f *core.InForce) (list []*previewer) {
-	x := indexInForce(setup, f)
+	x, windows := indexInForce(setup, f), windowsAt(setup.Maintenance, time.Now())
 	for _, spec := range setup.Services {
-		p := &previewer{held: x, left: f.Services == nil, spec: spec, s: &service{spec: spec}}
+		p := &previewer{held: x, left: f.Services == nil, windows: windows, spec: spec, s: &service{spec: spec}}
 		p.carried, p.from = x.find(spec)
 		for _, b := range spec.Backends {
 			p.s.backends = append(p.s.backends, p.backend(b))

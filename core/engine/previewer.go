@@ -14,6 +14,7 @@ import (
 type previewer struct {
 	held    *inForceIndex
 	left    bool // a table that a daemon left behind is all there is
+	windows []*window
 	spec    core.Service
 	s       *service
 	from    *service          // as it was configured; nil if it is new, or if that is not known
@@ -28,6 +29,7 @@ func (p *previewer) backend(b core.Backend) *backend {
 	} else if p.left {
 		n.override = p.held.overrides[n.id]
 	}
+	n.window = windowOf(p.windows, n.id)
 	if h := p.heldAt(b.Addr); h != nil {
 		n.hop = h.Hop
 		if !h.Alive && !b.Sorry {

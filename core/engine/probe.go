@@ -13,9 +13,35 @@ import (
 // A probe is what one probe last said of one backend. There are as many as there
 // are targets, so of a sample it keeps only what is asked for later.
 type probe struct {
-	spec   *core.ProbeSpec // shared by all backends
-	health core.Health     // used by the health role only
-	last   lastSample      // zero until the first
+	spec *core.ProbeSpec // shared by all backends
+	last lastSample      // zero until the first
+
+	// These are of the health role only.
+
+	streak  int32 // samples in a row that speak against state
+	state   core.HealthState
+	heard   bool   // a sample has said anything about the backend
+	good    bool   // counted in Suspicion.Good
+	failing bool   // counted in Suspicion.Failing
+	recent  uint16 // how often it is in Engine.wentDown
+}
+
+// health is what follows the probe by rise and fall.
+func (p *probe) health() core.Health {
+	return core.Health{Rise: p.spec.Rise, Fall: p.spec.Fall, State: p.state, Streak: int(p.streak)}
+}
+
+// add takes a verdict and reports whether the probe tipped. While frozen, none goes
+// down.
+func (p *probe) add(ok, frozen bool) (tipped bool) {
+	h := p.health()
+	if frozen {
+		tipped = h.Bear(ok)
+	} else {
+		tipped = h.Add(ok)
+	}
+	p.state, p.streak = h.State, int32(min(h.Streak, 1<<20))
+	return tipped
 }
 
 // A lastSample is what is kept of a core.Sample.
@@ -54,13 +80,16 @@ func probesOf(s core.Service, b core.Backend) []string {
 }
 
 // setProbes gives a backend its probes. One that is new or has changed begins in
-// the state warm.
+// the state warm; an agent begins as up, since from its silence nothing follows.
 func (b *backend) setProbes(specs map[string]*core.ProbeSpec, names []string, warm core.HealthState) {
 	before := *b
 	b.probes = make([]*probe, len(names))
 	for i, name := range names {
 		spec := specs[name]
-		b.probes[i] = &probe{spec: spec, health: core.Health{Rise: spec.Rise, Fall: spec.Fall, State: warm}}
+		b.probes[i] = &probe{spec: spec, state: warm}
+		if spec.Type == core.ProbeAgent {
+			b.probes[i].state = core.Up
+		}
 		if o := before.probe(name); o != nil && reflect.DeepEqual(o.spec, spec) {
 			b.probes[i] = o
 		}
@@ -76,15 +105,17 @@ func (b *backend) probe(name string) *probe {
 	return b.probes[i]
 }
 
-// combined is the health by all health probes.
-func (b *backend) combined() core.HealthState {
-	var states []core.HealthState
+// combined is the health by all health probes. An agent that has never said a word
+// has no voice, as long as another probe has one.
+func (b *backend) combined(rule core.HealthRule) core.HealthState {
+	var room [8]core.ProbeHealth // enough for nearly all, and on the stack
+	voices := room[:0]
 	for _, p := range b.probes {
-		if p.spec.Role == core.HealthRole {
-			states = append(states, p.health.State)
+		if p.spec.Role == core.HealthRole && (p.heard || p.spec.Type != core.ProbeAgent) {
+			voices = append(voices, core.ProbeHealth{Name: p.spec.Name, State: p.state})
 		}
 	}
-	return core.Combine(states)
+	return rule.Combine(voices)
 }
 
 // hasType reports whether a service has a probe of a type.

@@ -42,33 +42,134 @@ func (e *Engine) takeSample(s core.Sample) {
 		b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, s.Code, s.Detail)
 	}
 	e.takeMetrics(b, s)
-	// A probe that could not run here says nothing about the backend.
-	if p.spec.Role == core.HealthRole && s.Code != core.Internal && p.health.Add(s.OK) {
-		e.healthChanged(svc, b, p)
+	if p.spec.Role == core.HealthRole {
+		e.takeVerdict(svc, b, p)
+	}
+	if s.Code.Verdict() {
+		e.takeWords(svc, b, p, s)
 	}
 }
 
-// healthChanged follows a probe that tipped. If that tips the backend, its
-// service is decided as soon as the samples at hand are taken. Step 3 of 7.
-func (e *Engine) healthChanged(svc *service, b *backend, p *probe) {
-	from, to := b.health, b.combined()
-	if from == to {
+// A blame is what makes a backend go up or down.
+type blame struct {
+	probe  string
+	code   core.Code
+	detail string
+	at     time.Time
+	undone bool // what was said of it is taken back: it goes on as if nothing had been
+}
+
+func (c blame) String() string { return fmt.Sprintf("%s %s: %s", c.probe, c.code, c.detail) }
+
+// blame is the probe's latest sample.
+func (p *probe) blame() blame {
+	return blame{probe: p.spec.Name, code: p.last.code, detail: p.last.detail, at: p.last.at.Add(p.last.took)}
+}
+
+// takeVerdict follows the latest sample of a health probe. Step 3 of 7.
+func (e *Engine) takeVerdict(svc *service, b *backend, p *probe) {
+	now := time.Now()
+	e.count(p)
+	e.judgeSelf(now)
+	if !p.last.code.Verdict() {
 		return
+	}
+	p.heard = true
+	was := p.state
+	if !p.add(p.last.ok, e.suspicion.Frozen()) {
+		if p.state == core.Up && p.streak > 0 && b.rare != nil {
+			b.rare.flap.Bad(now)
+			e.due(b.rare.flap.Over())
+		}
+		return
+	}
+	if p.state == core.Down && was == core.Up {
+		e.noteDown(svc, b, p, now)
+	}
+	e.count(p)
+	e.probeTipped(svc, b, p)
+}
+
+// probeTipped follows a probe that tipped. If that tips the backend, its
+// service is decided as soon as the samples at hand are taken.
+func (e *Engine) probeTipped(svc *service, b *backend, p *probe) {
+	was := b.probed
+	b.probed = b.combined(svc.spec.Health)
+	e.takeFlap(svc, b, was)
+	if e.rejudge(svc, b, p.blame()) {
+		return
+	}
+	e.tellProbe(svc, b, p)
+	if b.probed == core.Up {
+		e.lastResort(svc)
+	}
+}
+
+// tellProbe tells of a probe that went up or down and did not take the backend with
+// it, now and then.
+func (e *Engine) tellProbe(svc *service, b *backend, p *probe) {
+	untold, due := e.probeTold.Due(b.id.String()+" "+p.spec.Name, p.state.String(), time.Now())
+	if !due {
+		return
+	}
+	text := fmt.Sprintf("probe %s went %s: %s: %s; %s stays %s", p.spec.Name, p.state, p.last.code, p.last.detail, b.spec.Name, b.health)
+	if untold > 0 {
+		text += fmt.Sprintf(" (and %d more since the last that was told)", untold)
+	}
+	e.event(core.Info, "probe", svc.spec.Name, b.spec.Name, text)
+}
+
+// rejudge makes the health of a backend what it is now, and reports whether it is
+// another.
+func (e *Engine) rejudge(svc *service, b *backend, c blame) bool {
+	from, to := b.health, b.gated(&svc.spec)
+	switch {
+	case to == core.Down:
+		b.note = b.whyDown(&svc.spec, c)
+	case to != from:
+		b.note = c.String()
+	}
+	if from == to {
+		e.respare(svc, b)
+		return false
 	}
 	now := time.Now()
 	b.health, b.since = to, now
-	b.note = fmt.Sprintf("%s %s: %s", p.spec.Name, p.last.code, p.last.detail)
-	if to == core.Up && from == core.Down {
-		b.cameUp = now
-		// What was learned before it went may not hold for what came back.
-		b.opinion, b.opinionFrom = core.Hold, now
+	if to == core.Up && from == core.Down && !c.undone {
+		b.returns(now)
 	}
 	e.cfg.Publisher.Health(core.HealthChange{
 		Backend: b.id, Node: e.cfg.Node, At: now.UTC(), From: from, To: to,
-		Probe: p.spec.Name, Code: p.last.code, Detail: p.last.detail,
+		Probe: c.probe, Code: c.code, Detail: c.detail,
 	})
-	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", p.spec.Name, "code", p.last.code, "detail", p.last.detail)
-	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), p.last.at.Add(p.last.took))
+	e.log.Info("health changed", "service", svc.spec.Name, "backend", b.spec.Name, "from", from, "to", to, "probe", c.probe, "code", c.code, "detail", c.detail)
+	e.tip(svc, fmt.Sprintf("%s went %s", b.spec.Name, to), c.at)
+	return true
+}
+
+// whyDown is the note of a backend that is down, after c.
+func (b *backend) whyDown(spec *core.Service, c blame) string {
+	switch {
+	case b.probed == core.Down:
+		if p := b.probe(c.probe); p != nil && p.state == core.Down {
+			return c.String()
+		}
+		for _, p := range b.probes { // c spoke for it; another speaks against it
+			if p.spec.Role == core.HealthRole && p.state == core.Down {
+				return p.blame().String()
+			}
+		}
+		return b.note
+	case b.held(spec):
+		return b.rare.flap.Note(spec.Health)
+	}
+	return b.rare.out.Note(spec.Passive)
+}
+
+// returns has a backend begin like one that came up: what was learned before it went
+// may not hold for what came back.
+func (b *backend) returns(now time.Time) {
+	b.cameUp, b.opinion, b.opinionFrom = now, core.Hold, now
 }
 
 // tip notes a transition for the next decision.
@@ -94,6 +195,7 @@ func (e *Engine) tip(s *service, text string, at time.Time) {
 // policy; that is done next.
 func (e *Engine) decideTipped() {
 	for _, s := range e.tipped {
+		e.lastResort(s)
 		c := s.cause
 		s.cause, s.tips = cause{}, 0
 		e.decide(s, c, s.pace())

@@ -74,13 +74,21 @@ type backend struct {
 	spec *core.Backend // one of its service's, never changed
 
 	probes []*probe // in the order of the service's
+	// The small ones lie together, for the sake of the size.
 	health core.HealthState
+	probed core.HealthState // the health by the probes alone
+	full   bool             // as many connections open as it may have
+	idle   bool             // no slots in the kernel
+	told   bool             // Flows knows whether it is idle
+	down   bool             // Flows was told that it is down
+	cpuSeq uint32
 	since  time.Time
 	cameUp time.Time // zero if it never came up while we watched
 	note   string    // why it is not up
 
 	override *core.Override // nil if there is none
-	full     bool           // as many connections open as it may have
+	window   *window        // of maintenance, in force; nil if there is none
+	rare     *rare          // nil until there is something in it
 	hop      core.Hop       // of dsr: the way to its address; zero if it is not known
 	altHop   core.Hop       // the same of its other address
 	noHop    string         // why hop is not known
@@ -88,10 +96,10 @@ type backend struct {
 	opinion     float64
 	opinionFrom time.Time // of the latest opinion that was not Hold
 	share       float64   // decided
+	heldShare   float64   // what it was when the policy last had an opinion
 
 	cpu      reading
 	nextCPU  reading // of a sample in whose window not all closed connections are counted yet
-	cpuSeq   uint32
 	cores    reading
 	response reading
 	done     reading
@@ -101,9 +109,6 @@ type backend struct {
 	custom   *customs // nil if no policy of the service reads any
 	history  *history // nil until there is something to count
 	carried  carried  // the kernel's counters
-	idle     bool     // no slots in the kernel
-	told     bool     // Flows knows whether it is idle
-	down     bool     // Flows was told that it is down
 }
 
 // A reading is a value with the end of the window that it speaks of.
@@ -134,7 +139,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 	}
 	out := make(map[string]*service, len(setup.Services))
 	renamed := e.gone(setup)
-	shared := shareSpecs(setup)
+	shared, windows := shareSpecs(setup), windowsAt(setup.Maintenance, time.Now())
 	for _, spec := range setup.Services {
 		s := &service{spec: spec}
 		old := e.services[spec.Name]
@@ -157,7 +162,9 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 			}
 		}
 		for i := range spec.Backends {
-			s.backends = append(s.backends, e.buildBackend(shared, spec, &spec.Backends[i], old, held[spec.Name]))
+			b := e.buildBackend(shared, spec, &spec.Backends[i], old, held[spec.Name])
+			b.window = windowOf(windows, b.id)
+			s.backends = append(s.backends, b)
 		}
 		s.shadow = newShadow(s, old)
 		s.setPolicies(setup)
@@ -180,7 +187,7 @@ func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Bac
 	now := time.Now()
 	id := core.BackendID{Service: spec.Name, Backend: b.Name}
 	n := &backend{id: id, hash: id.Hash(), spec: b, since: now, opinion: core.Hold, opinionFrom: now}
-	warm := core.Unknown
+	warm := spec.Health.Start
 	if o := old.at(b.Addr); o != nil {
 		kept := *o
 		n = &kept
@@ -188,7 +195,7 @@ func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Bac
 		n.id, n.hash, n.spec = id, id.Hash(), b
 		// A probe that is new or has changed goes on from what is known, else a
 		// reload would take the backend out until the first sample.
-		warm = o.health
+		warm = o.probed
 		if hasType(e.setup, old.spec, core.ProbeSNMPCPU) && !hasType(shared.Setup, spec, core.ProbeSNMPCPU) {
 			n.forgetCPU()
 		}
@@ -204,12 +211,16 @@ func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Bac
 		n.open, n.fresh, n.firsts, n.done, n.history, n.full = reading{}, reading{}, tally{}, reading{}, nil, false
 	}
 	n.setProbes(shared.specs, probesOf(spec, *b), warm)
-	n.health = n.combined()
+	n.probed = n.combined(spec.Health)
+	n.health = n.gated(&spec)
 	if o := old.at(b.Addr); o != nil && o.health != n.health {
 		n.since = now
 		if o.health == core.Down && n.health == core.Up {
-			n.cameUp, n.opinion, n.opinionFrom = now, core.Hold, now
+			n.returns(now)
 		}
+	}
+	if n.note == "" && n.health == core.Down {
+		n.note = "begins as down (health: start), and has to do well first"
 	}
 	return n
 }

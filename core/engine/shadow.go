@@ -36,6 +36,7 @@ type shadowed struct {
 	opinion float64
 	from    time.Time // of the latest opinion that was not Hold
 	share   float64   // negative: that in force
+	held    float64   // as in a backend
 }
 
 // newShadow is the shadow of a service that takes the place of old; nil if it has
@@ -132,7 +133,9 @@ func (sh *shadow) compare(s *service, d *core.Decision, in []core.ShapeBackend, 
 	sh.moving = core.CutShort(shaped)
 	shares, policy := make([]core.ShadowShare, len(in)), make([]float64, len(in))
 	for i := range shaped {
-		sh.backends[i].share = shaped[i].Share
+		own := &sh.backends[i]
+		own.share = shaped[i].Share
+		own.held = heldFrom(own.held, own.share, in[i].HeldFor, s.spec.Shaping)
 		shares[i].Share = shaped[i].Share
 		if in[i].Opinion != core.Hold && sum > 0 {
 			policy[i] = in[i].Opinion / sum
@@ -150,7 +153,7 @@ func (sh *shadow) opinions(s *service, in []core.ShapeBackend, now time.Time) (s
 		if b.cameUp.After(own.from) {
 			own.opinion, own.from = core.Hold, b.cameUp // what was learned before may not hold
 		}
-		in[i].Opinion, in[i].HeldFor = own.opinion, now.Sub(own.from)
+		in[i].Opinion, in[i].HeldFor, in[i].Held = own.opinion, now.Sub(own.from), own.held
 		if own.share >= 0 {
 			in[i].Prev = own.share
 		}

@@ -33,7 +33,7 @@ func (e *Engine) judge(res *core.OverrideResult, id core.BackendID, r core.Overr
 		res.NotInForce = kernelRefused + d.Error
 	case res.Outcome == core.Pending:
 		res.NotInForce = s.late(b)
-	case res.Before != nil || res.Override != nil:
+	case res.Before != nil || res.Override != nil || r.Kind == core.OverrideReady && b.drained():
 		res.NotInForce = s.ineffective(b, res)
 	}
 	if r.Kind != core.OverrideReady && b.weight() == 0 || b.drained() {
@@ -63,6 +63,11 @@ func (s *service) late(b *backend) string {
 // weight; empty if that is in force.
 func (s *service) ineffective(b *backend, res *core.OverrideResult) string {
 	i := slices.Index(s.backends, b)
+	if b.override == nil || b.override.Kind != core.OverrideDrain {
+		if text := b.drainedText(); text != "" {
+			return "it is drained: " + text // which no command ends
+		}
+	}
 	if b.drained() || b.weight() == 0 || i >= len(s.decision.Backends) {
 		return ""
 	}

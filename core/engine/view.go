@@ -47,6 +47,7 @@ func (e *Engine) view() core.NodeView {
 			CountersAt: e.kernel.countersAt, Drifts: e.drifts.total,
 		},
 	}
+	v.Probing.Suspect, v.Probing.SuspectSince = e.suspected()
 	for _, s := range e.order {
 		if s.settings == nil {
 			s.settings = s.spec.Settings(e.setup.LocalClients)
@@ -73,7 +74,7 @@ func (s *service) view() core.ServiceView {
 	var rate float64
 	var counted bool
 	for i, b := range s.backends {
-		bv := b.view()
+		bv := b.view(s.spec.Health)
 		bv.Forwarding = s.forwarding(b)
 		if bv.Forwarding == core.SNAT && b.spec.Source.IsValid() {
 			bv.Source = b.spec.Source.String()
@@ -101,11 +102,11 @@ func (s *service) view() core.ServiceView {
 	return v
 }
 
-func (b *backend) view() core.BackendView {
+func (b *backend) view(rule core.HealthRule) core.BackendView {
 	v := core.BackendView{
 		Name: b.spec.Name, Address: address(b.spec.Addr), Health: b.health, Since: b.since.UTC(), State: b.state(false),
 		Configured: b.spec.Weight, Override: shown(b.override), Priority: b.spec.Priority,
-		MaxConnections: b.spec.MaxConnections, Sorry: b.spec.Sorry, ConnectionsTotal: b.carried.last.Connections, Traffic: b.carried.view(),
+		MaxConnections: b.maxConnections(), Sorry: b.spec.Sorry, ConnectionsTotal: b.carried.last.Connections, Traffic: b.carried.view(),
 		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
 	}
 	if b.spec.Alt.IsValid() {
@@ -120,12 +121,22 @@ func (b *backend) view() core.BackendView {
 		v.CPUAge = &age
 	}
 	for _, p := range b.probes {
-		v.Probes = append(v.Probes, core.ProbeView{
-			Name: p.spec.Name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.ok, Code: p.last.code,
-			Detail: p.last.detail, At: p.last.at, Took: p.last.took.Seconds(),
-		})
+		v.Probes = append(v.Probes, p.view(rule))
 	}
 	slices.SortFunc(v.Probes, func(a, b core.ProbeView) int { return cmpProbe(a, b) })
+	return v
+}
+
+func (p *probe) view(rule core.HealthRule) core.ProbeView {
+	v := core.ProbeView{
+		Name: p.spec.Name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.ok, Code: p.last.code,
+		Detail: p.last.detail, At: p.last.at, Took: p.last.took.Seconds(), Interval: p.spec.Interval.Seconds(),
+	}
+	if p.spec.Role == core.HealthRole {
+		h := p.health()
+		v.State, v.Streak, v.Need = h.State, h.Streak, h.Need()
+		v.Critical = slices.Contains(rule.Critical, p.spec.Name)
+	}
 	return v
 }
 
