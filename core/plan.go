@@ -115,4 +115,10 @@ type FlowCount struct {
 	Open   uint64 // connections open now
 	Opened uint64 // since the reader started
 	Closed uint64 // since the reader started
+
+	// What clients' TCP connections met, for passive health: those that the backend
+	// left unanswered and those that it refused, since the reader started, and in a
+	// row, which a connection that is answered ends. All are 0 where nobody asked.
+	Unanswered, Refused       uint64
+	UnansweredRow, RefusedRow uint32
 }

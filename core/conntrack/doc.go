@@ -4,11 +4,12 @@
 // connection tracking table, and deletes those of backends that are down.
 //
 // A Reader answers, per backend: how many connections are open, how many were
-// opened, how many closed.
+// opened, how many closed, and of those that ask for it how many were left
+// unanswered or refused.
 //
 // # Live or not
 //
-// While a watched backend is Live, or one that is idle or down has connections,
+// While a watched backend is Live or Passive, or one that is idle or down has connections,
 // the Reader follows the kernel's events. Else nobody listens, which spares the
 // kernel writing them, and the whole table is read every 10 s, or a hundred times
 // as long as that takes: see AsOf. Following begins within a second, with a
@@ -29,6 +30,9 @@
 //     or CLOSED; a UDP flow until the kernel drops its entry, 30 or 120 s after its
 //     last packet.
 //   - Opened and Closed only grow while a backend is watched.
+//   - A TCP connection of a Passive backend is refused if the answer to its SYN was
+//     a reset, and unanswered if there was none for 3.5 to 4 s. A row of either ends
+//     with any answer, with lost events, and with a pause of the Reader itself.
 //
 // # What it promises
 //

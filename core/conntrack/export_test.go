@@ -75,6 +75,9 @@ func (r *Reader) TCPStates(ctx context.Context) (map[string]int, error) {
 	return states, err
 }
 
+// Listen has the events come, to be read by a later Run.
+func (r *Reader) Listen() error { return join(r.events) }
+
 // RemoveAll removes those entries.
 func (r *Reader) RemoveAll(ctx context.Context) error {
 	fd, err := r.ns.socket()
@@ -94,5 +97,5 @@ func (r *Reader) Sample(shift uint8) error {
 	defer r.tableMu.Unlock()
 	s := sift{shift}
 	r.table.setSift(s)
-	return s.attach(r.events)
+	return s.attach(r.events, r.table.index.answers)
 }

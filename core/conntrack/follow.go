@@ -88,6 +88,7 @@ func (l *loop) stopFollowing() error {
 		}
 	}
 	l.tableMu.Lock()
+	l.table.restartPassives()
 	if l.stats.Live {
 		l.readAt, l.stats.Live = now, false // they are as good as just read
 	}

@@ -12,7 +12,9 @@ import (
 // An index finds the rule that a connection belongs to. It is not changed once
 // made, so that several goroutines may look.
 type index struct {
-	live     bool     // some backend's counts must be
+	live     bool                        // some backend's counts must be
+	passive  map[core.BackendID]struct{} // those that ask for it
+	answers  answersOf
 	rules    []rule   // the number of a rule is that of its slot
 	backend  []uint32 // of each rule: an index into backends
 	backends []core.BackendID
@@ -53,24 +55,32 @@ const (
 
 func newIndex(watched []Watched) *index {
 	x := &index{
-		spans: make(map[core.BackendID]span, len(watched)),
-		exact: make(map[flowKey]uint32, len(watched)),
-		wide:  map[wideKey][]uint32{},
+		passive: map[core.BackendID]struct{}{},
+		spans:   make(map[core.BackendID]span, len(watched)),
+		exact:   make(map[flowKey]uint32, len(watched)),
+		wide:    map[wideKey][]uint32{},
 	}
 	for i := range watched {
 		w := &watched[i]
 		if _, twice := x.spans[w.ID]; twice {
 			continue
 		}
-		x.live = x.live || w.Live
+		x.live = x.live || w.Live || w.Passive
+		if w.Passive {
+			x.passive[w.ID] = struct{}{}
+		}
 		s := span{backend: uint32(len(x.backends)), first: uint32(len(x.rules))}
 		x.backends = append(x.backends, w.ID)
 		for _, r := range w.rules() {
 			x.add(r, s.backend)
+			if w.Passive {
+				x.answers.add(&r)
+			}
 		}
 		s.end = uint32(len(x.rules))
 		x.spans[w.ID] = s
 	}
+	slices.Sort(x.answers.vips)
 	for _, list := range x.wide {
 		slices.SortStableFunc(list, func(a, b uint32) int { return narrower(&x.rules[a], &x.rules[b]) })
 	}

@@ -36,7 +36,7 @@ func (r *Reader) Run(ctx context.Context) error {
 	wg.Go(func() { r.runCleaner(ctx) })
 	l := &loop{
 		Reader: r, batch: newBatch(), part: make([]byte, dumpSize), timer: time.NewTimer(0),
-		gap: min(firstResync, r.resync), pause: pause, removals: remover{fd: r.release},
+		gap: min(firstResync, r.resync), pause: pause, born: time.Now(), removals: remover{fd: r.release},
 	}
 	defer l.timer.Stop()
 	return l.run(ctx)
@@ -51,6 +51,7 @@ type loop struct {
 
 	due   time.Time     // of the next resync
 	gap   time.Duration // from the end of the next resync to the one after it
+	born  time.Time     // when the loop began: its ticks count from there
 	began time.Time     // when the resync in progress began; zero if there is none
 	ended time.Time     // when the last resync ended
 	took  time.Duration // of the last resync
@@ -86,6 +87,7 @@ func (l *loop) run(ctx context.Context) error {
 		if err := l.readEvents(); err != nil {
 			return err
 		}
+		l.advance(now)
 		if l.resyncing() {
 			l.readDump()
 		}
@@ -124,6 +126,7 @@ func (l *loop) takeOver() {
 	l.watched, l.changed, l.alert, l.sweep = nil, false, false, false
 	l.mu.Unlock()
 	if x != nil {
+		x = l.letAnswers(x)
 		l.tableMu.Lock()
 		if l.table.watch(x) {
 			l.due, l.again = time.Now(), true
@@ -205,7 +208,7 @@ func (l *loop) takeMessageLocked(m *message) {
 // setSift follows fewer or more connections, as the gauge says.
 func (l *loop) setSift() {
 	s := l.gauge.sift
-	if err := s.attach(l.events); err != nil {
+	if err := s.attach(l.events, l.table.index.answers); err != nil {
 		l.log.Warn("conntrack events cannot be sampled", "err", err)
 		l.gauge.sift = l.table.sift
 		return

@@ -21,6 +21,7 @@ const (
 	ctaStatus    = 3
 	ctaProtoinfo = 4
 	ctaTimeout   = 7
+	ctaCountRply = 10 // CTA_COUNTERS_REPLY
 	ctaID        = 12
 	ctaFilter    = 25
 	ctaStatMask  = 26
@@ -31,6 +32,7 @@ const (
 	ctaIPv4Dst    = 2
 	ctaIPv6Src    = 3
 	ctaIPv6Dst    = 4
+	ctaPackets    = 1 // CTA_COUNTERS_PACKETS
 	ctaProtoNum   = 1
 	ctaSrcPort    = 2
 	ctaDstPort    = 3
@@ -42,6 +44,7 @@ const (
 	statusAssured   = 1 << 2 // IPS_ASSURED
 	statusDstNAT    = 1 << 5 // IPS_DST_NAT
 
+	tcpSynSent     = 1 // TCP_CONNTRACK_SYN_SENT
 	tcpSynRecv     = 2 // TCP_CONNTRACK_SYN_RECV
 	tcpEstablished = 3 // TCP_CONNTRACK_ESTABLISHED
 	tcpTimeWait    = 7 // TCP_CONNTRACK_TIME_WAIT
@@ -78,6 +81,8 @@ type message struct {
 	states, state uint8
 	status        uint32
 	timeout       uint32 // seconds
+	// unreplied says that the kernel counts packets and that none came back.
+	unreplied bool
 }
 
 // next cuts the first message off buf. rest is nil after the last one. A broken
@@ -125,6 +130,9 @@ func (m *message) cut(attrs []byte) {
 			m.status = nlmsg.Uint32(v)
 		case ctaTimeout:
 			m.timeout = nlmsg.Uint32(v)
+		case ctaCountRply:
+			packets := nlmsg.Find(v, ctaPackets)
+			m.unreplied = len(packets) == 8 && [8]byte(packets) == [8]byte{}
 		}
 		attrs = rest
 	}
@@ -159,6 +167,10 @@ func (m *message) over() bool {
 
 // wasReset reports whether the message says that its TCP connection was reset.
 func (m *message) wasReset() bool { return m.states == ctaTCP && m.state == tcpClose }
+
+// answered reports whether the message says that the first packet of its TCP
+// connection was answered.
+func (m *message) answered() bool { return m.states == ctaTCP && m.state == tcpSynRecv }
 
 // reopened reports whether the message says that a connection has begun on an
 // entry that was over: the server had reset the one before, and its client comes

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/nlmsg"
 )
@@ -57,11 +59,18 @@ func FuzzNext(f *testing.F) {
 		f.Add(c.destroyed(tcpClose), uint8(0))
 		f.Add(append(c.listed(established), c.listed(tcpClose)...), uint8(2))
 	}
+	for _, raw := range [][]byte{c1.sent(), c1.answered(), c1.refused(), c1.aborted(0), c1.closed(tcpClose)} {
+		f.Add(append(c1.sent(), raw...), uint8(0))
+	}
 	wide := append([]Watched{c1.watched(web1), c6.watched(web2)}, services...)
+	for i := range wide {
+		wide[i].Passive = true
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, shift uint8) {
 		tab := newTable(newIndex(wide))
 		tab.beginSync()
 		tab.endSync()
+		tab.advance(1)
 		tab.beginSync()
 		for rest := raw; len(rest) > 0; {
 			m, r, ok := next(rest)
@@ -81,6 +90,10 @@ func FuzzNext(f *testing.F) {
 				t.Fatalf("a deletion of %x names %x", m.orig, again.orig)
 			}
 			rest = r
+			tab.advance(tab.tick + m.id%3)
+		}
+		if diff := cmp.Diff(openings(tab), waiting(tab)); diff != "" {
+			t.Errorf("connections that wait (-in the table, +counted):\n%s", diff)
 		}
 		tab.setSift(sift{shift % maxShift})
 		tab.endSync()
@@ -90,6 +103,30 @@ func FuzzNext(f *testing.F) {
 			}
 		}
 	})
+}
+
+// openings counts by backend the connections of a table that wait for an answer.
+func openings(tab *table) map[uint32]uint32 {
+	n := map[uint32]uint32{}
+	for _, e := range tab.open {
+		if p := tab.passiveOf(e.slot()); p.follows(e.born(), tab.tick) {
+			n[tab.index.backend[e.slot()]]++
+		}
+	}
+	return n
+}
+
+// waiting is the same as the passives count it.
+func waiting(tab *table) map[uint32]uint32 {
+	n := map[uint32]uint32{}
+	for i, p := range tab.passives {
+		for _, w := range p.waiting {
+			if w > 0 {
+				n[uint32(i)] += w
+			}
+		}
+	}
+	return n
 }
 
 // BenchmarkEvents is one connection's life, seven events, among 1000 backends.

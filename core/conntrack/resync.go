@@ -23,6 +23,7 @@ func (l *loop) overrun(why string) {
 	l.tableMu.Lock()
 	l.stats.Overruns++
 	overruns := l.stats.Overruns
+	l.table.restartPassives()
 	l.tableMu.Unlock()
 	l.gap = min(firstResync, l.resync)
 	if l.resyncing() {

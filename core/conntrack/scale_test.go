@@ -132,7 +132,11 @@ func BenchmarkBacklog(b *testing.B) {
 	const connections = 40_000
 	for b.Loop() {
 		b.StopTimer()
-		be, r := scale(b, conntrack.Config{}, core.UDP, false, connections)
+		be, r := scale(b, conntrack.Config{}, core.UDP, false, 0)
+		if err := r.Listen(); err != nil {
+			b.Fatal(err)
+		}
+		populate(b, be, r, core.UDP, false, connections)
 		if err := r.RemoveAll(b.Context()); err != nil {
 			b.Fatal(err)
 		}

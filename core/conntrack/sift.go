@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +16,9 @@ import (
 
 const (
 	// maxEvents is how many events a second are read of all connections. An event
-	// costs about 1 µs, so this is some 5 % of a core; a TCP connection makes three.
-	// Above it, one connection in two, four, and so on is read, and counts for as
-	// many.
+	// costs about 1 µs, so this is some 5 % of a core; a TCP connection makes three,
+	// or four if its service asks for answers. Above it, one connection in two, four,
+	// and so on is read, and counts for as many.
 	maxEvents = 50_000
 	// maxShift is one in 32,768.
 	maxShift = 15
@@ -89,10 +90,19 @@ const (
 )
 
 // program is a socket filter that lets through the beginning and the end of the
-// connections that s takes: four of the seven events of a TCP connection are
-// dropped before they reach the socket.
-func (s sift) program() []unix.SockFilter {
-	const accept, drop = 33, 34 // where they stand
+// connections that s takes, and the answer to those of a: of the seven events of a
+// TCP connection four are dropped before they reach the socket, or three.
+func (s sift) program(a answersOf) []unix.SockFilter {
+	compare := a.program()
+	accept := 33 + len(compare) // where they stand
+	drop := accept + 1
+	answer := 33 // to one that is not reopened
+	switch {
+	case a.all:
+		answer = accept
+	case len(a.vips) == 0:
+		answer = drop
+	}
 	jump := func(at, to int) uint8 { return uint8(to - at - 1) }
 	stmt := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 	test := func(at int, code uint16, k uint32, yes, no int) unix.SockFilter {
@@ -105,7 +115,7 @@ func (s sift) program() []unix.SockFilter {
 		immediate         = unix.BPF_IMM
 		setX, copyX       = unix.BPF_LDX | unix.BPF_W | unix.BPF_IMM, unix.BPF_MISC | unix.BPF_TAX
 	)
-	return []unix.SockFilter{
+	head := []unix.SockFilter{
 		0:  stmt(word|immediate, attrs),
 		1:  stmt(setX, ctaID),
 		2:  stmt(word|unix.BPF_ABS, loadAttr),
@@ -138,10 +148,12 @@ func (s sift) program() []unix.SockFilter {
 		29: test(29, equal, 0, accept, 30),
 		30: stmt(copyX, 0),
 		31: stmt(word|unix.BPF_IND, nlmsg.AttrLen),
-		32: test(32, has, statusAssured, accept, drop),
-		33: stmt(unix.BPF_RET|unix.BPF_K, 0xffffffff),
-		34: stmt(unix.BPF_RET|unix.BPF_K, 0),
+		32: test(32, has, statusAssured, accept, answer),
 	}
+	return slices.Concat(head, compare, []unix.SockFilter{
+		stmt(unix.BPF_RET|unix.BPF_K, 0xffffffff),
+		stmt(unix.BPF_RET|unix.BPF_K, 0),
+	})
 }
 
 // hostShort is how BPF, which loads in network order, sees a number of this
@@ -151,8 +163,8 @@ func hostShort(v uint16) uint32 {
 }
 
 // attach has the kernel sift what goes to a socket from now on.
-func (s sift) attach(fd int) error {
-	p := s.program()
+func (s sift) attach(fd int, a answersOf) error {
+	p := s.program(a)
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]}); err != nil {
 		return fmt.Errorf("filter conntrack events: %w", err)
 	}

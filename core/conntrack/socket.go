@@ -38,7 +38,7 @@ func openEvents(buffer int) (int, error) {
 			return -1, fmt.Errorf("set the buffer of the conntrack events: %w", err)
 		}
 	}
-	if err := (sift{}).attach(fd); err != nil {
+	if err := (sift{}).attach(fd, answersOf{}); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}

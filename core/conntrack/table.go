@@ -18,6 +18,11 @@ type table struct {
 	syncing bool
 	ended   map[connID]struct{}
 
+	// passives are of each backend of the index that asks for it, else nil; nil if
+	// none does. tick is the time: see advance.
+	passives []*passive
+	tick     uint32
+
 	sift sift
 	// finer says that the sift takes more than before: what the next resync finds
 	// has been counted as opened already, with the weight of others.
@@ -42,8 +47,9 @@ const (
 
 // An entry is an open connection: the index of its slot, the sift that it was
 // counted under, and the epoch in which it was last seen. Epochs come round after
-// 16, of which two are in use.
-type entry uint32
+// 16, of which two are in use. In the upper half is the tick of its opening while
+// that waits for an answer, else 0.
+type entry uint64
 
 func newEntry(slot uint32, s sift, epoch uint8) entry {
 	return entry(slot<<8 | uint32(s.shift)<<4 | uint32(epoch&15))
@@ -51,20 +57,26 @@ func newEntry(slot uint32, s sift, epoch uint8) entry {
 func (e entry) slot() uint32   { return uint32(e) >> 8 }
 func (e entry) weight() uint64 { return 1 << (e >> 4 & 15) }
 func (e entry) epoch() uint8   { return uint8(e) & 15 }
+func (e entry) born() uint32   { return uint32(e >> 32) }
 
-// to is the entry with another slot.
-func (e entry) to(slot uint32) entry { return entry(slot<<8) | e&0xff }
+// to is the entry with another slot, settled one that was answered, and bornAt one
+// that waits.
+func (e entry) to(slot uint32) entry     { return entry(slot<<8) | e&^0xffffff00 }
+func (e entry) settled() entry           { return entry(uint32(e)) }
+func (e entry) bornAt(tick uint32) entry { return e.settled() | entry(tick)<<32 }
 
 // none is the number of no rule.
 const none = ^uint32(0)
 
 func newTable(x *index) *table {
-	return &table{
+	t := &table{
 		index: x,
 		slots: make([]slot, len(x.rules)),
 		open:  map[connID]entry{},
 		ended: map[connID]struct{}{},
 	}
+	t.movePassives(x)
+	return t
 }
 
 // watch replaces the index and reports whether it has a new rule, so that a
@@ -79,14 +91,16 @@ func (t *table) watch(x *index) (added bool) {
 			kept++
 		}
 	}
-	t.index, t.slots = x, slots
 	for id, e := range t.open {
 		if to := moved[e.slot()]; to != 0 {
 			t.open[id] = e.to(to - 1)
 		} else {
+			t.ends(e, nil)
 			delete(t.open, id)
 		}
 	}
+	t.movePassives(x)
+	t.index, t.slots = x, slots
 	return kept < len(slots)
 }
 
@@ -97,6 +111,7 @@ func (t *table) setSift(s sift) {
 		t.finer = true
 	}
 	t.sift = s
+	t.restartPassives()
 	for id, e := range t.open {
 		if e.weight() >= s.weight() {
 			continue // until a resync finds the others
@@ -124,6 +139,8 @@ func (t *table) add(m *message) uint32 {
 			t.closed(m)
 		case m.reopened():
 			return t.opened(m)
+		case m.answered():
+			t.answered(m)
 		}
 	case destroyed:
 		t.closed(m)
@@ -145,7 +162,7 @@ func (t *table) opened(m *message) uint32 {
 	if _, twice := t.open[id]; twice || !t.sift.takes(m.id) {
 		return i
 	}
-	t.open[id] = newEntry(i, t.sift, t.epoch)
+	t.open[id] = newEntry(i, t.sift, t.epoch).bornAt(t.begins(i, m))
 	t.slots[i].count.Opened += t.sift.weight()
 	t.slots[i].count.Open += t.sift.weight()
 	return i
@@ -157,6 +174,7 @@ func (t *table) closed(m *message) {
 		t.ended[id] = struct{}{}
 	}
 	if e, ok := t.open[id]; ok { // else not ours, or it was over already
+		t.ends(e, m)
 		t.forget(id, e)
 	}
 }
@@ -180,13 +198,18 @@ func (t *table) listed(m *message) uint32 {
 		return none // it ended after the kernel had written it down
 	}
 	e, have := t.open[id]
+	if have && e.slot() != i { // events of both were lost
+		t.ends(e, nil)
+		t.forget(id, e)
+		e, have = 0, false
+	}
 	if have {
 		t.slots[i].count.Open -= e.weight()
 	} else if t.slots[i].stage == known && !t.regaining {
 		t.slots[i].count.Opened += t.sift.weight() // its event was lost
 	}
 	t.slots[i].count.Open += t.sift.weight()
-	t.open[id] = newEntry(i, t.sift, t.epoch)
+	t.open[id] = newEntry(i, t.sift, t.epoch).bornAt(e.born())
 	return i
 }
 
@@ -205,6 +228,7 @@ func (t *table) beginSync() {
 func (t *table) endSync() {
 	for id, e := range t.open {
 		if e.epoch() != t.epoch {
+			t.ends(e, nil)
 			t.forget(id, e)
 		}
 	}
@@ -245,6 +269,11 @@ func (t *table) totals() []total {
 		s.Opened += t.slots[i].count.Opened
 		s.Closed += t.slots[i].count.Closed
 	}
+	for i, p := range t.passives {
+		if p != nil {
+			p.tell(&sums[i].FlowCount)
+		}
+	}
 	return sums
 }
 
@@ -277,6 +306,10 @@ func (t *table) byProtocol(id core.BackendID) map[core.Protocol]core.FlowCount {
 		c.Opened += t.slots[i].count.Opened
 		c.Closed += t.slots[i].count.Closed
 		sums[p] = c
+	}
+	if c, ok := sums[core.TCP]; ok && t.passives != nil && t.passives[span.backend] != nil {
+		t.passives[span.backend].tell(&c)
+		sums[core.TCP] = c
 	}
 	return sums
 }

@@ -21,6 +21,9 @@ type Watched struct {
 	// Live says that its counts must follow each connection. Where nobody needs
 	// that, the whole table is read now and then instead: see Reader.AsOf.
 	Live bool
+	// Passive says that its unanswered and refused connections are to be counted, for
+	// which it counts as Live.
+	Passive bool
 	// Local says that the backend is a port of this node: of Addrs only the ports
 	// count, and the answers come from whichever address the kernel redirected to.
 	Local bool
