@@ -3,13 +3,12 @@
 package probes
 
 import (
-	"bufio"
-	"cmp"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,78 +18,32 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// Limits on what a backend can make us read in one run.
-const (
-	maxHeader = 64 << 10
-	maxBody   = 64 << 10
-)
-
-// maxInterim is how many 1xx answers may come before the real one.
-const maxInterim = 8
-
-// httpProbe makes one request over a connection of its own and reads the
-// answer: no redirect is followed, no connection kept, no HTTP/2. It speaks
-// HTTP by hand instead of through http.Transport because the phases are what
-// it is for, and a transport costs two goroutines a request. Emits connect,
-// tls (https only), first_byte, transfer and response_time.
+// httpProbe makes one request over a connection of its own and reads the answer: no
+// redirect is followed and no connection kept. It speaks HTTP/1.1 by hand instead of
+// through http.Transport because the phases are what it is for, and a transport costs
+// two goroutines a request. Emits connect, tls (https only), first_byte, transfer and
+// response_time, cert_expiry (https only), and the metrics of the spec.
 type httpProbe struct {
-	addr   netip.AddrPort
-	way    way
-	req    *http.Request // read only
-	tls    *tls.Config   // nil for http
-	status []core.StatusRange
+	addr  netip.AddrPort
+	plan  *httpPlan
+	picks *httpPicks // nil without metrics of the spec
 }
 
-// goodStatus is what counts without a list: any success and any redirect.
-var goodStatus = []core.StatusRange{{From: 200, To: 399}}
-
 func newHTTP(t Target) prober {
-	addr, spec := t.addr(), t.Spec.HTTP
-	scheme, port := "http", uint16(80)
-	if spec.TLS.Enabled {
-		scheme, port = "https", 443
-	}
-	host := spec.Host
-	if host == "" {
-		host = addr.String()
-		if addr.Port() == port { // as browsers write it
-			host = bracketed(addr.Addr())
-		}
-	}
-	path := cmp.Or(spec.Path, "/")
-	req, err := http.NewRequest(cmp.Or(spec.Method, http.MethodGet), scheme+"://"+host+path, nil)
+	plan, err := planHTTP(t.Spec)
 	if err != nil {
-		return impossible(fmt.Sprintf("http request for host %q, path %q: %v", host, path, cause(err)))
+		return impossible("http: " + err.Error())
 	}
-	req.Header.Set("User-Agent", "steelyard")
-	req.Header.Set("Accept", "*/*")
-	req.Close = true
-	p := &httpProbe{addr: addr, way: way(t.Spec.Way), req: req, status: spec.Status}
-	if len(p.status) == 0 {
-		p.status = goodStatus
-	}
-	if spec.TLS.Enabled {
-		p.tls = &tls.Config{
-			// For an address Go sends no SNI and checks the certificate's IP names.
-			ServerName: req.URL.Hostname(),
-			// The operator's choice: many backends have self-signed certificates.
-			InsecureSkipVerify: spec.TLS.Insecure,
-			MinVersion:         tls.VersionTLS12,
-		}
+	p := &httpProbe{addr: t.addr(), plan: plan}
+	if len(plan.metrics) > 0 {
+		p.picks = &httpPicks{pickers: newPickers(plan.spec.Metrics)}
 	}
 	return p
 }
 
-func bracketed(a netip.Addr) string {
-	if a.Is6() {
-		return "[" + a.String() + "]"
-	}
-	return a.String()
-}
-
 func (p *httpProbe) probe(ctx context.Context) result {
 	start := time.Now()
-	conn, err := p.way.dial(ctx, "tcp", p.addr)
+	conn, err := way(p.plan.spec.Way).dial(ctx, "tcp", p.addr)
 	if err != nil {
 		return badDial(p.addr, time.Since(start), err)
 	}
@@ -100,105 +53,101 @@ func (p *httpProbe) probe(ctx context.Context) result {
 	release := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer release()
 
-	x := exchange{conn: conn, start: start}
+	x := httpRun{conn: conn, phases: phases{start: start}}
 	x.done(core.MetricConnect)
-	if p.tls != nil {
-		secure := tls.Client(conn, p.tls)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return badTLS(ctx, p.addr, err)
+	note(ctx, "connect", "%s from %s in %s", p.addr, conn.LocalAddr(), short(x.last.Sub(start)))
+	if p.plan.tls != nil {
+		secure, code, err := handshake(ctx, conn, p.plan.tls)
+		if err != nil {
+			return badTLS(p.addr, code, err)
 		}
 		x.conn = secure
 		x.done(core.MetricTLS)
 	}
-	code, err := x.ask(p.req)
-	switch {
-	case err != nil && (timedOut(err) || ctx.Err() != nil):
-		return bad(core.L7Timeout, "connected to %s, but %s: waited %s", p.addr, x.missing, short(time.Since(start)))
-	case err != nil:
-		return bad(core.L7Response, "answer of %s: %s: %v", p.addr, x.missing, err)
-	case !p.wants(code):
-		return bad(core.L7Status, "HTTP status %d %s, want %s", code, http.StatusText(code), ranges(p.status))
+	buf := bodies.Get().(*[]byte)
+	defer keepBody(buf)
+	a, err := x.ask(ctx, p, buf)
+	if err != nil {
+		return p.badAnswer(ctx, &x, err)
 	}
-	return result{
+	return p.judge(ctx, &x, a)
+}
+
+// badAnswer says why no whole answer came.
+func (p *httpProbe) badAnswer(ctx context.Context, x *httpRun, err error) result {
+	var wrong protocolError
+	switch {
+	case errors.As(err, &wrong):
+		return bad(core.L7Response, "%s %s", p.addr, string(wrong))
+	case timedOut(err) || ctx.Err() != nil:
+		return bad(core.L7Timeout, "connected to %s, but %s: waited %s", p.addr, x.missing, short(time.Since(x.start)))
+	case p.plan.tls != nil && refusedTLS(err):
+		code, said := tlsFailure(err, p.plan.tls, false)
+		return badTLS(p.addr, code, said)
+	}
+	return bad(core.L7Response, "answer of %s: %s: %v", p.addr, x.missing, err)
+}
+
+// judge holds a whole answer against the spec.
+func (p *httpProbe) judge(ctx context.Context, x *httpRun, a answer) result {
+	note(ctx, "status", "%s %d %s, %d headers, %d bytes of body in %s", a.proto, a.status, http.StatusText(a.status), a.headers, len(a.body), short(x.last.Sub(x.start)))
+	if len(a.body) > 0 {
+		note(ctx, "body", "%s", firstOf(a.body))
+	}
+	if !within(p.plan.status, a.status) {
+		return bad(core.L7Status, "HTTP status %d %s, want %s%s", a.status, http.StatusText(a.status), ranges(p.plan.status), p.hint(a))
+	}
+	doc, wrong := p.plan.checkBody(ctx, a)
+	if wrong != "" {
+		return bad(core.L7Expect, "%s", wrong)
+	}
+	r := result{
 		ok:      true,
 		code:    core.L7OK,
-		detail:  fmt.Sprintf("HTTP status %d in %s", code, short(x.last.Sub(start))),
-		metrics: append(x.phases, seconds(core.MetricResponse, x.last.Sub(start))),
+		detail:  fmt.Sprintf("HTTP status %d in %s", a.status, short(x.last.Sub(x.start))),
+		metrics: append(x.metrics, seconds(core.MetricResponse, x.last.Sub(x.start))),
 	}
+	if secure, ok := x.conn.(*tls.Conn); ok {
+		r.metrics = withExpiry(r.metrics, secure)
+	}
+	if p.picks != nil {
+		p.picks.add(ctx, p.plan, doc, x.last, &r)
+	}
+	return r
 }
 
-func badTLS(ctx context.Context, addr netip.AddrPort, err error) result {
-	if timedOut(err) || ctx.Err() != nil {
-		return bad(core.L6Timeout, "connected to %s, but the TLS handshake did not finish in time", addr)
+// withExpiry adds cert_expiry.
+func withExpiry(ms []core.Metric, conn *tls.Conn) []core.Metric {
+	if m, ok := expiry(conn.ConnectionState(), time.Now()); ok {
+		ms = append(ms, m)
 	}
-	return bad(core.L6Response, "TLS handshake with %s: %v", addr, err)
+	return ms
 }
 
-// An exchange is one request and its answer, with the time of each phase.
-type exchange struct {
-	conn    net.Conn
-	start   time.Time
-	last    time.Time // end of the latest phase
-	phases  []core.Metric
-	missing string // what has not come yet, for people
+// hint is what servers say only in the text of their 400: nginx, Apache and Go's.
+func (p *httpProbe) hint(a answer) string {
+	says := func(text string) bool { return bytes.Contains(a.body, []byte(text)) }
+	switch {
+	case p.plan.tls == nil && (says("plain HTTP request was sent to HTTPS port") || says("speaking plain HTTP to an SSL-enabled") || says("HTTP request to an HTTPS server")):
+		return ": the port speaks https: add tls to the probe"
+	case p.plan.tls != nil && len(p.plan.tls.Certificates) == 0 && says("SSL certificate"):
+		return ": it wants a client certificate: name one in tls.cert_file and tls.key_file"
+	}
+	return ""
 }
 
-// done ends a phase that began where the one before ended.
-func (x *exchange) done(phase string) {
-	now := time.Now()
-	from := x.last
-	if from.IsZero() {
-		from = x.start
+// firstOf is the beginning of a body, for people.
+func firstOf(body []byte) string {
+	const some = 200
+	if len(body) <= some {
+		return string(body)
 	}
-	x.last = now
-	x.phases = append(x.phases, seconds(phase, now.Sub(from)))
+	return string(body[:some]) + "…"
 }
 
-// ask sends req and reads the answer to its end, or to maxBody. It returns the
-// status.
-func (x *exchange) ask(req *http.Request) (int, error) {
-	x.missing = "the request could not be sent"
-	if err := req.Write(x.conn); err != nil {
-		return 0, err
-	}
-	x.missing = "no answer came"
-	limited := &io.LimitedReader{R: x.conn, N: maxHeader}
-	in := bufio.NewReader(limited)
-	if _, err := in.Peek(1); err != nil {
-		return 0, err
-	}
-	x.done(core.MetricTTFB)
-	x.missing = "no whole header came"
-	resp, err := readFinal(in, req)
-	if err != nil {
-		return 0, err
-	}
-	limited.N = math.MaxInt64 // the body has a limit of its own
-	x.missing = "the body was cut off"
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
-		return 0, err
-	}
-	x.done(core.MetricTransfer)
-	return resp.StatusCode, nil
-}
-
-// readFinal skips interim answers such as 103 Early Hints.
-func readFinal(in *bufio.Reader, req *http.Request) (*http.Response, error) {
-	for range maxInterim {
-		resp, err := http.ReadResponse(in, req)
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, nil
-		}
-	}
-	return nil, fmt.Errorf("more than %d interim answers", maxInterim)
-}
-
-// wants reports whether the status is among the expected ones.
-func (p *httpProbe) wants(status int) bool {
-	for _, r := range p.status {
+// within reports whether the status is among the expected ones.
+func within(rs []core.StatusRange, status int) bool {
+	for _, r := range rs {
 		if r.From <= status && status <= r.To {
 			return true
 		}
@@ -215,4 +164,74 @@ func ranges(rs []core.StatusRange) string {
 		}
 	}
 	return strings.Join(texts, ", ")
+}
+
+// phases measures what follows one after the other.
+type phases struct {
+	start   time.Time
+	last    time.Time // end of the latest phase
+	metrics []core.Metric
+}
+
+// done ends a phase that began where the one before ended.
+func (x *phases) done(phase string) {
+	now := time.Now()
+	from := x.last
+	if from.IsZero() {
+		from = x.start
+	}
+	x.last = now
+	x.metrics = append(x.metrics, seconds(phase, now.Sub(from)))
+}
+
+// An httpRun is one request and its answer, with the time of each phase.
+type httpRun struct {
+	phases
+	conn    net.Conn
+	missing string // what has not come yet, for people
+}
+
+// An answer is what a request brought. body is only good until the run is over.
+type answer struct {
+	proto   string
+	status  int
+	headers int
+	body    []byte // up to the plan's maxBody; empty if nobody wants to see it
+	more    bool   // there was more of it
+}
+
+// ask sends the request and reads the answer to its end, or to the plan's limit.
+func (x *httpRun) ask(ctx context.Context, p *httpProbe, buf *[]byte) (answer, error) {
+	x.missing = "the request could not be sent"
+	note(ctx, "request", "%s %s, Host: %s, %d more headers, %d bytes of body", p.plan.req.Method, p.plan.req.URL.RequestURI(),
+		p.plan.hostFor(p.addr), len(p.plan.req.Header), len(p.plan.spec.HTTP.Body))
+	var (
+		resp *http.Response
+		err  error
+	)
+	if p.plan.h2 != nil {
+		var done func()
+		resp, done, err = x.ask2(ctx, p)
+		defer done()
+	} else {
+		in := readers.Get().(*httpReader)
+		defer in.keep()
+		resp, err = x.ask1(p, in)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{proto: resp.Proto, status: resp.StatusCode, headers: len(resp.Header)}
+	x.missing = "the body was cut off"
+	// A refusal is read, too: it may say why.
+	if p.plan.reads() || a.status == http.StatusBadRequest || watched(ctx) {
+		err = a.read(resp.Body, p.plan.maxBody, buf)
+	} else {
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, p.plan.maxBody))
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	x.done(core.MetricTransfer)
+	return a, nil
 }

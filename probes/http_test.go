@@ -3,10 +3,17 @@
 package probes
 
 import (
-	"crypto/x509"
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,11 +78,15 @@ func TestHTTPDefaultHost(t *testing.T) {
 		{"192.0.2.1:8080", "192.0.2.1:8080"},
 		{"[2001:db8::1]:80", "[2001:db8::1]"},
 		{"[2001:db8::1]:81", "[2001:db8::1]:81"},
+		{"[fe80::1%eth0]:81", "[fe80::1]:81"},
 	}
 	for _, tt := range tests {
 		p, ok := newHTTP(httpTarget(netip.MustParseAddrPort(tt.addr), core.HTTPSpec{Path: "/"})).(*httpProbe)
-		if !ok || p.req.Host != tt.want {
-			t.Errorf("host for %s: got %q, want %q", tt.addr, p.req.Host, tt.want)
+		if !ok {
+			t.Fatal("no http probe")
+		}
+		if got := p.plan.hostFor(p.addr); got != tt.want {
+			t.Errorf("host for %s: got %q, want %q", tt.addr, got, tt.want)
 		}
 	}
 }
@@ -87,7 +98,7 @@ func TestHTTPPhases(t *testing.T) {
 	web.SetSize(1 << 20) // more than is read
 	s := ask(t, httpTarget(web.Addr, core.HTTPSpec{TLS: core.TLSSpec{Enabled: true, Insecure: true}, Path: "/"}))
 	wantCode(t, s, true, core.L7OK, "HTTP status 200")
-	wantMetrics(t, s, core.MetricConnect, core.MetricTLS, core.MetricTTFB, core.MetricTransfer, core.MetricResponse)
+	wantMetrics(t, s, core.MetricConnect, core.MetricTLS, core.MetricTTFB, core.MetricTransfer, core.MetricResponse, core.MetricExpiry)
 	var sum float64
 	for _, m := range s.Metrics[:4] {
 		if m.Value < 0 || m.Unit != "seconds" {
@@ -121,8 +132,9 @@ func TestHTTPFailures(t *testing.T) {
 		{"a server that thinks too long", slow.Addr, core.HTTPSpec{}, core.L7Timeout, "no answer came"},
 		{"a mute server", probestest.Mute(t), core.HTTPSpec{}, core.L7Timeout, "connected"},
 		{"a mute TLS server", probestest.Mute(t), https, core.L6Timeout, "handshake"},
-		{"TLS asked of a plain server", plain.Addr, https, core.L6Response, "handshake"},
+		{"TLS asked of a plain server", plain.Addr, https, core.L6Response, "does not speak TLS"},
 		{"a certificate that nobody signed", secure.Addr, https, core.L6Response, "certificate"},
+		{"HTTP/2 of a server that does not know ALPN", withoutALPN(t), core.HTTPSpec{HTTP2: true, TLS: core.TLSSpec{Enabled: true, Insecure: true}}, core.L7Response, "does not speak HTTP/2"},
 		{"not HTTP", probestest.Script(t, "SSH-2.0-OpenSSH\r\n\r\n"), core.HTTPSpec{}, core.L7Response, "header"},
 		{"no answer at all", probestest.Script(t, ""), core.HTTPSpec{}, core.L7Response, "no answer came"},
 		{"a reset", hangUp(t), core.HTTPSpec{}, core.L7Response, ""},
@@ -131,7 +143,7 @@ func TestHTTPFailures(t *testing.T) {
 		{"a body that stalls", probestest.Script(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), core.HTTPSpec{}, core.L7Response, "cut off"},
 		{"a header of 100 kB", probestest.Script(t, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 100)+"Content-Length: 0\r\n\r\n"), core.HTTPSpec{}, core.L7Response, "header"},
 		{"interim answers only", probestest.Script(t, strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100)), core.HTTPSpec{}, core.L7Response, "interim"},
-		{"an impossible host", plain.Addr, core.HTTPSpec{Host: "a b"}, core.Internal, "http request"},
+		{"an impossible host", plain.Addr, core.HTTPSpec{Host: "a b"}, core.Internal, `host "a b"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -140,6 +152,29 @@ func TestHTTPFailures(t *testing.T) {
 			wantCode(t, ask(t, target), false, tt.code, tt.detail)
 		})
 	}
+}
+
+// withoutALPN is a TLS server that passes over what protocols the client offers.
+func withoutALPN(t *testing.T) netip.AddrPort {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{issue(t, nil, in(9), "old", "127.0.0.1").pair(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{}) // closed when the accepting goroutine ends
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1)) // the handshake, and then the client hangs up
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return netip.MustParseAddrPort(l.Addr().String())
 }
 
 func TestHTTPSkipsInterimAnswers(t *testing.T) {
@@ -151,17 +186,10 @@ func TestHTTPSkipsInterimAnswers(t *testing.T) {
 // the name asked for must be in it.
 func TestHTTPSVerifies(t *testing.T) {
 	web := probestest.NewWeb(t, true)
-	roots := x509.NewCertPool()
-	roots.AddCert(web.Server.Certificate())
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Server.Certificate().Raw}))
 	for host, ok := range map[string]bool{"": true, "example.com": true, "example.com:8443": true, "www.example.org": false} {
 		t.Run(host, func(t *testing.T) {
-			target := httpTarget(web.Addr, core.HTTPSpec{TLS: core.TLSSpec{Enabled: true}, Host: host})
-			p, isHTTP := newProber(target).(*httpProbe)
-			if !isHTTP {
-				t.Fatal("no http probe")
-			}
-			p.tls.RootCAs = roots
-			s := askWith(t, target, p)
+			s := ask(t, httpTarget(web.Addr, core.HTTPSpec{TLS: core.TLSSpec{Enabled: true, CA: ca}, Host: host}))
 			if s.OK != ok {
 				t.Errorf("got %s %q, want ok=%t", s.Code, s.Detail, ok)
 			}
@@ -169,35 +197,162 @@ func TestHTTPSVerifies(t *testing.T) {
 	}
 }
 
-func TestResponseTime(t *testing.T) {
-	const delay = 30 * time.Millisecond
-	web := probestest.NewWeb(t, false)
-	web.SetDelay(delay)
-	target := httpTarget(web.Addr, core.HTTPSpec{Path: "/"})
-	target.Spec.Type, target.Spec.Role = core.ProbeResponseTime, core.MetricRole
-	s := ask(t, target)
-	wantCode(t, s, true, core.L7OK, "200")
-	wantMetrics(t, s, core.MetricResponse)
-	if m, _ := s.Metric(core.MetricResponse); m.Value < delay.Seconds() {
-		t.Errorf("%g s for a server that waits %s", m.Value, delay)
-	}
-
-	target.Spec.HTTP = core.HTTPSpec{}
-	s = ask(t, target)
-	wantCode(t, s, true, core.L4OK, "connected")
-	wantMetrics(t, s, core.MetricResponse)
-
-	target.Addr = probestest.Refused(t)
-	wantCode(t, ask(t, target), false, core.L4Refused, "refused")
-}
-
 func FuzzStatusRanges(f *testing.F) {
 	f.Add(200, 399, 250)
 	f.Add(500, 200, 300)
 	f.Fuzz(func(t *testing.T, from, to, status int) {
-		p := &httpProbe{status: []core.StatusRange{{From: from, To: to}}}
-		if got, want := p.wants(status), status >= from && status <= to; got != want {
-			t.Errorf("%d in %s: got %t", status, ranges(p.status), got)
+		rs := []core.StatusRange{{From: from, To: to}}
+		if got, want := within(rs, status), status >= from && status <= to; got != want {
+			t.Errorf("%d in %s: got %t", status, ranges(rs), got)
+		}
+	})
+}
+
+func TestHTTPImpossible(t *testing.T) {
+	addr := netip.MustParseAddrPort("127.0.0.1:1")
+	for want, spec := range map[string]core.HTTPSpec{
+		"does not begin with a /":  {Path: "health"},
+		`header "X Token"`:         {Headers: []core.Header{{Name: "X Token", Value: "s3cret"}}},
+		`header "X-Token"`:         {Headers: []core.Header{{Name: "X-Token", Value: "s3cret\r\nX: y"}}},
+		"invalid method":           {Method: "GET /"},
+		"expect: ":                 {Expect: "("},
+		"reject: ":                 {Reject: "["},
+		"want sha256:HEX":          {Digest: "sha1:00"},
+		"want 64 hexadecimal":      {Digest: "sha256:00"},
+		"operator":                 {JSON: []core.JSONRule{{Path: "a", Op: "~"}}},
+		"tls.ca_file holds no PEM": {TLS: core.TLSSpec{Enabled: true, CA: "x"}},
+	} {
+		s := ask(t, httpTarget(addr, spec))
+		wantCode(t, s, false, core.Internal, want)
+		if strings.Contains(s.Detail, "s3cret") {
+			t.Errorf("a secret is in %q", s.Detail)
+		}
+	}
+}
+
+// TestHTTPNotes: who watches a run sees each step, and no secret.
+func TestHTTPNotes(t *testing.T) {
+	addr := probestest.Script(t, "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 34\r\n\r\n{\"db\":{\"lag\":7}, \"state\": \"ready\"}")
+	target := httpTarget(addr, core.HTTPSpec{
+		Path: "/health", Host: "www.example.org", Headers: []core.Header{{Name: "Authorization", Value: "Bearer s3cret"}},
+		Expect: "ready", JSON: []core.JSONRule{{Path: "db.lag", Op: "<", Want: "5"}},
+	})
+	var notes []string
+	ctx := traced(t.Context(), func(step, text string) { notes = append(notes, step+": "+text) })
+	r := newProber(target).probe(ctx)
+	if r.code != core.L7Expect {
+		t.Errorf("got %+v", r)
+	}
+	all := strings.Join(notes, "\n")
+	for _, want := range []string{"connect: " + addr.String(), "request: GET /health, Host: www.example.org", "status: HTTP/1.1 200 OK, 2 headers, 34 bytes", `body: {"db":{"lag":7}`, "expect: `ready`: matches", "json: db.lag < 5: it is 7"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %q in\n%s", want, all)
+		}
+	}
+	if strings.Contains(all, "s3cret") {
+		t.Errorf("a secret is in\n%s", all)
+	}
+}
+
+// TestHTTPPlanIsShared: of 16,000 backends of one spec each holds an address and two
+// pointers.
+func TestHTTPPlanIsShared(t *testing.T) {
+	spec := &core.ProbeSpec{Type: core.ProbeHTTP, HTTP: core.HTTPSpec{TLS: core.TLSSpec{Enabled: true}, Path: "/health", Expect: "ok|fine"}}
+	const n, most = 10_000, 80
+	all := make([]prober, n)
+	before := heapBytes()
+	for i := range all {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 443)
+		all[i] = newProber(Target{Addr: addr, Spec: spec})
+	}
+	each := (heapBytes() - before) / n
+	if each > most {
+		t.Errorf("an http prober takes %d bytes, want %d at most", each, most)
+	}
+	one, two := all[0].(*httpProbe), all[n-1].(*httpProbe)
+	if one.plan != two.plan || one.plan.tls == nil {
+		t.Errorf("plans %p and %p", one.plan, two.plan)
+	}
+	// A spec is never changed once made; if it is, nothing old is believed.
+	spec.HTTP.Path = "/other"
+	if three, ok := newProber(Target{Addr: one.addr, Spec: spec}).(*httpProbe); !ok || three.plan == one.plan {
+		t.Error("the plan of another spec")
+	}
+	t.Logf("an http prober takes %d bytes", each)
+}
+
+// TestHTTP2EndsItsConnection: nothing is left of a run, no goroutine for one.
+func TestHTTP2EndsItsConnection(t *testing.T) {
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(r.Proto + " " + r.Method)) // the client may be gone
+		if body, err := io.ReadAll(r.Body); err == nil {
+			_, _ = w.Write(body)
+		}
+	}))
+	var open atomic.Int64
+	web.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	target := httpTarget(netip.MustParseAddrPort(web.Listener.Addr().String()), core.HTTPSpec{
+		HTTP2: true, TLS: core.TLSSpec{Enabled: true, Insecure: true}, Method: "POST", Body: "hello", Expect: "^HTTP/2.0 POSThello$",
+	})
+	p := newProber(target)
+	before := runtime.NumGoroutine()
+	for range 20 {
+		s := askWith(t, target, p)
+		wantCode(t, s, true, core.L7OK, "200")
+		wantMetrics(t, s, core.MetricConnect, core.MetricTLS, core.MetricTTFB, core.MetricTransfer, core.MetricResponse, core.MetricExpiry)
+	}
+	for range 500 { // they end some time after
+		if open.Load() == 0 && runtime.NumGoroutine() <= before+5 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d connections are open after 20 runs, %d goroutines where there were %d", open.Load(), runtime.NumGoroutine(), before)
+}
+
+// FuzzHTTPAnswer: whatever a server says, the run ends with a code and a line, and the
+// rules see no more than they may.
+func FuzzHTTPAnswer(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"state\":\"ready\"}"))
+	f.Add([]byte("HTTP/1.0 503 No\r\n\r\nno"))
+	f.Add([]byte("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 204 \r\nContent-Length: -5\r\n\r\n"))
+	f.Add([]byte("SSH-2.0-OpenSSH_9.2\r\n"))
+	spec := &core.ProbeSpec{Type: core.ProbeHTTP, HTTP: core.HTTPSpec{
+		Path: "/", Expect: "ready", Reject: "fail", MaxBody: 100, JSON: []core.JSONRule{{Path: "state", Want: "ready"}},
+	}, Metrics: []core.MetricSpec{{Name: "lag", From: "*.lag", Aggregate: core.MaxOf}}}
+	p, ok := newProber(Target{Addr: netip.MustParseAddrPort("192.0.2.1:80"), Spec: spec}).(*httpProbe)
+	if !ok {
+		f.Fatal("no http probe")
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		x := httpRun{conn: deafConn{Reader: bytes.NewReader(said)}, phases: phases{start: time.Now()}}
+		buf := new([]byte)
+		a, err := x.ask(t.Context(), p, buf)
+		var r result
+		if err != nil {
+			r = p.badAnswer(t.Context(), &x, err)
+		} else {
+			r = p.judge(t.Context(), &x, a)
+		}
+		if int64(len(a.body)) > p.plan.maxBody || !r.code.Known() || oneLine(r.detail) == "" {
+			t.Errorf("%d bytes of body, %+v", len(a.body), r)
+		}
+		if r.ok != (r.code == core.L7OK) || !r.ok && len(r.metrics) > 0 {
+			t.Errorf("got %+v", r)
+		}
+		if r.ok && (!bytes.Contains(said, []byte("ready")) || !within(goodStatus, a.status)) {
+			t.Errorf("%q is good", said)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,11 +18,6 @@ type Target struct {
 	ID   core.BackendID
 	Addr netip.AddrPort  // the backend's; Spec.Port replaces its port unless 0
 	Spec *core.ProbeSpec // shared by many targets, so never changed
-}
-
-// same reports whether a running probe of t may go on as one of u.
-func (t Target) same(u Target) bool {
-	return t.ID == u.ID && t.Addr == u.Addr && (t.Spec == u.Spec || reflect.DeepEqual(t.Spec, u.Spec))
 }
 
 // addr is where the probe goes.
@@ -46,6 +40,7 @@ type result struct {
 	code    core.Code
 	detail  string
 	metrics []core.Metric
+	admin   core.AdminState // what an agent asks for; empty if it asks for nothing
 }
 
 // bad is the result of a run that failed. It has no metrics on purpose.
@@ -62,13 +57,27 @@ func seconds(name string, d time.Duration) core.Metric {
 func newProber(t Target) prober {
 	switch t.Spec.Type {
 	case core.ProbeTCP:
-		return tcpProbe{t.addr(), way(t.Spec.Way)}
+		return newTCP(t)
 	case core.ProbeHTTP:
 		return newHTTP(t)
 	case core.ProbePing:
 		return newPing(t)
 	case core.ProbeSNMPCPU:
 		return newSNMPCPU(t)
+	case core.ProbeSNMP:
+		return newSNMP(t)
+	case core.ProbeDNS:
+		return newDNS(t)
+	case core.ProbeGRPC:
+		return newGRPC(t)
+	case core.ProbeUDP:
+		return newUDP(t)
+	case core.ProbeAgent:
+		return newAgent(t)
+	case core.ProbeExec:
+		return newExec(t)
+	case core.ProbePrometheus:
+		return newPrometheus(t)
 	case core.ProbeResponseTime:
 		return newResponseTime(t)
 	}

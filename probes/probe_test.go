@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -36,7 +35,7 @@ func ask(t *testing.T, target Target) core.Sample {
 // askWith runs a prober that the test keeps, because it has state.
 func askWith(t *testing.T, target Target, p prober) core.Sample {
 	t.Helper()
-	w := watch{fleet: &fleet{runner: &Runner{Node: "test"}}, target: target, prober: p, seq: new(atomic.Uint64)}
+	w := watch{fleet: &fleet{runner: &Runner{Node: "test"}}, spec: target.Spec, addr: target.Addr, prober: p}
 	s := w.once(context.Background(), time.Now())
 	if len(s.Detail) > maxDetail || s.Detail == "" || strings.Contains(s.Detail, "\n") {
 		t.Errorf("detail %q: want one line of 1 to %d bytes", s.Detail, maxDetail)

@@ -3,17 +3,13 @@
 package probes
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
-
-// DefaultConcurrency is how many probes of one type run at once.
-const DefaultConcurrency = 256
 
 // A Runner probes a set of targets. Fill the exported fields before the first
 // call and leave them alone afterwards.
@@ -23,11 +19,13 @@ type Runner struct {
 	// it blocks, only the target whose sample it holds waits.
 	Out func(core.Sample)
 	Log *slog.Logger // nil means no log
-	// Concurrency bounds the runs at one time per probe type; 0 means
-	// DefaultConcurrency. A run that must wait is not counted as slow.
-	Concurrency int
+	// Concurrency bounds the runs at one time by probe type. A type that is not there
+	// has the limit that Stats shows: of commands 64, of all else as many as files
+	// allow, 16384 at most. A run that must wait is not counted as slow.
+	Concurrency map[string]int
 
 	prepare func(Target) prober // nil means newProber; tests put theirs here
+	places  places
 
 	mu   sync.Mutex
 	want map[watchKey]Target // guarded by mu; what SetTargets asked for last; nil once it is so
@@ -42,10 +40,14 @@ type watchKey struct {
 	probe string
 }
 
-// SetTargets replaces the set of targets, before or while Run runs. A target
-// with the same ID, Addr and Spec as before keeps its timer and its state; one
-// that is gone is stopped, and its run in progress yields no sample. Of two
-// targets with the same ID and Spec.Name the later one counts.
+// SetTargets replaces the set of targets, before or while Run runs.
+//
+// Targets whose Spec differs in Name, Role, Rise and Fall only, and which so ask the
+// same address the same question, are asked once, and each gets a sample of its own. A
+// question that was asked before keeps its timer and its state whoever comes and goes;
+// a newcomer gets its first sample as soon as after a start. A target that is gone
+// gets no sample any more, of a run in progress neither. Of two targets with the same
+// ID and Spec.Name the later one counts.
 func (r *Runner) SetTargets(ts []Target) {
 	want := make(map[watchKey]Target, len(ts))
 	for _, t := range ts {
@@ -76,13 +78,15 @@ func (r *Runner) Run(ctx context.Context) error {
 	f := fleet{
 		runner:  r,
 		log:     r.Log,
-		running: make(map[watchKey]*watch),
-		seq:     make(map[watchKey]*atomic.Uint64),
-		gates:   make(map[string]*gate),
+		began:   time.Now(),
+		watches: make(map[*watch]struct{}),
+		seq:     make(map[watchKey]uint64),
+		sockets: socketRuns(),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
+	r.places.open(f.sockets)
 	defer f.disband()
 	wake := r.wakeUp()
 	for {
@@ -99,57 +103,4 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-wake:
 		}
 	}
-}
-
-// A fleet is the watches of a running Runner. Only Run's goroutine changes it.
-type fleet struct {
-	runner  *Runner
-	log     *slog.Logger
-	wait    sync.WaitGroup // of the watches that are not gone
-	running map[watchKey]*watch
-	// seq is of watches that were stopped: a changed spec does not make a target's
-	// Seq go back.
-	seq   map[watchKey]*atomic.Uint64
-	gates map[string]*gate // by probe type
-}
-
-// reconcile stops the watches that nobody wants and starts the missing ones.
-func (f *fleet) reconcile(ctx context.Context, want map[watchKey]Target) {
-	for k, w := range f.running {
-		if t, ok := want[k]; !ok || !w.target.same(t) {
-			w.stop()
-			f.seq[k] = w.seq
-			delete(f.running, k)
-		}
-	}
-	for k, t := range want {
-		if f.running[k] == nil {
-			f.start(ctx, k, t)
-		}
-	}
-}
-
-func (f *fleet) start(ctx context.Context, k watchKey, t Target) {
-	prepare := f.runner.prepare
-	if prepare == nil {
-		prepare = newProber
-	}
-	if f.gates[t.Spec.Type] == nil {
-		f.gates[t.Spec.Type] = &gate{free: cmp.Or(f.runner.Concurrency, DefaultConcurrency)}
-	}
-	w := &watch{fleet: f, target: t, prober: prepare(t), seq: f.seq[k], gate: f.gates[t.Spec.Type]}
-	if delete(f.seq, k); w.seq == nil {
-		w.seq = new(atomic.Uint64)
-	}
-	f.running[k] = w
-	f.wait.Add(1)
-	w.start(ctx)
-}
-
-// disband stops every watch and waits until the last run has ended.
-func (f *fleet) disband() {
-	for _, w := range f.running {
-		w.stop()
-	}
-	f.wait.Wait()
 }

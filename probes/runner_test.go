@@ -4,7 +4,9 @@ package probes
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -12,14 +14,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A stub is a prober that takes a while and notes what happened to it.
 type stub struct {
 	takes  func(run int) time.Duration // nil means no time
+	good   func(run int) bool          // nil means always
 	runs   atomic.Int64
 	active *atomic.Int64 // shared by the stubs that are to be counted together
 	peak   *atomic.Int64
@@ -40,6 +41,9 @@ func (s *stub) probe(ctx context.Context) result {
 		case <-time.After(s.takes(run)):
 		}
 	}
+	if s.good != nil && !s.good(run) {
+		return bad(core.L4Refused, "no")
+	}
 	return result{ok: true, code: core.L4OK, detail: "fine"}
 }
 
@@ -50,10 +54,13 @@ type bench struct {
 	samples []core.Sample // guarded by mu
 	stubs   []*stub       // in the order they were made; guarded by mu
 	takes   func(run int) time.Duration
-	active  atomic.Int64
-	peak    atomic.Int64
-	cancel  context.CancelFunc
-	ended   chan struct{}
+	verdict func(run int) bool
+	// prepareFor, unless nil, replaces takes by target.
+	prepareFor func(Target) func(run int) time.Duration
+	active     atomic.Int64
+	peak       atomic.Int64
+	cancel     context.CancelFunc
+	ended      chan struct{}
 }
 
 func newBench(takes func(run int) time.Duration) *bench {
@@ -64,10 +71,13 @@ func newBench(takes func(run int) time.Duration) *bench {
 		defer b.mu.Unlock()
 		b.samples = append(b.samples, s)
 	}
-	b.prepare = func(Target) prober {
+	b.prepare = func(t Target) prober {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		s := &stub{takes: b.takes, active: &b.active, peak: &b.peak}
+		s := &stub{takes: b.takes, good: b.verdict, active: &b.active, peak: &b.peak}
+		if b.prepareFor != nil {
+			s.takes = b.prepareFor(t)
+		}
 		b.stubs = append(b.stubs, s)
 		return s
 	}
@@ -95,10 +105,13 @@ func (b *bench) of(backend string) []core.Sample {
 	return out
 }
 
+// target is one whose address goes by its name, so that each is asked for itself.
 func target(backend string, interval time.Duration) Target {
+	var ip [4]byte
+	binary.BigEndian.PutUint32(ip[:], 10<<24|crc32.ChecksumIEEE([]byte(backend))>>8)
 	return Target{
 		ID:   core.BackendID{Service: "web", Backend: backend},
-		Addr: netip.MustParseAddrPort("192.0.2.1:80"),
+		Addr: netip.AddrPortFrom(netip.AddrFrom4(ip), 80),
 		Spec: &core.ProbeSpec{
 			Name: "alive", Type: core.ProbeTCP, Interval: interval, Timeout: interval / 2,
 			HTTP: core.HTTPSpec{Status: []core.StatusRange{{From: 200, To: 299}}},
@@ -212,14 +225,64 @@ func TestRunnerDoesNotBurst(t *testing.T) {
 		b.start()
 		time.Sleep(70 * time.Second)
 		b.stop()
-		var gaps []time.Duration
 		got := b.of("web1")
-		for i := 2; i < 6; i++ {
-			gaps = append(gaps, got[i].TakenAt.Sub(got[i-1].TakenAt))
+		gap := func(i int) time.Duration { return got[i].TakenAt.Sub(got[i-1].TakenAt) }
+		// The one after the pause is timed as the first run of all is, and the next as
+		// the second.
+		if late := gap(3) - time.Minute; gap(2) != time.Second || late < 0 || late > maxFirstDelay {
+			t.Errorf("gaps of %s and %s, want 1s, and a minute with up to %s", gap(2), gap(3), maxFirstDelay)
 		}
-		want := []time.Duration{time.Second, time.Minute, time.Second, time.Second}
-		if diff := cmp.Diff(want, gaps); diff != "" {
-			t.Errorf("gaps (-want +got):\n%s", diff)
+		if gap(4) > time.Second || gap(5) != time.Second || gap(6) != time.Second {
+			t.Errorf("gaps after the pause: %s, %s, %s; want up to 1s, 1s, 1s", gap(4), gap(5), gap(6))
+		}
+		if n := b.Stats()[0].Skipped; n != 59 {
+			t.Errorf("%d runs were left out in a minute of a run a second, want 59", n)
+		}
+	})
+}
+
+// TestRunnerSpreadsAgainAfterPause lets a thousand targets stand still together. They
+// must not be asked together when it goes on, nor from then on.
+func TestRunnerSpreadsAgainAfterPause(t *testing.T) {
+	const targets = 1000
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(nil)
+		var paused atomic.Bool
+		goOn := make(chan struct{})
+		record := b.Out
+		b.Out = func(s core.Sample) {
+			record(s)
+			if paused.Load() {
+				<-goOn
+			}
+		}
+		b.SetTargets(fleetOf(targets, time.Second))
+		b.start()
+		time.Sleep(10 * time.Second)
+		paused.Store(true)
+		time.Sleep(30 * time.Second) // each is held up within a second
+		paused.Store(false)
+		resumed := time.Now()
+		close(goOn)
+		time.Sleep(5 * time.Second)
+		b.stop()
+
+		most, runs := map[time.Time]int{}, [5]int{}
+		for _, s := range b.samples {
+			if after := s.TakenAt.Sub(resumed); after >= 0 {
+				most[s.TakenAt.Truncate(10*time.Millisecond)]++
+				runs[min(4, int(after/time.Second))]++
+			}
+		}
+		for at, n := range most {
+			if n > targets/10 { // 20 are expected in the first half second, 10 later
+				t.Errorf("%d of %d targets are asked within 10 ms, %s after the pause", n, targets, at.Sub(resumed))
+			}
+		}
+		for i, n := range runs {
+			if n > 2*targets || n < targets*8/10 {
+				t.Errorf("%d runs in second %d after the pause", n, i)
+			}
 		}
 	})
 }
@@ -292,8 +355,12 @@ func TestRemovedTargetIsSilent(t *testing.T) {
 func TestRunnerBoundsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(func(int) time.Duration { return 400 * time.Millisecond })
-		b.Concurrency = 10
-		b.SetTargets(fleetOf(100, time.Second))
+		b.Concurrency = map[string]int{core.ProbeTCP: 10}
+		fleet := fleetOf(100, time.Second)
+		for _, t := range fleet {
+			t.Spec.Timeout = 900 * time.Millisecond // so that nobody counts as slow
+		}
+		b.SetTargets(fleet)
 		b.start()
 		time.Sleep(20 * time.Second)
 		b.stop()

@@ -7,7 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,165 +19,298 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// An snmpClient asks one agent. Between runs it keeps the agent's v3 engine and
-// the keys made for it, and nothing else: each run has a socket of its own, so
-// no answer can come too late, and a gosnmp handle that is borrowed, because
-// every handle holds a buffer of 64 KiB. A failure throws the engine away; the
-// next run begins with a new discovery.
+const (
+	// maxAsked is how many objects one question asks for: their answer fits into a
+	// datagram that no network cuts up, unless they are texts.
+	maxAsked = 60
+	// maxRows bounds a walk.
+	maxRows = 1000
+	// bulkRows is how many rows one question of a walk asks for; snmp_exporter's choice.
+	bulkRows = 25
+)
+
+// An snmpClient asks one agent. Between runs it keeps the engine and the keys of a
+// v3 agent, and nothing else.
 type snmpClient struct {
-	addr    netip.AddrPort
-	way     way
-	spec    core.SNMPSpec
-	timeout time.Duration // of a whole run
-
-	engine *snmpEngine // nil for v2c, and before the first v3 answer
-	conn   *agentConn  // of the latest run
+	addr   netip.AddrPort
+	spec   *core.ProbeSpec // shared, never changed
+	engine *snmpEngine     // nil for v1 and v2c, and before the first v3 answer
+	heard  bool            // the run in progress got some answer
 }
 
-// An snmpEngine is what gosnmp learns about a v3 agent.
-type snmpEngine struct {
-	security  gosnmp.SnmpV3SecurityParameters
-	contextID string
-}
-
-// handles are gosnmp handles between two runs. One is used by one run at a
-// time, and holds nothing of the run before.
-var handles sync.Pool
-
-var authProtocols = map[string]gosnmp.SnmpV3AuthProtocol{
-	"MD5": gosnmp.MD5, "SHA": gosnmp.SHA, "SHA224": gosnmp.SHA224,
-	"SHA256": gosnmp.SHA256, "SHA384": gosnmp.SHA384, "SHA512": gosnmp.SHA512,
-}
-
-// The plain names extend keys as Blumenthal does, the C ones as Reeder and
-// Cisco do.
-var privProtocols = map[string]gosnmp.SnmpV3PrivProtocol{
-	"DES": gosnmp.DES, "AES": gosnmp.AES, "AES192": gosnmp.AES192,
-	"AES256": gosnmp.AES256, "AES192C": gosnmp.AES192C, "AES256C": gosnmp.AES256C,
+func newSNMPClient(t Target) (snmpClient, error) {
+	c := snmpClient{addr: netip.AddrPortFrom(t.Addr.Addr(), cmp.Or(t.Spec.Port, defaultSNMPPort)), spec: t.Spec}
+	return c, c.check()
 }
 
 // check says what in the spec makes every run impossible.
 func (c *snmpClient) check() error {
-	s := c.spec
+	s := c.spec.SNMP
 	switch {
-	case s.Version == "2c" && s.Community == "":
-		return errors.New("SNMP v2c needs a community")
-	case s.Version == "2c":
+	case (s.Version == "1" || s.Version == "2c") && s.Community == "":
+		return fmt.Errorf("SNMP v%s needs a community", s.Version)
+	case s.Version == "1" || s.Version == "2c":
 		return nil
 	case s.Version != "3":
-		return fmt.Errorf("SNMP version %q: want 2c or 3", s.Version)
-	case s.User == "" || s.AuthPassword == "":
-		return errors.New("SNMP v3 needs a user and an auth password")
-	case s.AuthProtocol != "" && authProtocols[s.AuthProtocol] == 0:
-		return fmt.Errorf("SNMP auth protocol %q is not known", s.AuthProtocol)
-	case s.PrivProtocol != "" && privProtocols[s.PrivProtocol] == 0:
-		return fmt.Errorf("SNMP privacy protocol %q is not known", s.PrivProtocol)
-	case s.PrivProtocol != "" && s.PrivPassword == "":
-		return fmt.Errorf("SNMP privacy protocol %s needs a password", s.PrivProtocol)
+		return fmt.Errorf("SNMP version %q: want 1, 2c or 3", s.Version)
 	}
-	return nil
+	return checkUser(&s)
 }
 
-// handle returns a gosnmp handle for one run.
-func (c *snmpClient) handle() (*gosnmp.GoSNMP, error) {
-	g, ok := handles.Get().(*gosnmp.GoSNMP)
-	if !ok || c.spec.Version == "3" && c.engine == nil {
-		g = &gosnmp.GoSNMP{Target: "127.0.0.1", UseUnconnectedUDPSocket: true}
-		c.configure(g)
-		// Connect sends nothing, and its socket is not the one we use; but only
-		// it makes the buffer and the salts of v3.
-		if err := g.Connect(); err != nil {
+func (c *snmpClient) timeout() time.Duration { return cmp.Or(c.spec.Timeout, defaultTimeout) }
+
+// who is the agent and the version, for the trace.
+func (c *snmpClient) who() string {
+	who := fmt.Sprintf("%s v%s", c.addr, c.spec.SNMP.Version)
+	if c.spec.SNMP.Version == "3" {
+		who += fmt.Sprintf(" user %q", c.spec.SNMP.User)
+	}
+	return who
+}
+
+// get asks for objects, in as many questions as it takes. The answer has one
+// variable for each, in their order; those that the agent does not have are of a
+// type that is no value.
+func (c *snmpClient) get(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, error) {
+	if len(oids) <= maxAsked {
+		return c.getSome(ctx, oids)
+	}
+	vars := make([]gosnmp.SnmpPDU, 0, len(oids))
+	for some := range slices.Chunk(oids, maxAsked) {
+		got, err := c.getSome(ctx, some)
+		if err != nil {
 			return nil, err
 		}
-		return g, g.Close()
-	}
-	c.configure(g)
-	return g, nil
-}
-
-func (c *snmpClient) configure(g *gosnmp.GoSNMP) {
-	// Two tries end before the run's own deadline does.
-	g.Timeout, g.Retries = c.timeout*9/20, 1
-	if c.spec.Version == "3" {
-		c.secure(g)
-		return
-	}
-	g.Version, g.Community = gosnmp.Version2c, c.spec.Community.Reveal()
-}
-
-// release puts a handle back without anything of this target in it.
-func release(g *gosnmp.GoSNMP) {
-	g.Conn, g.Context, g.Community = nil, nil, ""
-	g.SecurityParameters, g.ContextName, g.ContextEngineID = nil, "", ""
-	handles.Put(g)
-}
-
-// secure sets the v3 user. Without a privacy password messages are signed only.
-func (c *snmpClient) secure(g *gosnmp.GoSNMP) {
-	g.Version = gosnmp.Version3
-	g.SecurityModel = gosnmp.UserSecurityModel
-	g.MsgFlags = gosnmp.AuthNoPriv | gosnmp.Reportable
-	if c.spec.PrivPassword != "" {
-		g.MsgFlags |= gosnmp.AuthPriv
-	}
-	g.ContextName = c.spec.Context
-	if c.engine != nil {
-		g.SecurityParameters, g.ContextEngineID = c.engine.security, c.engine.contextID
-		return
-	}
-	usm := &gosnmp.UsmSecurityParameters{
-		UserName:                 c.spec.User,
-		AuthenticationProtocol:   authProtocols[cmp.Or(c.spec.AuthProtocol, "SHA256")],
-		AuthenticationPassphrase: c.spec.AuthPassword.Reveal(),
-		PrivacyProtocol:          gosnmp.NoPriv,
-	}
-	if c.spec.PrivPassword != "" {
-		usm.PrivacyProtocol = privProtocols[cmp.Or(c.spec.PrivProtocol, "AES")]
-		usm.PrivacyPassphrase = c.spec.PrivPassword.Reveal()
-	}
-	g.SecurityParameters = usm
-}
-
-// get asks for the objects.
-//
-// An agent that came back with another engine refuses what was made for the
-// one before, in a report that it cannot sign. So a refusal of an old engine is
-// followed by one try with a new discovery.
-func (c *snmpClient) get(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, error) {
-	old := c.engine != nil
-	vars, err := c.try(ctx, oids)
-	if err != nil && old && err.answered && ctx.Err() == nil {
-		vars, err = c.try(ctx, oids)
-	}
-	if err != nil {
-		return nil, err // not without the test: a nil *snmpError is no nil error
+		vars = append(vars, got...)
 	}
 	return vars, nil
 }
 
-// try asks once, retries on silence included.
-func (c *snmpClient) try(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, *snmpError) {
-	conn, err := openAgentConn(ctx, c.way, c.addr)
-	if err != nil {
-		return nil, &snmpError{code: core.Internal, text: fmt.Sprintf("open a socket for SNMP: %v", err)}
+// getSome asks one question. An agent of version 1 refuses the whole of it because
+// of one object that it does not have, and agents of any version may fail at one,
+// so that one is left out and the rest asked for again. An answer too long for a datagram is asked for in halves.
+func (c *snmpClient) getSome(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, error) {
+	r, err := c.ask(ctx, gosnmp.GetRequest, oids)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.status == gosnmp.NoError && len(r.vars) == len(oids):
+		return r.vars, nil
+	case r.status == gosnmp.NoError:
+		return nil, c.fail(core.SNMPValue, "agent %s answered with %d objects to a question for %d", c.addr, len(r.vars), len(oids))
+	case r.status == gosnmp.TooBig && len(oids) > 1:
+		return c.halves(ctx, oids)
+	case (r.status == gosnmp.NoSuchName || r.status == gosnmp.GenErr) && r.index >= 1 && r.index <= len(oids):
+		return c.without(ctx, oids, r)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is written that could be lost
-	g, err := c.handle()
-	if err != nil {
-		return nil, &snmpError{code: core.Internal, text: fmt.Sprintf("prepare SNMP: %v", err)}
-	}
-	defer release(g)
-	// gosnmp looks at ctx between two tries only; a closed socket wakes it.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	c.conn, g.Conn, g.Context = conn, conn, ctx
-	packet, err := g.Get(oids)
-	if err != nil || packet.PDUType == gosnmp.Report || packet.Error != gosnmp.NoError {
-		c.engine = nil // whatever state it is in
-		return nil, c.explain(ctx, packet, err)
-	}
-	if c.spec.Version == "3" && c.engine == nil {
-		c.engine = &snmpEngine{g.SecurityParameters, g.ContextEngineID}
-	}
-	return packet.Variables, nil
+	return nil, c.refusal(r.status)
 }
+
+func (c *snmpClient) halves(ctx context.Context, oids []string) ([]gosnmp.SnmpPDU, error) {
+	note(ctx, "answer", "too long for the agent; asking for half of it")
+	first, err := c.getSome(ctx, oids[:len(oids)/2])
+	if err != nil {
+		return nil, err
+	}
+	second, err := c.getSome(ctx, oids[len(oids)/2:])
+	return append(slices.Clip(first), second...), err
+}
+
+// without asks again for all but the object that the agent failed at.
+func (c *snmpClient) without(ctx context.Context, oids []string, r reply) ([]gosnmp.SnmpPDU, error) {
+	i := r.index - 1
+	note(ctx, "answer", "%s at %s; asking for the rest", r.status, oids[i])
+	var vars []gosnmp.SnmpPDU
+	if len(oids) > 1 {
+		var err error
+		if vars, err = c.getSome(ctx, slices.Delete(slices.Clone(oids), i, i+1)); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Insert(vars, i, gosnmp.SnmpPDU{Name: oids[i], Type: gosnmp.NoSuchObject}), nil
+}
+
+// walk reads the rows below root, maxRows of them at most.
+func (c *snmpClient) walk(ctx context.Context, root string) ([]gosnmp.SnmpPDU, error) {
+	kind, below := gosnmp.GetBulkRequest, "."+strings.Trim(root, ".")+"."
+	if c.spec.SNMP.Version == "1" {
+		kind = gosnmp.GetNextRequest
+	}
+	var rows []gosnmp.SnmpPDU
+	for last := strings.TrimSuffix(below, "."); ; {
+		r, err := c.ask(ctx, kind, []string{last})
+		if err != nil {
+			return nil, err
+		}
+		if r.status == gosnmp.NoSuchName { // how an agent of version 1 says that there is no more
+			return rows, nil
+		}
+		if r.status != gosnmp.NoError {
+			return nil, c.refusal(r.status)
+		}
+		if len(r.vars) == 0 {
+			return rows, nil
+		}
+		for _, v := range r.vars {
+			v.Name = "." + strings.TrimPrefix(v.Name, ".")
+			switch {
+			case v.Type == gosnmp.EndOfMibView || !strings.HasPrefix(v.Name, below):
+				return rows, nil
+			case !oidLess(last, v.Name):
+				return nil, c.fail(core.SNMPValue, "agent %s walks in a circle at %s", c.addr, v.Name)
+			case len(rows) == maxRows:
+				return nil, c.fail(core.SNMPValue, "agent %s has more than %d rows below %s: name a smaller table", c.addr, maxRows, root)
+			}
+			rows, last = append(rows, v), v.Name
+		}
+	}
+}
+
+// ask sends one question and returns the answer to it, an error status included.
+func (c *snmpClient) ask(ctx context.Context, kind gosnmp.PDUType, oids []string) (reply, error) {
+	c.heard = false
+	if watched(ctx) {
+		first := oids[0]
+		if len(oids) > 1 {
+			first += fmt.Sprintf(" and %d more", len(oids)-1)
+		}
+		note(ctx, "ask", "%s of %s from %s", kindText(kind), first, c.who())
+	}
+	if c.spec.SNMP.Version == "3" {
+		return c.askUser(ctx, kind, oids)
+	}
+	return c.askCommunity(ctx, kind, oids)
+}
+
+func kindText(kind gosnmp.PDUType) string {
+	switch kind {
+	case gosnmp.GetBulkRequest:
+		return "GETBULK"
+	case gosnmp.GetNextRequest:
+		return "GETNEXT"
+	}
+	return "GET"
+}
+
+// messages are buffers of a run: for the question and for the answer.
+var messages = sync.Pool{New: func() any {
+	return &messagePair{question: make([]byte, 0, 1024), answer: make([]byte, maxMessage)}
+}}
+
+type messagePair struct{ question, answer []byte }
+
+// newRequestID is four bytes long in its encoding, which is as short as it can be,
+// and nobody who does not see the question can guess it.
+func newRequestID() uint32 { return 1<<24 | rand.Uint32()>>1 }
+
+// askCommunity asks with version 1 or 2c.
+func (c *snmpClient) askCommunity(ctx context.Context, kind gosnmp.PDUType, oids []string) (reply, error) {
+	r := request{
+		version: gosnmp.Version2c, community: c.spec.SNMP.Community.Reveal(),
+		kind: kind, id: newRequestID(), oids: oids,
+	}
+	if c.spec.SNMP.Version == "1" {
+		r.version = gosnmp.Version1
+	}
+	if kind == gosnmp.GetBulkRequest {
+		r.rows = bulkRows
+	}
+	m := messages.Get().(*messagePair)
+	defer messages.Put(m)
+	question, err := r.appendTo(m.question[:0])
+	if err != nil {
+		return reply{}, c.fail(core.Internal, "%v", err)
+	}
+	m.question = question // it may have grown
+	var got reply
+	odd := 0
+	e := agentCall{to: c.addr, way: way(c.spec.Way), timeout: c.timeout()}
+	done, err := e.ask(ctx, question, m.answer, func(datagram []byte) bool {
+		c.heard = true
+		var bad error
+		got, bad = decodeReply(datagram, r.version, r.community, oids)
+		if bad != nil {
+			odd++
+		}
+		return bad == nil && got.id == r.id
+	})
+	if err != nil {
+		return reply{}, c.explain(ctx, err, 0, odd)
+	}
+	if watched(ctx) {
+		c.noteAnswer(ctx, done, got)
+	}
+	return got, nil
+}
+
+func (c *snmpClient) noteAnswer(ctx context.Context, done answered, r reply) {
+	text := fmt.Sprintf("%d objects in %s", len(r.vars), short(done.took))
+	if r.status != gosnmp.NoError {
+		text = fmt.Sprintf("error %s at object %d in %s", r.status, r.index, short(done.took))
+	}
+	if from := done.from.Addr().Unmap(); from != c.addr.Addr().Unmap() {
+		text += fmt.Sprintf(", from its other address %s", from)
+	}
+	if done.tries > 1 {
+		text += ", at the second try"
+	}
+	note(ctx, "answer", "%s", text)
+}
+
+// number reads an integer of any SNMP type; ok is false for an object that the
+// agent does not have.
+func number(v gosnmp.SnmpPDU) (n uint64, ok bool, err error) {
+	if absent(v) {
+		return 0, false, nil
+	}
+	switch v.Type {
+	case gosnmp.Counter32, gosnmp.Counter64, gosnmp.Gauge32, gosnmp.Integer, gosnmp.TimeTicks, gosnmp.Uinteger32:
+		switch x := v.Value.(type) {
+		case uint:
+			return uint64(x), true, nil
+		case uint32:
+			return uint64(x), true, nil
+		case uint64:
+			return x, true, nil
+		case int:
+			if x >= 0 {
+				return uint64(x), true, nil
+			}
+		}
+	}
+	return 0, false, fmt.Errorf("the agent answered %s with a %s that is no counter", v.Name, v.Type)
+}
+
+// absent reports that the agent does not have the object, or does not show it.
+func absent(v gosnmp.SnmpPDU) bool {
+	switch v.Type {
+	case gosnmp.NoSuchObject, gosnmp.NoSuchInstance, gosnmp.EndOfMibView, gosnmp.Null:
+		return true
+	}
+	return false
+}
+
+// oidLess orders OIDs arc by arc: .1.9 comes before .1.10.
+func oidLess(a, b string) bool {
+	for a != "" && b != "" {
+		var x, y string
+		x, a, _ = strings.Cut(strings.TrimPrefix(a, "."), ".")
+		y, b, _ = strings.Cut(strings.TrimPrefix(b, "."), ".")
+		if x != y {
+			return len(x) < len(y) || len(x) == len(y) && x < y // no arc begins with a 0
+		}
+	}
+	return a == "" && b != ""
+}
+
+// failed makes the result of a run that an error ended.
+func failed(err error) result {
+	var e *snmpError
+	if errors.As(err, &e) {
+		return result{code: e.code, detail: e.text}
+	}
+	return bad(core.Internal, "ask agent: %v", err)
+}
+
+// watched reports whether somebody watches the run, for texts that are dear.
+func watched(ctx context.Context) bool { return ctx.Value(traceKey{}) != nil }

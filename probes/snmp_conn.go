@@ -5,43 +5,24 @@ package probes
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 )
 
-// An agentConn is the socket of one run, as gosnmp uses it. It is not
-// connected, because an agent with several addresses may answer from another
-// one than it was asked at, and a connected socket drops that answer. It hides
+// An agentConn is the socket of one run of SNMP v3, as gosnmp uses it. It hides
 // that it is a net.PacketConn, so that gosnmp reads and writes through it.
 type agentConn struct {
 	net.Conn
 	udp     *net.UDPConn
 	to      netip.AddrPort
-	refusal usmReport // the last USM report that was read, 0 if there was none
-	heard   bool      // whether anything was read
+	refusal usmReport      // the last USM report that was read, 0 if there was none
+	heard   bool           // whether anything was read
+	from    netip.AddrPort // of the latest datagram
 }
 
-// openAgentConn opens a socket. IP_RECVERR makes the kernel tell an unconnected
-// socket too that nothing listens on the port.
 func openAgentConn(ctx context.Context, w way, to netip.AddrPort) (*agentConn, error) {
-	level, option := syscall.IPPROTO_IP, syscall.IP_RECVERR
-	if to.Addr().Is6() {
-		level, option = syscall.IPPROTO_IPV6, syscall.IPV6_RECVERR
-	}
-	udp, err := w.listen(ctx, to.Addr())
+	udp, err := openAgentSocket(ctx, w, to.Addr())
 	if err != nil {
-		return nil, err
-	}
-	raw, err := udp.SyscallConn()
-	if err == nil {
-		var set error
-		err = raw.Control(func(fd uintptr) { set = syscall.SetsockoptInt(int(fd), level, option, 1) })
-		err = errors.Join(err, set)
-	}
-	if err != nil {
-		_ = udp.Close() // the first error is the one to tell
 		return nil, err
 	}
 	return &agentConn{Conn: udp, udp: udp, to: to}, nil
@@ -50,8 +31,10 @@ func openAgentConn(ctx context.Context, w way, to netip.AddrPort) (*agentConn, e
 func (c *agentConn) Write(p []byte) (int, error) { return c.udp.WriteToUDPAddrPort(p, c.to) }
 
 func (c *agentConn) Read(p []byte) (int, error) {
-	n, _, err := c.udp.ReadFromUDPAddrPort(p)
-	c.heard = c.heard || n > 0
+	n, from, err := c.udp.ReadFromUDPAddrPort(p)
+	if n > 0 {
+		c.heard, c.from = true, from
+	}
 	if r := findReport(p[:n]); r != 0 && r != usmUnknownEngine {
 		c.refusal = r
 	}

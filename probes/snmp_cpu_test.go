@@ -248,10 +248,10 @@ func TestSNMPImpossibleSpecs(t *testing.T) {
 		spec core.SNMPSpec
 		want string
 	}{
-		{"no version", core.SNMPSpec{}, "want 2c or 3"},
+		{"no version", core.SNMPSpec{}, "want 1, 2c or 3"},
 		{"no community", core.SNMPSpec{Version: "2c"}, "community"},
 		{"no user", core.SNMPSpec{Version: "3", AuthPassword: "s3cret-auth"}, "user"},
-		{"no auth", core.SNMPSpec{Version: "3", User: "u"}, "auth password"},
+		{"privacy without auth", core.SNMPSpec{Version: "3", User: "u", PrivPassword: "s3cret-priv"}, "auth password"},
 		{"odd auth", core.SNMPSpec{Version: "3", User: "u", AuthPassword: "s3cret-auth", AuthProtocol: "ROT13"}, "ROT13"},
 		{"odd privacy", core.SNMPSpec{Version: "3", User: "u", AuthPassword: "s3cret-auth", PrivPassword: "s3cret-priv", PrivProtocol: "ROT13"}, "ROT13"},
 		{"privacy without password", core.SNMPSpec{Version: "3", User: "u", AuthPassword: "s3cret-auth", PrivProtocol: "AES"}, "AES needs a password"},

@@ -41,8 +41,9 @@ var cpuOIDs, rawOID = func() ([]string, map[string]int) {
 	return append(oids, oidCores, oidUptime), kinds
 }()
 
-// errNoCounters names the remedy: a stock Debian agent hides the group.
-var errNoCounters = errors.New("the agent shows no UCD-SNMP CPU counters: allow them in its snmpd.conf with `view systemonly included " + oidGroup + "`")
+// errNoCounters names the remedies: a stock Debian agent hides the group, and other
+// agents than net-snmp do not have it.
+var errNoCounters = errors.New("shows no UCD-SNMP CPU counters: allow them in its snmpd.conf with `view systemonly included " + oidGroup + "`; if it is not net-snmp, set cpu_source: host or cisco")
 
 // decodeCPU reads the answer to a GET of cpuOIDs. Counters that the agent does
 // not have count as 0, but there must be idle time and some busy time.
@@ -57,7 +58,10 @@ func decodeCPU(vars []gosnmp.SnmpPDU) (cpuCounters, error) {
 		if !ok {
 			continue
 		}
-		name := "." + strings.TrimPrefix(v.Name, ".")
+		name := v.Name
+		if !strings.HasPrefix(name, ".") {
+			name = "." + name
+		}
 		kind, raw := rawOID[name]
 		switch {
 		case raw:
@@ -73,19 +77,4 @@ func decodeCPU(vars []gosnmp.SnmpPDU) (cpuCounters, error) {
 		return cpuCounters{}, errNoCounters
 	}
 	return c, nil
-}
-
-// number reads an integer of any SNMP type; ok is false for an object that the
-// agent does not have.
-func number(v gosnmp.SnmpPDU) (n uint64, ok bool, err error) {
-	switch v.Type {
-	case gosnmp.NoSuchObject, gosnmp.NoSuchInstance, gosnmp.EndOfMibView, gosnmp.Null:
-		return 0, false, nil
-	case gosnmp.Counter32, gosnmp.Counter64, gosnmp.Gauge32, gosnmp.Integer, gosnmp.TimeTicks, gosnmp.Uinteger32:
-		b := gosnmp.ToBigInt(v.Value)
-		if b.IsUint64() { // so not negative either
-			return b.Uint64(), true, nil
-		}
-	}
-	return 0, false, fmt.Errorf("the agent answered %s with a %s that is no counter", v.Name, v.Type)
 }

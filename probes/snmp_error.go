@@ -16,50 +16,62 @@ import (
 
 // An snmpError is a failed run, ready for a sample.
 type snmpError struct {
-	code     core.Code
-	text     string
-	answered bool // the agent sent something
+	code core.Code
+	text string
 }
 
 func (e *snmpError) Error() string { return e.text }
 
-// explain finds out why a run failed: what the agent reported counts before
-// what gosnmp made of it. None of the sentences can hold a secret: they are
-// made of our own words, the address and the user.
-func (c *snmpClient) explain(ctx context.Context, packet *gosnmp.SnmpPacket, err error) *snmpError {
-	fail := func(code core.Code, format string, args ...any) *snmpError {
-		return &snmpError{code, fmt.Sprintf(format, args...), c.conn.heard}
-	}
-	if text := c.refused(); text != "" {
-		return fail(core.SNMPAuth, "agent %s refused user %q: %s", c.addr, c.spec.User, text)
-	}
-	switch {
-	case err == nil && packet.PDUType == gosnmp.Report:
-		return fail(core.SNMPAuth, "agent %s answered user %q with a report it gives no reason in", c.addr, c.spec.User)
-	case err == nil && (packet.Error == gosnmp.AuthorizationError || packet.Error == gosnmp.NoAccess):
-		return fail(core.SNMPAuth, "agent %s does not let this user or community read (%s)", c.addr, packet.Error)
-	case err == nil:
-		return fail(core.SNMPValue, "agent %s answered with the error %s", c.addr, packet.Error)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fail(core.SNMPTime, "nothing listens on UDP %s: start the agent there (snmpd's default agentaddress is the loopback only)", c.addr)
-	case unreachable(err):
-		return fail(core.SNMPTime, "no way to agent %s: %v", c.addr, cause(err))
-	case errors.Is(err, syscall.EPERM):
-		return fail(core.Internal, filteredHere, c.addr)
-	case silent(ctx, err) && c.spec.Version == "2c":
-		return fail(core.SNMPTime, "no answer from agent %s in %s: unreachable, filtered or wrong community (a v2c agent is silent then)", c.addr, c.timeout)
-	case silent(ctx, err) && c.conn.heard:
-		// net-snmp takes what it decrypts to garbage for a broken packet.
-		return fail(core.SNMPAuth, "agent %s answers discovery, but not user %q: wrong privacy password or privacy protocol (an agent is silent then)", c.addr, c.spec.User)
-	case silent(ctx, err):
-		return fail(core.SNMPTime, "no answer from agent %s in %s: unreachable or filtered", c.addr, c.timeout)
-	}
-	return fail(core.SNMPValue, "agent %s: the answer could not be read", c.addr)
+func (c *snmpClient) fail(code core.Code, format string, args ...any) error {
+	return &snmpError{code, fmt.Sprintf(format, args...)}
 }
 
-// refused is the reason that the agent reported, "" if it reported none.
-func (c *snmpClient) refused() string {
-	switch c.conn.refusal {
+// explain finds out why there is no answer: what the agent reported counts before
+// what the socket or gosnmp said. None of the sentences can hold a secret: they are
+// made of our own words, the address and the user. odd is how many datagrams came
+// that were not read.
+func (c *snmpClient) explain(ctx context.Context, err error, refusal usmReport, odd int) error {
+	if said := (*snmpError)(nil); errors.As(err, &said) {
+		return said
+	}
+	user := c.spec.SNMP.User
+	if text := refusalText(refusal); text != "" {
+		return c.fail(core.SNMPAuth, "agent %s refused user %q: %s", c.addr, user, text)
+	}
+	switch {
+	case err == nil:
+		return c.fail(core.SNMPAuth, "agent %s answered user %q with a report it gives no reason in", c.addr, user)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return c.fail(core.SNMPTime, "nothing listens on UDP %s, or a filter rejects it: start the agent there (snmpd's default agentaddress is the loopback only)", c.addr)
+	case unreachable(err):
+		return c.fail(core.SNMPTime, "no way to agent %s: %v", c.addr, cause(err))
+	case errors.Is(err, syscall.EPERM):
+		return c.fail(core.Internal, filteredHere, c.addr)
+	case silent(ctx, err) && odd > 0:
+		return c.fail(core.SNMPValue, "what %s sends is no answer of an SNMP v%s agent to this question", c.addr, c.spec.SNMP.Version)
+	case silent(ctx, err) && c.heard && c.spec.SNMP.Version == "3":
+		// net-snmp takes what it decrypts to garbage for a broken packet.
+		return c.fail(core.SNMPAuth, "agent %s answers discovery, but not user %q: wrong privacy password or privacy protocol (an agent is silent then)", c.addr, user)
+	case silent(ctx, err) && c.spec.SNMP.Version == "3":
+		return c.fail(core.SNMPTime, "no answer from agent %s in %s: unreachable or filtered", c.addr, c.timeout())
+	case silent(ctx, err):
+		return c.fail(core.SNMPTime, "no answer from agent %s in %s: unreachable, filtered or wrong community (a v%s agent is silent then)", c.addr, c.timeout(), c.spec.SNMP.Version)
+	}
+	return c.fail(core.SNMPValue, "agent %s: the answer could not be read", c.addr)
+}
+
+// refusal is about an answer that is an error.
+func (c *snmpClient) refusal(status gosnmp.SNMPError) error {
+	switch status {
+	case gosnmp.AuthorizationError, gosnmp.NoAccess:
+		return c.fail(core.SNMPAuth, "agent %s does not let this user or community read (%s)", c.addr, status)
+	}
+	return c.fail(core.SNMPValue, "agent %s answered with the error %s", c.addr, status)
+}
+
+// refusalText is the reason that an agent reported, "" if it reported none.
+func refusalText(r usmReport) string {
+	switch r {
 	case usmLevel:
 		return "it does not take messages of this security level from the user"
 	case usmTimeWindow:

@@ -66,6 +66,7 @@ type cpuWindow struct {
 	latest  cpuReading
 	known   bool          // whether latest means something
 	refresh time.Duration // estimated time between two changes; 0 before the second
+	changes int           // that were seen since the start, 2 at most
 }
 
 type cpuAnswer struct {
@@ -114,14 +115,16 @@ func (w *cpuWindow) add(c cpuCounters, at time.Time) string {
 }
 
 func (w *cpuWindow) restart() {
-	w.history, w.known, w.refresh = nil, false, 0
+	w.history, w.known, w.refresh, w.changes = nil, false, 0, 0
 }
 
 // see learns from the time between two changes. Every change counts for a
-// third, so that one missed refresh does not double the estimate for long.
+// third, so that one missed refresh does not double the estimate for long. The first
+// spacing begins where we began to look, somewhere within a refresh, so it is a guess.
 func (w *cpuWindow) see(spacing time.Duration) {
-	if w.refresh == 0 {
+	if w.changes < 2 {
 		w.refresh = spacing
+		w.changes++
 	}
 	w.refresh += (spacing - w.refresh) / 3
 }
@@ -145,6 +148,15 @@ func (w *cpuWindow) choose() {
 	w.history = append(w.history[:0], w.history[base:]...)
 }
 
+// slack is by how much time the counters may be ahead. While the refresh is a guess
+// it may be anything that an agent does.
+func (w *cpuWindow) slack() time.Duration {
+	if w.changes < 2 {
+		return maxSlack
+	}
+	return min(w.refresh, maxSlack)
+}
+
 // measure computes the reading from the base to the newest answer.
 func (w *cpuWindow) measure() string {
 	base, last := w.history[0], w.history[len(w.history)-1]
@@ -158,7 +170,7 @@ func (w *cpuWindow) measure() string {
 		perSecond := float64(last.cores) * ticksPerSecond
 		expected := perSecond * elapsed.Seconds()
 		ahead := float64(total) - expected
-		if ahead < -tolerance*expected || ahead > max(tolerance*expected, perSecond*min(w.refresh, maxSlack).Seconds()) {
+		if ahead < -tolerance*expected || ahead > max(tolerance*expected, perSecond*w.slack().Seconds()) {
 			w.restart()
 			w.history = append(w.history, last)
 			return "the counters moved by more or less than the cores and the time allow"
@@ -167,8 +179,19 @@ func (w *cpuWindow) measure() string {
 		// while we see each change late by up to an interval.
 		elapsed = time.Duration(total) * (time.Second / ticksPerSecond) / time.Duration(last.cores)
 	}
-	busy := d[tickUser] + d[tickNice] + d[tickSystem] + d[tickInterrupt] + d[tickSoftIRQ]
-	idle := d[tickIdle]
+	busy, idle := w.split(d)
+	if busy+idle == 0 {
+		return "only stolen time has passed"
+	}
+	w.latest = cpuReading{float64(busy) / float64(busy+idle), elapsed, last.at}
+	w.known = true
+	return ""
+}
+
+// split adds up the busy and the idle ticks.
+func (w *cpuWindow) split(d [tickKinds]uint64) (busy, idle uint64) {
+	busy = d[tickUser] + d[tickNice] + d[tickSystem] + d[tickInterrupt] + d[tickSoftIRQ]
+	idle = d[tickIdle]
 	if !w.excludeSteal {
 		busy += d[tickSteal]
 	}
@@ -177,12 +200,7 @@ func (w *cpuWindow) measure() string {
 	} else {
 		idle += d[tickWait]
 	}
-	if busy+idle == 0 {
-		return "only stolen time has passed"
-	}
-	w.latest = cpuReading{float64(busy) / float64(busy+idle), elapsed, last.at}
-	w.known = true
-	return ""
+	return busy, idle
 }
 
 // jumpedBack reports a reset: a counter went back by more than a correction.

@@ -121,6 +121,23 @@ func TestSnmpdProtocols(t *testing.T) {
 	}
 }
 
+// TestSnmpdLevels: a user that signs only, and one that has no password.
+func TestSnmpdLevels(t *testing.T) {
+	c := snmpdConfig(t)
+	c.Lines = []string{"createUser plain", "rouser plain noauth -V seen", `createUser signs SHA-256 "s3cret-sign"`, "rouser signs auth -V seen"}
+	startSnmpd(t, c)
+	for _, s := range []core.SNMPSpec{
+		{Version: "3", User: "plain"},
+		{Version: "3", User: "signs", AuthPassword: "s3cret-sign"},
+	} {
+		target := v3Target(c.Addr)
+		target.Spec.SNMP = s
+		p := newProber(target)
+		wantCode(t, askWith(t, target, p), true, core.SNMPWait, "zeros")
+		wantCode(t, askWith(t, target, p), true, core.SNMPWait, "zeros") // with the engine of before
+	}
+}
+
 func TestSnmpdRefusals(t *testing.T) {
 	c := snmpdConfig(t)
 	startSnmpd(t, c)
@@ -135,7 +152,8 @@ func TestSnmpdRefusals(t *testing.T) {
 		{"wrong auth protocol", func(s *core.SNMPSpec) { s.AuthProtocol = "SHA512" }, core.SNMPAuth, "wrong auth password or auth protocol", true},
 		{"wrong privacy password", func(s *core.SNMPSpec) { s.PrivPassword = "s3cret-wrong" }, core.SNMPAuth, "wrong privacy password", false},
 		{"unknown user", func(s *core.SNMPSpec) { s.User = "nobody" }, core.SNMPAuth, "does not know the user", true},
-		{"signed only, where privacy is asked for", func(s *core.SNMPSpec) { s.PrivProtocol, s.PrivPassword = "", "" }, core.SNMPAuth, "", true},
+		{"signed only, where privacy is asked for", func(s *core.SNMPSpec) { s.PrivProtocol, s.PrivPassword = "", "" }, core.SNMPAuth, "does not let this user", true},
+		{"no password, where one is asked for", func(s *core.SNMPSpec) { *s = core.SNMPSpec{Version: "3", User: "steelyard"} }, core.SNMPAuth, "does not let this user", true},
 		{"wrong community", func(s *core.SNMPSpec) { *s = core.SNMPSpec{Version: "2c", Community: "s3cret-wrong"} }, core.SNMPTime, "wrong community", false},
 	}
 	for _, tt := range tests {

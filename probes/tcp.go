@@ -13,20 +13,42 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// tcpProbe asks whether a backend accepts connections. It says nothing about
-// whether the program behind them works; http does. Emits connect.
+// tcpProbe asks whether a backend accepts connections and, where the spec has steps or
+// TLS, holds a dialogue with it. Without them it says nothing about whether the program
+// behind the port works. Emits connect; with a dialogue response_time, too, and with
+// TLS tls and cert_expiry.
 type tcpProbe struct {
 	addr netip.AddrPort
-	way  way
+	spec *core.ProbeSpec // read only
+	plan *tcpPlan        // nil for a mere connect
+}
+
+func newTCP(t Target) prober {
+	p := tcpProbe{addr: t.addr(), spec: t.Spec}
+	if len(t.Spec.TCP.Steps) == 0 && !t.Spec.TCP.TLS.Enabled {
+		return p
+	}
+	plan, err := planTCP(t.Spec)
+	if err != nil {
+		return impossible("tcp: " + err.Error())
+	}
+	p.plan = plan
+	return p
 }
 
 func (p tcpProbe) probe(ctx context.Context) result {
 	start := time.Now()
-	conn, err := p.way.dial(ctx, "tcp", p.addr)
+	conn, err := way(p.spec.Way).dial(ctx, "tcp", p.addr)
 	if err != nil {
 		return badDial(p.addr, time.Since(start), err)
 	}
+	if p.plan != nil {
+		return p.talk(ctx, conn, start)
+	}
 	took := time.Since(start)
+	if watched(ctx) { // most probes are of this kind, and the arguments alone cost as much as the rest
+		note(ctx, "connect", "%s from %s in %s", p.addr, conn.LocalAddr(), short(took))
+	}
 	_ = conn.Close() // the answer is already in hand
 	return result{
 		ok:      true,

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -48,13 +49,35 @@ func TestTCP(t *testing.T) {
 
 func TestSampleIsFilledIn(t *testing.T) {
 	before := time.Now()
-	s := ask(t, tcpTarget(probestest.Mute(t)))
+	s := runOnce(t, tcpTarget(probestest.Mute(t)))
 	if s.Backend.String() != "web/web1" || s.Probe != "alive" || s.Type != core.ProbeTCP || s.Role != core.HealthRole || s.Node != "test" || s.Seq != 1 {
 		t.Errorf("got %+v", s)
 	}
 	if s.TakenAt.Location() != time.UTC || s.TakenAt.Before(before.Add(-time.Millisecond)) || s.Took <= 0 {
 		t.Errorf("taken at %s, took %s", s.TakenAt, s.Took)
 	}
+}
+
+// runOnce has a Runner probe until there is a sample.
+func runOnce(t *testing.T, target Target) core.Sample {
+	t.Helper()
+	samples := make(chan core.Sample, 1) // the first; the others are dropped
+	r := &Runner{Node: "test", Out: func(s core.Sample) {
+		select {
+		case samples <- s:
+		default:
+		}
+	}}
+	r.SetTargets([]Target{target})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	s := <-samples
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	return s
 }
 
 func TestPortOfSpecWins(t *testing.T) {

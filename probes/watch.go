@@ -7,8 +7,10 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -25,20 +27,25 @@ const (
 // backend, and it is given nothing. A fleet of 16,000 is asked in a second or so.
 const maxFirstDelay = 500 * time.Millisecond
 
-// A watch runs one target's probe again and again. Between two runs it is a
-// timer and no goroutine: the stacks of 16,000 goroutines that wait are 140 MB.
+// A watch asks one question again and again. Between two runs it is a timer and no
+// goroutine: the stacks of 16,000 goroutines that wait are 140 MB.
 type watch struct {
 	fleet  *fleet
-	target Target
-	prober prober
-	seq    *atomic.Uint64
 	gate   *gate
+	prober prober // the runs' own
+	addr   netip.AddrPort
+	spec   *core.ProbeSpec // the question's; see catalogue
 
-	lastCode core.Code // of the sample before; the runs' own
-	begun    bool      // the first run is over; the runs' own
+	lastCode core.Code // of the run before; the runs' own
+	slow     bool      // the run before held its place for long; the runs' own
 
 	mu      sync.Mutex
-	stopped bool               // guarded by mu; no run begins any more
+	stopped bool          // guarded by mu; no run begins any more
+	begun   bool          // guarded by mu; the first run is over
+	early   bool          // guarded by mu; the next run is for the fresh subscribers only
+	due     time.Duration // guarded by mu; when the next run that is for all begins, since the fleet's start
+	subs    []subscriber  // guarded by mu; the first is in one
+	one     [1]subscriber
 	timer   *time.Timer        // guarded by mu; of the next run
 	hangUp  context.CancelFunc // guarded by mu; of the run in progress, nil between two
 }
@@ -50,8 +57,13 @@ func (w *watch) start(ctx context.Context) {
 	run := func() { w.run(ctx) }
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(rand.N(min(w.interval(), maxFirstDelay)), func() { w.gate.enter(run) })
+	wait := soon(w.interval())
+	w.due = w.fleet.now() + wait
+	w.timer = time.AfterFunc(wait, func() { w.wake(run) })
 }
+
+// soon is a random time until a run that somebody waits for.
+func soon(interval time.Duration) time.Duration { return rand.N(min(interval, maxFirstDelay)) }
 
 // stop ends the watch; a run in progress is broken off and yields no sample.
 // It does not wait: the fleet's WaitGroup tells when the watch is gone.
@@ -67,24 +79,83 @@ func (w *watch) stop() {
 	}
 }
 
-// run makes one sample and hands it out; then it arms the next run, or ends the
+// join adds a subscriber. It has no sample yet, so the next run comes soon; if that
+// is before its time, it is for the newcomer alone, and the others' rhythm stays.
+func (w *watch) join(s subscriber) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.subs) == 0 {
+		w.subs = w.one[:0]
+	}
+	w.subs = append(w.subs, s)
+	if w.timer != nil && w.timer.Stop() { // else a run is under way, or about to begin
+		w.arm()
+	}
+}
+
+// keep removes the subscribers that stays does not want to keep.
+func (w *watch) keep(stays func(*subscriber) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.subs[:0]
+	for i := range w.subs {
+		if stays(&w.subs[i]) {
+			kept = append(kept, w.subs[i])
+		}
+	}
+	clear(w.subs[len(kept):])
+	w.subs = kept
+}
+
+// arm sets the timer for the next run. The caller holds mu, and the timer is not
+// running.
+func (w *watch) arm() {
+	wait := w.due - w.fleet.now()
+	if w.early = false; w.begun && slices.ContainsFunc(w.subs, func(s subscriber) bool { return s.fresh }) {
+		if first := soon(w.interval()); first < wait {
+			wait, w.early = first, true
+		}
+	}
+	w.timer.Reset(max(0, wait))
+}
+
+// wake is called when the timer has run out. Where it is late by an interval or more,
+// this process stood still, or the one that takes the samples did: then all targets
+// are late, and each is given a new time instead of all being asked at once.
+func (w *watch) wake(run func()) {
+	w.mu.Lock()
+	now, every := w.fleet.now(), w.interval()
+	late := now - w.due
+	if w.stopped || w.early || late < every {
+		slow := w.slow
+		w.mu.Unlock()
+		w.gate.enter(slow, run) // a stopped one ends there
+		return
+	}
+	defer w.mu.Unlock()
+	w.gate.skipped.Add(uint64(late / every))
+	wait := soon(every)
+	w.begun, w.due = false, now+wait
+	w.timer.Reset(wait)
+}
+
+// run asks once and hands out the samples; then it arms the next run, or ends the
 // watch if that was stopped meanwhile. It has come through the gate.
 //
 // The next is counted from the start of this one: a slow run does not slow the
 // rhythm, and a pause of the process is followed by one run, not by all those
 // that were missed.
 func (w *watch) run(ctx context.Context) {
-	start := time.Now()
+	start, begin := time.Now(), w.fleet.now()
+	early := w.begin(begin)
 	s := w.once(ctx, start)
-	w.gate.leave()
-	if !w.over(ctx) { // else the sample would blame the backend
-		w.note(ctx, s)
+	slow := w.slow
+	w.slow = s.Took >= w.timeout()/2
+	w.gate.leave(slow)
+	samples := w.samples(ctx, s, early)
+	w.note(ctx, samples)
+	for _, s := range samples {
 		w.fleet.runner.Out(s)
-	}
-	next := start.Add(spread(w.interval(), w.target.Spec.Jitter))
-	if !w.begun {
-		next = time.Now().Add(rand.N(w.interval()))
-		w.begun = true
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,14 +163,59 @@ func (w *watch) run(ctx context.Context) {
 		w.fleet.wait.Done()
 		return
 	}
-	w.timer.Reset(max(0, time.Until(next)))
+	if every := w.interval(); !early && w.begun {
+		w.due = begin + spread(every, w.spec.Jitter)
+	} else if !early {
+		w.due = w.fleet.now() + rand.N(every)
+		w.begun = true
+	}
+	w.arm()
 }
 
-// over reports whether it was we who ended the run.
-func (w *watch) over(ctx context.Context) bool {
+// begin counts the runs that were left out while this one had to wait, and reports
+// whether it is for the fresh subscribers only.
+func (w *watch) begin(now time.Duration) (early bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.stopped || hungUp(ctx)
+	if w.early && now < w.due {
+		return true
+	}
+	if late := now - w.due; late > 0 {
+		w.gate.skipped.Add(uint64(late / w.interval()))
+	}
+	return false
+}
+
+// samples makes of the sample of a run one for each subscriber that it is for. If it
+// was we who ended the run, it would blame the backend, and there is none.
+func (w *watch) samples(ctx context.Context, s core.Sample, early bool) []core.Sample {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped || hungUp(ctx) {
+		return nil
+	}
+	w.count(s)
+	out := make([]core.Sample, 0, len(w.subs))
+	for i := range w.subs {
+		sub := &w.subs[i]
+		if early && !sub.fresh {
+			continue
+		}
+		sub.fresh = false
+		sub.seq++
+		if s.Code.Verdict() {
+			sub.follow(s.OK)
+		}
+		s.Backend, s.Probe, s.Role, s.Seq = sub.id, sub.spec.Name, sub.spec.Role, sub.seq
+		out = append(out, s)
+	}
+	return out
+}
+
+func (w *watch) count(s core.Sample) {
+	if w.gate.runs.Add(1); !s.OK {
+		w.gate.failed.Add(1)
+	}
 }
 
 // hungUp reports whether ctx has ended. A dial gives up at its deadline a moment
@@ -109,26 +225,38 @@ func hungUp(ctx context.Context) bool {
 	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
+// interval is the shortest that a subscriber wants. The caller holds mu.
 func (w *watch) interval() time.Duration {
-	return cmp.Or(w.target.Spec.Interval, defaultInterval)
+	every := cmp.Or(w.spec.Interval, defaultInterval)
+	for i := range w.subs {
+		if own := w.subs[i].interval(); i == 0 || own < every {
+			every = own
+		}
+	}
+	return every
 }
 
-// once makes one sample. The time spent waiting at the gate is not part of it. Once
-// the watch is stopped it does so at once, and the sample is of no use.
+func (w *watch) timeout() time.Duration { return cmp.Or(w.spec.Timeout, defaultTimeout) }
+
+// once makes one sample, of no backend yet. The time spent waiting at the gate is not
+// part of it. Once the watch is stopped it does so at once, and the sample is of no use.
 func (w *watch) once(ctx context.Context, start time.Time) core.Sample {
-	spec := w.target.Spec
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(spec.Timeout, defaultTimeout))
+	ctx, cancel := context.WithTimeout(ctx, w.timeout())
 	defer cancel()
-	w.setHangUp(cancel)
-	r := w.prober.probe(ctx)
-	w.setHangUp(nil)
+	var r result
+	if w.setHangUp(cancel) {
+		r = w.ask(ctx)
+		w.setHangUp(nil)
+	}
+	s := sampleOf(w.spec, start, r)
+	s.Node = w.fleet.runner.Node
+	return s
+}
+
+// sampleOf is what a run that began at start has learned, of no backend yet.
+func sampleOf(spec *core.ProbeSpec, start time.Time, r result) core.Sample {
 	return core.Sample{
-		Backend: w.target.ID,
-		Probe:   spec.Name,
-		Type:    spec.Type,
-		Role:    spec.Role,
-		Node:    w.fleet.runner.Node,
-		Seq:     w.seq.Add(1),
+		Type: spec.Type,
 		// UTC drops the monotonic reading, so Took is taken from start itself.
 		TakenAt: start.UTC(),
 		Took:    time.Since(start),
@@ -136,31 +264,62 @@ func (w *watch) once(ctx context.Context, start time.Time) core.Sample {
 		Code:    r.code,
 		Detail:  oneLine(r.detail),
 		Metrics: r.metrics,
+		Admin:   r.admin,
 	}
 }
 
-// setHangUp notes how to break off the run that begins, nil when it is over.
-func (w *watch) setHangUp(cancel context.CancelFunc) {
+// ask runs the prober. One that panics is made anew, since nobody knows what it has
+// left of its state, and the daemon goes on.
+func (w *watch) ask(ctx context.Context) (r result) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = crashed(p)
+			if w.gate.crashed.CompareAndSwap(false, true) { // the next ones are in the samples
+				w.fleet.log.Error("probe crashed", "type", w.spec.Type, "probe", w.spec.Name,
+					"panic", r.detail, "stack", string(debug.Stack()))
+			}
+			w.prober = w.fleet.prober(w.target())
+		}
+	}()
+	return w.prober.probe(ctx)
+}
+
+// crashed is the result of a run that panicked.
+func crashed(p any) result {
+	return bad(core.Internal, "a mistake in the probe's own program, please report it: %v", p)
+}
+
+// target is one that asks the watch's question: the first subscriber.
+func (w *watch) target() Target {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.subs) == 0 { // they have all gone, and the watch will be stopped
+		return Target{Addr: w.addr, Spec: w.spec}
+	}
+	return Target{ID: w.subs[0].id, Addr: w.addr, Spec: w.subs[0].spec}
+}
+
+// setHangUp notes how to break off the run that begins, nil when it is over. It
+// reports whether the watch still goes on.
+func (w *watch) setHangUp(cancel context.CancelFunc) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.hangUp = cancel
-	if w.stopped && cancel != nil {
-		cancel()
-	}
+	return !w.stopped
 }
 
 // note logs when the probe ends otherwise than before. An INTERNAL is the
 // operator's to repair and is said aloud; the rest is in the samples.
-func (w *watch) note(ctx context.Context, s core.Sample) {
-	if s.Code == w.lastCode {
+func (w *watch) note(ctx context.Context, samples []core.Sample) {
+	if len(samples) == 0 || samples[0].Code == w.lastCode {
 		return
 	}
-	level := slog.LevelDebug
+	s, level := samples[0], slog.LevelDebug
 	if s.Code == core.Internal {
 		level = slog.LevelWarn
 	}
 	w.fleet.log.Log(ctx, level, "probe answers differently",
-		"backend", s.Backend.String(), "probe", s.Probe, "code", string(s.Code),
+		"backend", s.Backend.String(), "probe", s.Probe, "others", len(samples)-1, "code", string(s.Code),
 		"was", string(w.lastCode), "detail", s.Detail)
 	w.lastCode = s.Code
 }

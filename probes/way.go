@@ -5,13 +5,9 @@ package probes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +16,8 @@ import (
 )
 
 // A way is how a probe leaves this machine. Every socket of every probe is made
-// through it.
+// through it: by dial or listen, or with control as the Control of a net.Dialer or
+// net.ListenConfig. A way that cannot be taken gives a wayError.
 type way core.Way
 
 // dial connects once; there is no second address and no retry, so a failure is
@@ -28,18 +25,20 @@ type way core.Way
 func (w way) dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: -1, Control: w.control()} // no connection of ours lives long enough
 	if w.Source.IsValid() {
+		if err := w.reaches(addr.Addr()); err != nil {
+			return nil, err
+		}
 		local := netip.AddrPortFrom(w.Source, 0)
 		d.LocalAddr = net.TCPAddrFromAddrPort(local)
 		if network == "udp" {
 			d.LocalAddr = net.UDPAddrFromAddrPort(local)
 		}
 	}
-	var conn net.Conn
-	err := w.inside(func() (err error) {
-		conn, err = d.DialContext(ctx, network, addr.String())
-		return err
-	})
-	return conn, err
+	conn, err := d.DialContext(ctx, network, addr.String())
+	if err != nil {
+		return nil, w.blame(err)
+	}
+	return conn, nil
 }
 
 // listen makes an unconnected UDP socket of the address family of to.
@@ -49,77 +48,94 @@ func (w way) listen(ctx context.Context, to netip.Addr) (*net.UDPConn, error) {
 		network, local = "udp6", "[::]:0"
 	}
 	if w.Source.IsValid() {
+		if err := w.reaches(to); err != nil {
+			return nil, err
+		}
 		local = netip.AddrPortFrom(w.Source, 0).String()
 	}
-	var conn net.PacketConn
-	err := w.inside(func() (err error) {
-		conn, err = (&net.ListenConfig{Control: w.control()}).ListenPacket(ctx, network, local)
-		return err
-	})
+	conn, err := (&net.ListenConfig{Control: w.control()}).ListenPacket(ctx, network, local)
 	if err != nil {
-		return nil, err
+		return nil, w.blame(err)
 	}
 	return conn.(*net.UDPConn), nil
 }
 
-// control sets what has to be set before a socket is used; nil if nothing has.
+// reaches says when the source is of another address family than the backend.
+func (w way) reaches(to netip.Addr) error {
+	if w.Source.Is4() == to.Is4() {
+		return nil
+	}
+	return wayErrorf("source %s and backend %s are not of one address family: leave source out, or give the families probes of their own", w.Source, to)
+}
+
+// control sets what has to be set before a socket is bound; nil if nothing has.
 func (w way) control() func(network, address string, c syscall.RawConn) error {
-	if w.Device == "" && w.Mark == 0 {
+	if w == (way{}) {
 		return nil
 	}
 	return func(_, _ string, c syscall.RawConn) error {
 		var set error
-		err := c.Control(func(fd uintptr) { set = w.setOptions(int(fd)) })
+		err := c.Control(func(fd uintptr) {
+			if set = w.move(int(fd)); set == nil {
+				set = w.setOptions(int(fd))
+			}
+		})
 		return errors.Join(err, set)
 	}
 }
 
-// setOptions sets device and mark of a socket.
+// setOptions sets what the way asks of a socket that is in its namespace.
 func (w way) setOptions(fd int) error {
 	if w.Mark != 0 {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(w.Mark)); err != nil {
-			return fmt.Errorf("set mark %#x: %w", w.Mark, err)
+			return w.badOption(err, "mark %#x", w.Mark)
 		}
 	}
 	if w.Device != "" {
 		if err := unix.BindToDevice(fd, w.Device); err != nil {
-			return fmt.Errorf("bind to device %s: %w", w.Device, err)
+			return w.badOption(err, "device %s", w.Device)
 		}
+	}
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_STREAM && w.Source.IsValid() {
+		// Else a source has 28,000 ports for all backends together, not for each. A
+		// kernel without it (before 4.2) lives with that.
+		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	}
 	return nil
 }
 
-// inside runs f in the way's network namespace. A socket stays in the namespace
-// that it was made in.
-func (w way) inside(f func() error) error {
+// move puts a socket of the way's namespace in the place of a fresh one of ours.
+//
+// A socket belongs to the namespace of the thread that made it, for good: its
+// device, its source and its routes are looked up there whoever binds and connects
+// it. So only the making takes place inside, and no thread is held while a
+// connection waits for its answer. The socket is fresh in that nothing was done with it
+// but the defaults of package net, and that the poller does not know it.
+func (w way) move(fd int) error {
 	if w.Netns == "" {
-		return f()
+		return nil
 	}
-	path := w.Netns
-	if !strings.Contains(path, "/") {
-		path = filepath.Join("/run/netns", path)
+	var made [3]int
+	for i, option := range [...]int{unix.SO_DOMAIN, unix.SO_TYPE, unix.SO_PROTOCOL} {
+		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+		if err != nil {
+			return os.NewSyscallError("getsockopt", err)
+		}
+		made[i] = v
 	}
-	there, err := os.Open(path)
+	there := -1
+	err := w.inside(func() (err error) {
+		there, err = unix.Socket(made[0], made[1]|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, made[2])
+		return os.NewSyscallError("socket", err)
+	})
 	if err != nil {
-		return fmt.Errorf("network namespace %s: %w", w.Netns, cause(err))
-	}
-	defer there.Close() //nolint:errcheck // read only
-	runtime.LockOSThread()
-	here, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		runtime.UnlockOSThread()
 		return err
 	}
-	defer here.Close() //nolint:errcheck // read only
-	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("network namespace %s: %w", w.Netns, err)
+	defer unix.Close(there) //nolint:errcheck // its twin is what counts
+	if made[0] == unix.AF_INET6 {
+		if only, err := unix.GetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY); err == nil {
+			_ = unix.SetsockoptInt(there, unix.SOL_IPV6, unix.IPV6_V6ONLY, only) // as package net wants it
+		}
 	}
-	err = f()
-	// A thread that does not come back stays locked, and ends with its goroutine.
-	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, fmt.Errorf("leave network namespace %s: %w", w.Netns, back))
-	}
-	runtime.UnlockOSThread()
-	return err
+	return os.NewSyscallError("dup3", unix.Dup3(there, fd, unix.O_CLOEXEC))
 }

@@ -38,6 +38,12 @@ type SnmpdConfig struct {
 	Counters CPU
 	// NativeCounters leaves the agent its own counters, those of this machine.
 	NativeCounters bool
+	// Pass are subtrees that Rows are in, besides the counters' own; Rows are lines of
+	// OID=TYPE:NUMBER in the order of their OIDs, with the words of pass_persist. The
+	// agent's own hrProcessorLoad is left out if there are any.
+	Pass, Rows []string
+	// Lines are more lines of snmpd.conf.
+	Lines []string
 	// Hide lets readers see the system group only, as Debian's snmpd.conf does.
 	Hide bool
 }
@@ -50,13 +56,15 @@ type Snmpd struct {
 	Addr netip.AddrPort
 
 	dir   string
+	rows  []string
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process is gone; never sent on
 }
 
 // passScript speaks snmpd's pass_persist protocol. It reads the file when it
 // is asked for ssCpuRawUser, the first object of the probe's GET, so that one
-// answer never mixes two sets of counters.
+// answer never mixes two sets of counters. The next of an object is the line after
+// it; of a table, its first line.
 const passScript = `#!/bin/sh
 # Answers snmpd from the file counters: lines of OID=TYPE:NUMBER.
 cd "${0%/*}" || exit 1
@@ -64,20 +72,26 @@ lines=$(cat counters)
 while read -r command; do
 	case $command in
 	PING) echo PONG ;;
-	get)
+	get|getnext)
 		read -r oid
-		[ "$oid" = .1.3.6.1.4.1.2021.11.50.0 ] && lines=$(cat counters)
-		found=
+		case $oid in .1.3.6.1.4.1.2021.11.50.0|*.7|*.2) lines=$(cat counters) ;; esac
+		found= next=
 		for line in $lines; do
-			[ "${line%%=*}" = "$oid" ] && found=${line#*=}
+			name=${line%%=*}
+			if [ $command = get ]; then
+				[ "$name" = "$oid" ] && found=$line && break
+				continue
+			fi
+			[ "$next" ] && found=$line && break
+			case $name in "$oid") next=1 ;; "$oid".*) found=$line; break ;; esac
 		done
 		if [ -n "$found" ]; then
-			printf '%s\n%s\n%s\n' "$oid" "${found%%:*}" "${found#*:}"
+			value=${found#*=}
+			printf '%s\n%s\n%s\n' "${found%%=*}" "${value%%:*}" "${value#*:}"
 		else
 			echo NONE
 		fi
 		;;
-	getnext) read -r oid; echo NONE ;;
 	*) echo NONE ;;
 	esac
 done
@@ -87,7 +101,7 @@ done
 // id and boot count, so an agent started again in the same Dir is the same
 // agent after a restart.
 func StartSnmpd(ctx context.Context, c SnmpdConfig) (*Snmpd, error) {
-	s := &Snmpd{Addr: c.Addr, dir: c.Dir}
+	s := &Snmpd{Addr: c.Addr, dir: c.Dir, rows: c.Rows}
 	if err := s.SetCounters(c.Counters); err != nil {
 		return nil, err
 	}
@@ -103,6 +117,9 @@ func StartSnmpd(ctx context.Context, c SnmpdConfig) (*Snmpd, error) {
 	without := "-smux" // it would want TCP port 199
 	if !c.NativeCounters {
 		without += ",vmstat_linux,vmstat,cpu_linux,cpu"
+	}
+	if len(c.Pass) > 0 {
+		without += ",hr_proc"
 	}
 	args = append(args, "-I", without, "udp:"+c.Addr.String())
 	s.cmd = exec.Command(args[0], args[1:]...)
@@ -132,7 +149,10 @@ func (c SnmpdConfig) text() string {
 	if !c.NativeCounters {
 		lines = append(lines, "pass_persist .1.3.6.1.4.1.2021.11 "+filepath.Join(c.Dir, "pass.sh"))
 	}
-	return strings.Join(lines, "\n") + "\n"
+	for _, subtree := range c.Pass {
+		lines = append(lines, "pass_persist "+subtree+" "+filepath.Join(c.Dir, "pass.sh"))
+	}
+	return strings.Join(append(lines, c.Lines...), "\n") + "\n"
 }
 
 // start runs the command until snmpd says its version, which it does when its
@@ -192,6 +212,9 @@ func (b *banner) text() string {
 	return strings.TrimSpace(string(b.said))
 }
 
+// SetRows changes Rows, from the next SetCounters on.
+func (s *Snmpd) SetRows(rows ...string) { s.rows = rows }
+
 // SetCounters changes what the agent shows. The next request sees all of the
 // new values.
 func (s *Snmpd) SetCounters(c CPU) error {
@@ -202,6 +225,9 @@ func (s *Snmpd) SetCounters(c CPU) error {
 			kind = "integer"
 		}
 		fmt.Fprintf(&b, "%s=%s:%d\n", oid, kind, v.Number)
+	}
+	for _, row := range s.rows {
+		fmt.Fprintln(&b, row)
 	}
 	path := filepath.Join(s.dir, "counters")
 	if err := os.WriteFile(path+".new", []byte(b.String()), 0o600); err != nil {
