@@ -80,6 +80,16 @@ func (s *shaper) decayed(i int, kept float64) float64 {
 	return conf + (kept-conf)*math.Exp(-(b.HeldFor-s.rules.Hold).Seconds()/s.rules.Hold.Seconds())
 }
 
+// HeldFrom is the share that a backend decays from after a decision that gave it
+// share: the one that it had while its policy's last opinion counted. held is what it
+// was before that decision.
+func HeldFrom(held, share float64, heldFor time.Duration, rules Shaping) float64 {
+	if heldFor > rules.Hold && held > 0 && share > 0 {
+		return held
+	}
+	return share
+}
+
 func (s *shaper) heldText(i int) string {
 	b := s.in[i]
 	switch {

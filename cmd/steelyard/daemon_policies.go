@@ -88,7 +88,7 @@ func (d *daemon) followPolicies(ctx context.Context) {
 	if err := d.engine.SetPolicies(ctx, metrics, params, reads); err != nil {
 		return // it ends
 	}
-	d.flows.Watch(watched(cfg.Services, d.host.FollowsConnections))
+	d.flows.Watch(watched(cfg, d.host))
 }
 
 // lookAtPolicies loads the policies anew whose files have changed.

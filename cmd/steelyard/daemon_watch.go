@@ -22,7 +22,7 @@ var _ engine.Reaper = (*conntrack.Reader)(nil)
 
 // watch points the probes and the connection counts at a configuration.
 func (d *daemon) watch(cfg *config.Config) {
-	d.flows.Watch(watched(cfg.Services, d.host.FollowsConnections))
+	d.flows.Watch(watched(cfg, d.host))
 	d.runner.SetTargets(targets(cfg))
 }
 
@@ -50,13 +50,27 @@ func targets(cfg *config.Config) []probes.Target {
 	return out
 }
 
+// A policyReader knows what policies go by.
+type policyReader interface {
+	FollowsConnections(policy string) bool
+	CustomMetrics(policy string) []string
+}
+
 // watched are the backends whose connections the kernel tracks. Their counts must
-// be live where the policy goes by them, as follows says, or where a backend takes
-// so many connections only; passive health asks for more. Drains and deaths conntrack knows by itself.
-func watched(services []core.Service, follows func(policy string) bool) []conntrack.Watched {
+// be live where the policy goes by them or where a backend takes so many connections
+// only, be it that its agent says so; passive health, and policies that read what goes
+// wrong, ask for more. Drains and deaths conntrack knows by itself.
+func watched(cfg *config.Config, policies policyReader) []conntrack.Watched {
 	var out []conntrack.Watched
-	for _, s := range services {
-		live := follows(s.Policy) || s.Shadow != "" && follows(s.Shadow)
+	for _, s := range cfg.Services {
+		live := slices.ContainsFunc(s.Probes, func(name string) bool { return limitsConnections(cfg.Probes[name]) })
+		passive := s.Passive.Active()
+		for _, policy := range []string{s.Policy, s.Shadow} {
+			if policy != "" {
+				live = live || policies.FollowsConnections(policy)
+				passive = passive || readsWrong(policies.CustomMetrics(policy))
+			}
+		}
 		for _, b := range s.Backends {
 			forwarding := cmp.Or(b.Forwarding, s.Forwarding)
 			if !forwarding.Tracked() {
@@ -65,7 +79,7 @@ func watched(services []core.Service, follows func(policy string) bool) []conntr
 			w := conntrack.Watched{
 				ID: core.BackendID{Service: s.Name, Backend: b.Name}, Frontends: s.Frontends,
 				Addrs: []netip.AddrPort{b.Addr}, Local: forwarding == core.Local,
-				Live: live || b.MaxConnections > 0, Passive: s.Passive.Active(),
+				Live: live || b.MaxConnections > 0, Passive: passive,
 			}
 			if b.Alt.IsValid() {
 				w.Addrs = append(w.Addrs, b.Alt)
@@ -74,6 +88,18 @@ func watched(services []core.Service, follows func(policy string) bool) []conntr
 		}
 	}
 	return out
+}
+
+// limitsConnections reports whether what a probe hears may be how many connections a
+// backend takes.
+func limitsConnections(p core.ProbeSpec) bool {
+	return p.Type == core.ProbeAgent || p.Type == core.ProbeExec &&
+		slices.ContainsFunc(p.Metrics, func(m core.MetricSpec) bool { return m.Name == core.MetricMaxConnections })
+}
+
+// readsWrong reports whether metrics are about connections that came to nothing.
+func readsWrong(metrics []string) bool {
+	return slices.Contains(metrics, core.MetricUnanswered) || slices.Contains(metrics, core.MetricResets)
 }
 
 // Override changes a backend by command.

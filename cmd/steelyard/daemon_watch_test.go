@@ -10,9 +10,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
 )
 
-// Connections are followed for policies that go by them and for max_connections.
+// readers are policies that go by open connections, and one that reads how many went
+// unanswered.
+type readers struct{}
+
+func (readers) FollowsConnections(policy string) bool { return policy == "least-conn" }
+
+func (readers) CustomMetrics(policy string) []string {
+	if policy == "wary" {
+		return []string{core.MetricUnanswered}
+	}
+	return nil
+}
+
+// Connections are followed for policies that go by them, for max_connections and for
+// agents that may name such a limit; what goes wrong, for passive health and policies
+// that read it.
 func TestWhoNeedsLiveCounts(t *testing.T) {
 	service := func(name, policy string, limits ...uint32) core.Service {
 		s := core.Service{Name: name, Policy: policy}
@@ -21,17 +37,27 @@ func TestWhoNeedsLiveCounts(t *testing.T) {
 		}
 		return s
 	}
-	shadowed := service("d", "weighted", 0)
+	shadowed, agent, passive := service("d", "weighted", 0), service("e", "weighted", 0), service("f", "weighted", 0)
 	shadowed.Shadow = "least-conn"
-	got := map[string][]bool{}
-	for _, w := range watched([]core.Service{
-		service("a", "weighted", 0, 0), service("b", "least-conn", 0), service("c", "weighted", 0, 100), shadowed,
-	}, func(policy string) bool { return policy == "least-conn" }) {
-		got[w.ID.Service] = append(got[w.ID.Service], w.Live)
+	agent.Probes = []string{"says"}
+	passive.Passive.Unanswered = 5
+	cfg := &config.Config{
+		Probes: map[string]core.ProbeSpec{"says": {Type: core.ProbeAgent}},
+		Services: []core.Service{
+			service("a", "weighted", 0, 0), service("b", "least-conn", 0), service("c", "weighted", 0, 100), shadowed, agent, passive, service("g", "wary", 0),
+		},
 	}
-	want := map[string][]bool{"a": {false, false}, "b": {true}, "c": {false, true}, "d": {true}}
+	type counts struct{ Live, Passive bool }
+	got := map[string][]counts{}
+	for _, w := range watched(cfg, readers{}) {
+		got[w.ID.Service] = append(got[w.ID.Service], counts{w.Live, w.Passive})
+	}
+	want := map[string][]counts{
+		"a": {{}, {}}, "b": {{Live: true}}, "c": {{}, {Live: true}}, "d": {{Live: true}}, "e": {{Live: true}},
+		"f": {{Passive: true}}, "g": {{Passive: true}},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("live (-want +got):\n%s", diff)
+		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
 

@@ -37,7 +37,7 @@ func settingsOf(v serviceState) []settingLine {
 	var out []settingLine
 	for _, part := range [][]settingLine{
 		{{"frontends", listed(s.Frontends, core.Frontend.String)}, {"distribution", distributionText(s)}},
-		forwardingSettings(s), failureSettings(v), persistenceSettings(v), filterSettings(v), limitSettings(v), packetSettings(v),
+		forwardingSettings(s), healthSettings(v), failureSettings(v), persistenceSettings(v), filterSettings(v), limitSettings(v), packetSettings(v),
 	} {
 		out = append(out, part...)
 	}

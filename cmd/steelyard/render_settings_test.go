@@ -115,6 +115,8 @@ func fullService(t *testing.T) core.Service {
 	s.Source6, s.Limits.Answer = netip.MustParseAddr("2001:db8::1"), core.Drop
 	s.FlowTimeout, s.Persistence.Timeout = time.Minute, 5*time.Minute
 	s.AllowFile, s.DenyFile = "/etc/steelyard/allow", "/etc/steelyard/deny"
+	s.Health.Start, s.Health.FlapWindow, s.Health.FlapHold, s.Health.FlapMax = core.Up, time.Minute, time.Minute, time.Minute
+	s.Passive.Eject, s.Passive.Max = time.Minute, time.Minute
 	return s
 }
 
@@ -140,7 +142,7 @@ func TestExplainKnowsEverySetting(t *testing.T) {
 	}
 	words := map[string]any{
 		"Distribution": core.RoundRobin, "HashKey": core.BySourcePort, "Forwarding": core.Masquerade,
-		"OnEmpty": core.Drop, "OnDown": core.Reset, "Limits.Answer": core.Reject,
+		"OnEmpty": core.Drop, "OnDown": core.Reset, "Health.Start": core.Down, "Limits.Answer": core.Reject,
 	}
 	base := fullService(t)
 	text, data := explained(t, &base)

@@ -20,7 +20,7 @@ var probeKey = key{name: "alive", kind: kVariant, foreign: foreignProbe, keys: [
 		"The default timeout is 4s because a machine that is off the network shows after 3 s of ARP",
 		keys: append(healthKeys(core.ProbeUDP, "5s", "4s"), udpKeys...)},
 	{name: core.ProbeExec, doc: "runs a command of this machine, such as a Nagios plugin", keys: append(without(healthKeys(core.ProbeExec, "10s", "5s"), "source", "device", "mark"), execKeys...)},
-	{name: core.ProbeAgent, doc: "reads the line of a HAProxy agent-check; silence changes nothing", keys: slices.Concat(needsPort(healthKeys(core.ProbeAgent, "2s", "1s")), agentKeys)},
+	{name: core.ProbeAgent, doc: "reads the line of a HAProxy agent-check; silence changes nothing", keys: slices.Concat(atOnce(needsPort(healthKeys(core.ProbeAgent, "2s", "1s"))), agentKeys)},
 	{name: core.ProbeResponseTime, doc: "measures how long an answer takes: a TCP connection, or a request when path is set",
 		keys: slices.Concat(metricKeys(core.ProbeResponseTime, "2s", "1s", "0"), requestKeys(`""`), responseKeys)},
 	{name: core.ProbeSNMPCPU, doc: "reads the CPU counters of an SNMP agent", keys: slices.Concat(metricKeys(core.ProbeSNMPCPU, "5s", "2s", "161"), snmpKeys, cpuKeys)},
@@ -71,6 +71,13 @@ func metricKeys(typ, interval, timeout, port string) []key {
 // needsPort says of keys that port must be written.
 func needsPort(keys []key) []key {
 	*find(keys, "port") = key{name: "port", kind: kInt, required: true, example: "9777", min: 1, max: 65535, doc: "port of the agent, which is not that of the service"}
+	return keys
+}
+
+// atOnce makes one sample enough for either verdict, as with HAProxy: an agent knows
+// what it says.
+func atOnce(keys []key) []key {
+	find(keys, "rise").def, find(keys, "fall").def = "1", "1"
 	return keys
 }
 

@@ -190,6 +190,7 @@ func wantProbes(cert, key string) map[string]core.ProbeSpec {
 			s.Exec = core.ExecSpec{Command: []string{"/bin/true"}, Convention: core.ExitZero}
 		}),
 		"agent": probe(core.ProbeAgent, func(s *core.ProbeSpec) {
+			s.Rise, s.Fall = 1, 1
 			s.Role, s.Port, s.Agent = core.MetricRole, 9777, core.AgentSpec{Send: "status\n"}
 		}),
 		"answer": probe(core.ProbeResponseTime, func(s *core.ProbeSpec) {

@@ -39,7 +39,7 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	on := s.backendDecisions(now, shaped, slots, e.spare)
 	e.spare, d.Backends = paper{}, on.backends
 	for i, b := range s.backends {
-		b.heldShare = heldFrom(b.heldShare, shares[i], in[i].HeldFor, s.spec.Shaping)
+		b.heldShare = core.HeldFrom(b.heldShare, shares[i], in[i].HeldFor, s.spec.Shaping)
 	}
 	if s.shadow != nil {
 		s.shadow.compare(s, &d, in, now)
@@ -70,15 +70,6 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		e.tellEmptied(s)
 		e.recordNowAndThen(s, d, on, now)
 	}
-}
-
-// heldFrom is the share that a backend decays from: the one that it had while its
-// policy's last opinion counted.
-func heldFrom(held, share float64, heldFor time.Duration, rules core.Shaping) float64 {
-	if heldFor > rules.Hold && held > 0 && share > 0 {
-		return held
-	}
-	return share
 }
 
 // maxWaiting bounds the decisions of a service that no commit has been started

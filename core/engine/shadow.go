@@ -135,7 +135,7 @@ func (sh *shadow) compare(s *service, d *core.Decision, in []core.ShapeBackend, 
 	for i := range shaped {
 		own := &sh.backends[i]
 		own.share = shaped[i].Share
-		own.held = heldFrom(own.held, own.share, in[i].HeldFor, s.spec.Shaping)
+		own.held = core.HeldFrom(own.held, own.share, in[i].HeldFor, s.spec.Shaping)
 		shares[i].Share = shaped[i].Share
 		if in[i].Opinion != core.Hold && sum > 0 {
 			policy[i] = in[i].Opinion / sum

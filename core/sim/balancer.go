@@ -47,6 +47,7 @@ type flow struct {
 	opinion     float64
 	opinionFrom int
 	share       float64
+	held        float64 // the share that it decays from
 
 	cpu, done, cores, response, fresh reading
 	cpuSeq                            uint32
@@ -178,16 +179,18 @@ func (lb *balancer) decide() {
 	in := make([]core.ShapeBackend, len(lb.flows))
 	for i, f := range lb.flows {
 		in[i] = core.ShapeBackend{Weight: w.machines[i].weight, Health: f.health.State, Opinion: f.opinion,
-			HeldFor: at(w.tick - f.opinionFrom), Prev: f.share, UpFor: -1}
+			HeldFor: at(w.tick - f.opinionFrom), Held: f.held, Prev: f.share, UpFor: -1}
 		if f.cameUp >= 0 {
 			in[i].UpFor = at(w.tick - f.cameUp)
 		}
 	}
-	shaped := core.Shape(w.sc.Shaping.rules().Under(w.policy.Name), 1, in, core.NextPace(lb.free, lb.cutShort))
+	rules := w.sc.Shaping.rules().Under(w.policy.Name)
+	shaped := core.Shape(rules, 1, in, core.NextPace(lb.free, lb.cutShort))
 	lb.cutShort = core.CutShort(shaped)
 	shares := make([]float64, len(shaped))
 	for i := range shaped {
 		shares[i] = shaped[i].Share
+		lb.flows[i].held = core.HeldFrom(lb.flows[i].held, shares[i], in[i].HeldFor, rules)
 	}
 	lb.commit(shares)
 }
