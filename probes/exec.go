@@ -144,7 +144,7 @@ func (p *execProbe) tell(ctx context.Context, c execCommand) {
 	for i, e := range c.env {
 		names[i], _, _ = strings.Cut(e, "=")
 	}
-	note(ctx, "user", "%s; environment: %s", p.user, strings.Join(names, " "))
+	note(ctx, "runs as", "%s; environment: %s", p.user, strings.Join(names, " "))
 }
 
 // judge makes the result of a command that ran.

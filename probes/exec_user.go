@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -123,4 +124,21 @@ func mapped(file string, id uint32) bool {
 		}
 	}
 	return false
+}
+
+// explainStart says what an operator can do about a command that did not start.
+func explainStart(err error, user identity) error {
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return errors.New("no such program, or the interpreter in its first line is missing")
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s may not run it: look at the mode of the file and of every directory above", user)
+	case errors.Is(err, syscall.ENOEXEC):
+		return errors.New("not a program: a script needs a first line such as #!/bin/sh")
+	case errors.Is(err, syscall.EPERM) && user.stay == "":
+		return fmt.Errorf("cannot become %s: the daemon needs CAP_SETUID and CAP_SETGID", user)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%s may not have more processes: look at the limits on processes (pids.max, ulimit -u)", user)
+	}
+	return err
 }

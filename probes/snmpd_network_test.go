@@ -52,7 +52,22 @@ func newSNMPNet(t *testing.T) snmpNet {
 	} {
 		command(t, "ip", append([]string{"-n"}, args...)...)
 	}
+	waitLink(t, n.here)
+	waitLink(t, n.there)
 	return n
+}
+
+// waitLink waits until the kernel has noticed that the link is up: it drops what is sent
+// before, which may be for a second.
+func waitLink(t *testing.T, netns string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		out, err := exec.Command("ip", "-n", netns, "-o", "link", "show", "snmp0").Output()
+		if err == nil && strings.Contains(string(out), "state UP") {
+			return
+		}
+	}
+	t.Fatalf("the link in %s does not come up", netns)
 }
 
 func command(t *testing.T, name string, args ...string) {

@@ -23,6 +23,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/nft"
 	"github.com/steelyard-lb/steelyard/plugins"
+	"github.com/steelyard-lb/steelyard/probes"
 )
 
 // garbagePercent is how much garbage the daemon lets grow, as a share of what lives,
@@ -111,6 +112,7 @@ func configOptions(path string, set []string) (config.Options, error) {
 			_, err := bus.Pattern(pattern)
 			return err
 		},
+		Series: probes.CheckSeries,
 	}
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")
