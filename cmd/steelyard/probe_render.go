@@ -97,12 +97,16 @@ func (s *stepPrinter) end(o probeOutcome) {
 		return
 	}
 	t := table{columns: []column{{title: "METRIC"}, {"VALUE", true}, {title: "UNIT"}, {"WINDOW", true}}}
+	windows := false
 	for _, m := range o.Metrics {
 		window := unknown
 		if m.WindowSeconds > 0 {
-			window = seconds(m.WindowSeconds)
+			window, windows = seconds(m.WindowSeconds), true
 		}
 		t.add(cell{m.Name, bold}, reading(m.Value, m.Unit), m.Unit, window)
+	}
+	if !windows {
+		t.drop(len(t.columns) - 1)
 	}
 	t.writeAlone(w, p)
 }
