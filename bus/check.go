@@ -46,8 +46,8 @@ func (b *sampleBody) check() error {
 	if b.TTL < 0 || b.TTL > maxTTL.Milliseconds() {
 		return fmt.Errorf("ttl_ms: %d, want 0 to %d", b.TTL, maxTTL.Milliseconds())
 	}
-	if len(b.Metrics) > MaxMetrics {
-		return fmt.Errorf("metrics: %d of them, want at most %d", len(b.Metrics), MaxMetrics)
+	if err := checkCount(len(b.Metrics)); err != nil {
+		return err
 	}
 	for name, m := range b.Metrics {
 		if err := m.check(name); err != nil {
@@ -77,6 +77,13 @@ func (m metricBody) check(name string) error {
 		if err := m.At.check(); err != nil {
 			return fmt.Errorf("at: %w", err)
 		}
+	}
+	return nil
+}
+
+func checkCount(metrics int) error {
+	if metrics > MaxMetrics {
+		return fmt.Errorf("metrics: %d of them, want at most %d", metrics, MaxMetrics)
 	}
 	return nil
 }
@@ -113,7 +120,13 @@ func (t stamp) check() error {
 
 // MarshalJSON implements json.Marshaler.
 func (t stamp) MarshalJSON() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, `"`+time.RFC3339Nano+`"`), nil
+	return t.append(nil), nil
+}
+
+func (t stamp) append(b []byte) []byte {
+	b = append(b, '"')
+	b = time.Time(t).UTC().AppendFormat(b, time.RFC3339Nano)
+	return append(b, '"')
 }
 
 // UnmarshalJSON implements json.Unmarshaler.

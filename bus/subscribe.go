@@ -110,8 +110,8 @@ type pump struct {
 	own  chan *core.Sample
 	stop chan struct{} // closed by endPump
 	done chan struct{} // closed when the goroutine has ended
-	once  sync.Once
-	subs  []*nats.Subscription
+	once sync.Once
+	subs []*nats.Subscription
 }
 
 // pump starts a subscriber. When it returns, the subscription is in force, so

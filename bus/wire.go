@@ -78,37 +78,6 @@ type envelope struct {
 	ttl  time.Duration // how late it may be; 0 means the reader's default
 }
 
-func encodeSample(s core.Sample, inst string, ttl time.Duration) ([]byte, error) {
-	body := sampleBody{
-		V: WireVersion, Src: s.Node, Inst: inst, Seq: s.Seq, TS: stamp(s.TakenAt), TTL: ttl.Milliseconds(),
-		Service: s.Backend.Service, Backend: s.Backend.Backend, Probe: s.Probe, Type: s.Type, Role: s.Role,
-		OK: &s.OK, Code: s.Code, Detail: cut(s.Detail, MaxDetailBytes), Took: s.Took.Seconds(), Admin: s.Admin,
-	}
-	if len(s.Metrics) > 0 {
-		body.Metrics = make(map[string]metricBody, len(s.Metrics))
-	}
-	for _, m := range s.Metrics {
-		if _, twice := body.Metrics[m.Name]; twice {
-			return nil, fmt.Errorf("metric %q is there twice", m.Name)
-		}
-		mb := metricBody{Value: &m.Value, Unit: m.Unit, Window: m.Window.Seconds()}
-		if !m.At.IsZero() {
-			at := stamp(m.At)
-			mb.At = &at
-		}
-		body.Metrics[m.Name] = mb
-	}
-	// Checked on the way out as well: nobody publishes what nobody would take.
-	if err := body.check(); err != nil {
-		return nil, err
-	}
-	data, err := json.Marshal(body)
-	if err == nil && len(data) > MaxSampleBytes {
-		err = fmt.Errorf("body of %d bytes is over %d", len(data), MaxSampleBytes)
-	}
-	return data, err
-}
-
 // decodeSample reads the body of a probe or metric subject. Its errors name the
 // subject, the field and the cause.
 func decodeSample(subj string, data []byte) (core.Sample, envelope, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the zones of maintenance windows, for machines without them
 
 	"github.com/steelyard-lb/steelyard/plugins"
 )
