@@ -38,7 +38,10 @@ type Bus struct {
 	dataOut, controlOut *outbox
 	counters            counters
 	closed              atomic.Bool
-	once                sync.Once
+	// deaf is how many subscriptions there are on the data connection, which gets nothing
+	// of what we publish. The server knows of so many at least.
+	deaf atomic.Int64
+	once sync.Once
 
 	mu      sync.Mutex
 	pumps   map[*pump]struct{} // guarded by mu

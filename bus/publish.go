@@ -21,17 +21,36 @@ var ErrAway = errors.New("bus is away")
 // PublishSample sends what a probe of this node learned, and hands it to the
 // subscribers in this process. s.Node must be a name. Step 2 of 7.
 func (b *Bus) PublishSample(s core.Sample) error {
-	data, err := encodeSample(s, b.inst, b.opts.SampleTTL)
-	if err != nil {
-		b.counters.unsent.Add(1)
-		return fmt.Errorf("publish sample %d of %s by %s: %w", s.Seq, s.Backend, s.Probe, err)
+	s.Detail = cut(s.Detail, MaxDetailBytes)
+	metrics := byName(s.Metrics)
+	if err := checkSample(&s, b.inst, b.opts.SampleTTL, metrics); err != nil {
+		return b.unsent(&s, err)
 	}
-	subj := ProbeSubject(s.Backend, s.Probe, s.Node)
 	// The server does not echo to this connection. The short way keeps the node
 	// able to see while the server is away, and while others flood it.
-	s.Detail = cut(s.Detail, MaxDetailBytes)
 	b.loopback(&s)
-	return b.send(b.data, b.dataOut, subj, data)
+	if !b.heard() {
+		b.counters.published.Add(1)
+		return nil
+	}
+	data, err := appendSample(&s, b.inst, b.opts.SampleTTL, metrics)
+	if err != nil {
+		return b.unsent(&s, err)
+	}
+	return b.send(b.data, b.dataOut, ProbeSubject(s.Backend, s.Probe, s.Node), data)
+}
+
+func (b *Bus) unsent(s *core.Sample, err error) error {
+	b.counters.unsent.Add(1)
+	return fmt.Errorf("publish sample %d of %s by %s: %w", s.Seq, s.Backend, s.Probe, err)
+}
+
+// heard reports whether there is any subscription but our own to samples, which the
+// short way serves: what nobody takes is not even encoded, and the embedded server is
+// spared thousands of messages a second to throw away. Of an external server nobody
+// here can know. A closed bus has an error to tell.
+func (b *Bus) heard() bool {
+	return b.server == nil || b.closed.Load() || int64(b.server.srv.NumSubscriptions()) > b.deaf.Load()
 }
 
 // PublishHealth sends a change of a backend's health.
@@ -63,6 +82,10 @@ func (b *Bus) PublishEvent(e core.Event) error {
 }
 
 func (b *Bus) publish(subj string, body any) error {
+	if !b.heard() {
+		b.counters.published.Add(1)
+		return nil
+	}
 	data, err := json.Marshal(body)
 	if err != nil {
 		b.counters.unsent.Add(1)

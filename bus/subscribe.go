@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,6 +109,7 @@ type pump struct {
 	// own are our own samples, taken first; sampleQueue long, when full they are
 	// dropped; nil: none.
 	own  chan *core.Sample
+	deaf atomic.Int64  // its part of Bus.deaf
 	stop chan struct{} // closed by endPump
 	done chan struct{} // closed when the goroutine has ended
 	once sync.Once
@@ -144,7 +146,11 @@ func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own func(*core
 		b.mu.Unlock()
 	}
 	if nc.IsConnected() {
-		_ = nc.FlushTimeout(flushTimeout) // an error means reconnecting, which subscribes anew
+		// An error means reconnecting, which subscribes anew.
+		if err := nc.FlushTimeout(flushTimeout); err == nil && nc == b.data {
+			p.deaf.Store(int64(len(subjects)))
+			b.deaf.Add(int64(len(subjects)))
+		}
 	}
 	return func() {
 		b.endPump(p)
@@ -183,6 +189,7 @@ func (b *Bus) endPump(p *pump) {
 		b.samples = slices.DeleteFunc(b.samples, func(q *pump) bool { return q == p })
 		subs := p.subs
 		b.mu.Unlock()
+		b.deaf.Add(-p.deaf.Load()) // before the server forgets them
 		for _, s := range subs {
 			b.counters.overflowed.Add(dropped(s))
 			_ = s.Unsubscribe() // the connection may be closed: then it is done already

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,8 @@ type fleet struct {
 	sockets int            // runs that may hold one at one time
 	wait    sync.WaitGroup // of the watches that are not gone
 	watches map[*watch]struct{}
+	size    atomic.Int64 // how many watches there are
+	coming  int          // how many targets the latest change brought
 	// seq is of subscribers that went: a changed spec does not make a target's Seq
 	// go back.
 	seq map[watchKey]uint64
@@ -31,6 +34,7 @@ func (f *fleet) now() time.Duration { return time.Since(f.began) }
 func (f *fleet) reconcile(ctx context.Context, want map[watchKey]Target) {
 	c := newCatalogue()
 	seated, asking := f.dismiss(c, want)
+	f.coming = len(want) - len(seated)
 	for k, t := range want {
 		if seated[k] {
 			continue
@@ -50,6 +54,7 @@ func (f *fleet) reconcile(ctx context.Context, want map[watchKey]Target) {
 			delete(f.watches, w)
 		}
 	}
+	f.size.Store(int64(len(f.watches)))
 	f.count()
 }
 

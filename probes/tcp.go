@@ -37,13 +37,13 @@ func newTCP(t Target) prober {
 }
 
 func (p tcpProbe) probe(ctx context.Context) result {
+	if p.plan != nil {
+		return p.converse(ctx)
+	}
 	start := time.Now()
-	conn, err := way(p.spec.Way).dial(ctx, "tcp", p.addr)
+	conn, err := way(p.spec.Way).knock(ctx, p.addr)
 	if err != nil {
 		return badDial(p.addr, time.Since(start), err)
-	}
-	if p.plan != nil {
-		return p.talk(ctx, conn, start)
 	}
 	took := time.Since(start)
 	if watched(ctx) { // most probes are of this kind, and the arguments alone cost as much as the rest
@@ -56,6 +56,16 @@ func (p tcpProbe) probe(ctx context.Context) result {
 		detail:  "connected to " + p.addr.String() + " in " + short(took),
 		metrics: []core.Metric{seconds(core.MetricConnect, took)},
 	}
+}
+
+// converse connects and holds the dialogue.
+func (p tcpProbe) converse(ctx context.Context) result {
+	start := time.Now()
+	conn, err := way(p.spec.Way).dial(ctx, "tcp", p.addr)
+	if err != nil {
+		return badDial(p.addr, time.Since(start), err)
+	}
+	return p.talk(ctx, conn, start)
 }
 
 // badDial says why a connection could not be made.

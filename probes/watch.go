@@ -24,8 +24,12 @@ const (
 )
 
 // maxFirstDelay bounds the time until the first run: until then nobody knows the
-// backend, and it is given nothing. A fleet of 16,000 is asked in a second or so.
-const maxFirstDelay = 500 * time.Millisecond
+// backend, and it is given nothing. Of more than 8,000 that come together, each takes
+// its part of firstRuns a second: the memory of 32,000 runs at once stays for good.
+const (
+	maxFirstDelay = 500 * time.Millisecond
+	firstRuns     = 16_000
+)
 
 // A watch asks one question again and again. Between two runs it is a timer and no
 // goroutine: the stacks of 16,000 goroutines that wait are 140 MB.
@@ -57,13 +61,15 @@ func (w *watch) start(ctx context.Context) {
 	run := func() { w.run(ctx) }
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wait := soon(w.interval())
+	wait := soon(w.interval(), w.fleet.coming)
 	w.due = w.fleet.now() + wait
 	w.timer = time.AfterFunc(wait, func() { w.wake(run) })
 }
 
-// soon is a random time until a run that somebody waits for.
-func soon(interval time.Duration) time.Duration { return rand.N(min(interval, maxFirstDelay)) }
+// soon is a random time until a run that somebody waits for, one of so many.
+func soon(interval time.Duration, crowd int) time.Duration {
+	return rand.N(min(interval, max(maxFirstDelay, time.Duration(crowd)*time.Second/firstRuns)))
+}
 
 // stop ends the watch; a run in progress is broken off and yields no sample.
 // It does not wait: the fleet's WaitGroup tells when the watch is gone.
@@ -112,7 +118,7 @@ func (w *watch) keep(stays func(*subscriber) bool) {
 func (w *watch) arm() {
 	wait := w.due - w.fleet.now()
 	if w.early = false; w.begun && slices.ContainsFunc(w.subs, func(s subscriber) bool { return s.fresh }) {
-		if first := soon(w.interval()); first < wait {
+		if first := soon(w.interval(), 1); first < wait {
 			wait, w.early = first, true
 		}
 	}
@@ -134,7 +140,7 @@ func (w *watch) wake(run func()) {
 	}
 	defer w.mu.Unlock()
 	w.gate.skipped.Add(uint64(late / every))
-	wait := soon(every)
+	wait := soon(every, int(w.fleet.size.Load()))
 	w.begun, w.due = false, now+wait
 	w.timer.Reset(wait)
 }

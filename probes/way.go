@@ -23,7 +23,34 @@ type way core.Way
 // dial connects once; there is no second address and no retry, so a failure is
 // the backend's own. network is "tcp" or "udp".
 func (w way) dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: -1, Control: w.control()} // no connection of ours lives long enough
+	return w.dialWith(ctx, network, addr, w.control())
+}
+
+// knock is dial for a connection that is closed as soon as the backend has answered,
+// with nothing sent over it. The kernel keeps back the third packet of the handshake,
+// and close sends a reset instead of it: the server's kernel forgets the attempt, so
+// that the program behind it never hears of it, and nobody waits in TIME_WAIT.
+func (w way) knock(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	first := w.control()
+	return w.dialWith(ctx, "tcp", addr, func(network, address string, c syscall.RawConn) error {
+		if first != nil {
+			if err := first(network, address, c); err != nil { // it may put another socket in the place
+				return err
+			}
+		}
+		// Where a kernel refuses one of these, the connection is an ordinary one.
+		return c.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_QUICKACK, 0)
+			_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		})
+	})
+}
+
+// A socketControl is the Control of a net.Dialer or net.ListenConfig.
+type socketControl = func(network, address string, c syscall.RawConn) error
+
+func (w way) dialWith(ctx context.Context, network string, addr netip.AddrPort, control socketControl) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: -1, Control: control} // no connection of ours lives long enough
 	if w.Source.IsValid() {
 		if err := w.reaches(addr.Addr()); err != nil {
 			return nil, err
@@ -69,7 +96,7 @@ func (w way) reaches(to netip.Addr) error {
 }
 
 // control sets what has to be set before a socket is bound; nil if nothing has.
-func (w way) control() func(network, address string, c syscall.RawConn) error {
+func (w way) control() socketControl {
 	if w == (way{}) {
 		return nil
 	}
