@@ -19,7 +19,7 @@ import (
 // The queues between the bus and a subscriber. When one is full the newest
 // message is lost and counted as overflowed; nobody waits.
 const (
-	sampleQueue  = 1 << 14 // one round of probes of 16,000 backends at once
+	sampleQueue  = 1 << 14 // one round of a probe of 16,000 backends at once
 	messageQueue = 1 << 12
 )
 

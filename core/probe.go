@@ -3,6 +3,7 @@
 package core
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -68,6 +69,19 @@ type ProbeSpec struct {
 	// Metrics are the numbers to pick out of an answer, sorted by name: of snmp and
 	// prometheus, of http (JSON), and of exec (performance data).
 	Metrics []MetricSpec `json:"metrics,omitempty"`
+}
+
+// Every is the interval in force: moving says that samples speak against the state,
+// which a probe that only measures has none of.
+func (p *ProbeSpec) Every(state HealthState, moving bool) time.Duration {
+	switch {
+	case p.Role == MetricRole:
+	case moving:
+		return cmp.Or(p.FastInterval, p.Interval)
+	case state == Down:
+		return cmp.Or(p.DownInterval, p.Interval)
+	}
+	return p.Interval
 }
 
 // A Way is how a probe leaves this machine. The zero Way is as the routes say.

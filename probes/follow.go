@@ -54,14 +54,5 @@ func settle(h core.Health, ok bool) core.Health {
 // interval is how long the subscriber wants to wait from the start of one run to that
 // of the next.
 func (s *subscriber) interval() time.Duration {
-	every := cmp.Or(s.spec.Interval, defaultInterval)
-	switch {
-	case s.spec.Role == core.MetricRole:
-		return every // nothing goes up or down by it
-	case s.streak != 0:
-		return cmp.Or(s.spec.FastInterval, every)
-	case s.state == core.Down:
-		return cmp.Or(s.spec.DownInterval, every)
-	}
-	return every
+	return cmp.Or(s.spec.Every(s.state, s.streak != 0), defaultInterval)
 }

@@ -19,7 +19,7 @@ const (
 var foreignProbe = map[string]meant{
 	// keepalived
 	"delay_loop": {"", "interval: 5s"}, "connect_timeout": {"", "timeout: 2s"}, "misc_timeout": {"", "timeout: 5s"}, "connect_port": {"", "port: 80"}, "connect_ip": {"", "address in the backend"},
-	"retry": {"", "fall: 3"}, "retries": {"", "fall: 3"}, "nb_get_retry": {"", "fall: 3"}, "delay_before_retry": {"", "fast_interval: 1s"},
+	"retry": {"", "fall: 3, one more than the retries"}, "retries": {"", "fall: 3, one more than the retries"}, "nb_get_retry": {"", "fall: 3, one more than the retries"}, "delay_before_retry": {"", "fast_interval: 1s"},
 	"warmup": {"", jitterIsIt}, "alpha": {"", "health: {start: down}" + inTheService}, "fast_recovery": {"", "rise: 1"},
 	"url": {"", "path: /health"}, "uri": {"", "path: /health"}, "status_code": {"", statusIsIt}, "virtualhost": {"", "host: www.example.org"}, "vhost": {"", "host: www.example.org"},
 	"regex": {"", "expect: up"}, "regex_no_match": {"", "reject: error"}, "http_protocol": {"", "http2: true"}, "enable_sni": {"", "tls: {server_name: www.example.org}"},

@@ -104,6 +104,9 @@ const (
 	// tick is how often due services are looked for. Services are spread over
 	// their interval, so a tick schedules a few of them in one batch.
 	tick = 20 * time.Millisecond
+	// sampleQueue has room for the first samples of 16,000 backends with several probes
+	// each, which come while the first plan is committed.
+	sampleQueue = 1 << 16
 	// meterEvery is the spacing of the connection history that closed-per-second
 	// is computed from; it bounds the mismatch with the window of a CPU sample.
 	meterEvery = 500 * time.Millisecond
@@ -119,8 +122,8 @@ type Engine struct {
 	cfg Config
 	log *slog.Logger
 
-	// samples holds 16384 so that a burst of a whole fleet's probes fits; when it is
-	// full, Offer drops the sample and counts it. By value it would take 3 MB empty.
+	// samples holds sampleQueue; when it is full, Offer drops the sample and counts it.
+	// By value it would take 12 MB empty.
 	samples  chan *core.Sample
 	requests chan func() // unbuffered: run on the engine's goroutine
 	results  chan policyResult
@@ -185,7 +188,7 @@ func New(cfg Config, setup Setup) *Engine {
 		keptPins: cfg.Pins,
 		cfg:      cfg,
 		log:      cfg.Log,
-		samples:  make(chan *core.Sample, 16384),
+		samples:  make(chan *core.Sample, sampleQueue),
 		requests: make(chan func()),
 		results:  make(chan policyResult),
 		commits:  make(chan commitResult),
@@ -202,7 +205,7 @@ func New(cfg Config, setup Setup) *Engine {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 // Offer hands a sample to the engine. It never blocks: when the engine is more
-// than 16384 samples behind, the sample is dropped and counted.
+// than sampleQueue samples behind, the sample is dropped and counted.
 func (e *Engine) Offer(s core.Sample) {
 	select {
 	case e.samples <- &s:

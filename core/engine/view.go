@@ -136,6 +136,7 @@ func (p *probe) view(rule core.HealthRule) core.ProbeView {
 		h := p.health()
 		v.State, v.Streak, v.Need = h.State, h.Streak, h.Need()
 		v.Critical = slices.Contains(rule.Critical, p.spec.Name)
+		v.Interval = p.spec.Every(h.State, h.Streak > 0).Seconds()
 	}
 	return v
 }
