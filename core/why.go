@@ -52,14 +52,15 @@ func whyShare(policy string, reads []string, b BackendDecision) string {
 	switch big.Name {
 	case "panic":
 		return "panic: " + big.Note
-	case "freshness":
-		return big.Note
 	case "slow_start":
 		return fmt.Sprintf("slow start: %s", big.Note)
 	}
-	why := policy
-	if s := readings(policy, reads, b.Inputs); s != "" {
-		why += ": " + s
+	why := noteOf(b.Steps, "freshness")
+	if why == "" {
+		why = policy
+		if s := readings(policy, reads, b.Inputs); s != "" {
+			why += ": " + s
+		}
 	}
 	// Only a step that still moves a share by a percent point is news.
 	if big.Name == "step" && math.Abs(big.After-big.Before) > 0.01 {

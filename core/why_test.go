@@ -50,3 +50,18 @@ func TestWhyNamesWhatThePolicyReads(t *testing.T) {
 		})
 	}
 }
+
+// Where the policy has no opinion of a backend, its readings are not what the share
+// comes from, however little the share moved.
+func TestWhyWithoutAnOpinion(t *testing.T) {
+	const note = "no cpu: SNMPTOUT, decaying to the configured weight"
+	b := BackendDecision{Health: Up, Configured: 100, Share: 0.4, Inputs: []Input{
+		{Metric: MetricCPU}, {Metric: MetricDone, Known: true, WindowSeconds: 3},
+	}, Steps: []Step{
+		{Name: "freshness", Before: 0.4, After: 0.4, Note: note},
+		{Name: "dead_band", Before: 0.4, After: 0.4009, Note: "no share would move by more than 0.5 %"},
+	}}
+	if got := Why("least-cpu", nil, b); got != note {
+		t.Errorf("%q, want %q", got, note)
+	}
+}
