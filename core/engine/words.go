@@ -229,8 +229,12 @@ func (b *backend) saidText() string {
 	if b.weight() != b.spec.Weight {
 		parts = append(parts, fmt.Sprintf("weight %d of %d", b.weight(), b.spec.Weight))
 	}
-	if a.conns >= 0 {
-		parts = append(parts, fmt.Sprintf("at most %.0f connections", a.conns))
+	switch limit := b.maxConnections(); {
+	case limit == b.spec.MaxConnections:
+	case limit == 0:
+		parts = append(parts, "no limit on connections")
+	default:
+		parts = append(parts, fmt.Sprintf("at most %d connections", limit))
 	}
 	if len(parts) == 0 {
 		return ""

@@ -242,3 +242,24 @@ func TestWhoMayAsk(t *testing.T) {
 		want(t, k, "web", 32768, 32768)
 	})
 }
+
+// What an agent says of connections counts as a reason only where it changes
+// something, and 0 is no limit, not one of none.
+func TestAgentLimitText(t *testing.T) {
+	for _, tt := range []struct {
+		configured uint32
+		said       float64
+		want       string
+	}{
+		{0, 30, "agent: at most 30 connections"},
+		{0, 0, ""},
+		{30, 30, ""},
+		{30, 0, "agent: no limit on connections"},
+		{30, -1, ""},
+	} {
+		b := &backend{spec: &core.Backend{MaxConnections: tt.configured}, rare: &rare{says: &said{weight: -1, ratio: -1, conns: tt.said}}}
+		if got := b.saidText(); got != tt.want {
+			t.Errorf("configured %d, said %v: %q, want %q", tt.configured, tt.said, got, tt.want)
+		}
+	}
+}
