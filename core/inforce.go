@@ -12,6 +12,9 @@ type InForce struct {
 	Services []Service            `json:"services"`
 	Probes   map[string]ProbeSpec `json:"probes"`
 	Policies []PolicySpec         `json:"policies"`
+	Probing  Probing              `json:"probing"`
+	// Maintenance are the times in which backends are drained.
+	Maintenance []Maintenance `json:"maintenance"`
 	// Settings are the parts of the configuration that take a restart, by key, as
 	// text to compare.
 	Settings map[string]string `json:"settings"`

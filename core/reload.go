@@ -12,6 +12,9 @@ const (
 	KindKernel  = "kernel"
 	KindSetting = "setting" // takes a restart
 
+	KindProbing     = "probing"
+	KindMaintenance = "maintenance"
+
 	ActionAdded   = "added"
 	ActionRemoved = "removed"
 	ActionChanged = "changed"
@@ -19,7 +22,7 @@ const (
 
 // A ConfigChange is what becomes of one thing of the configuration.
 type ConfigChange struct {
-	Kind   string      `json:"kind"` // service, probe, policy, kernel or setting
+	Kind   string      `json:"kind"` // one of those above
 	Name   string      `json:"name"`
 	Action string      `json:"action"`         // added, removed or changed
 	Text   string      `json:"text,omitempty"` // of what is added, in a few words

@@ -126,6 +126,7 @@ func carriedOf(s engine.Setup, cfg *config.Config) core.InForce {
 	return core.InForce{
 		Plan:     core.Plan{LocalClients: s.LocalClients, OffloadDevices: s.OffloadDevices},
 		Services: s.Services, Probes: s.Probes, Policies: cfg.Policies, Settings: settings(cfg),
+		Probing: s.Probing, Maintenance: s.Maintenance,
 	}
 }
 

@@ -91,7 +91,8 @@ func loaded(t *testing.T, text string) *config.Config {
 // commands have changed.
 func carried(t *testing.T, text string) core.InForce {
 	cfg := loaded(t, text)
-	f := core.InForce{Node: "lb1", ConfigHash: cfg.Hash, Services: cfg.Services, Probes: cfg.Probes, Policies: cfg.Policies, Settings: settings(cfg)}
+	f := core.InForce{Node: "lb1", ConfigHash: cfg.Hash, Services: cfg.Services, Probes: cfg.Probes, Policies: cfg.Policies, Settings: settings(cfg),
+		Probing: cfg.Probing, Maintenance: cfg.Maintenance}
 	f.Plan = engine.Preview(setup(cfg), f)
 	f.Pins = map[string][]core.PinState{"web": {{Pin: core.Pin{Client: netip.MustParsePrefix("10.7.7.7/32"), Backend: "web1"}, Author: "alice"}}}
 	f.Plan = engine.Preview(setup(cfg), f)
@@ -116,6 +117,28 @@ func TestPlanGolden(t *testing.T) {
 			var out bytes.Buffer
 			renderPlan(&out, r, false)
 			golden(t, tt.name, out.Bytes())
+		})
+	}
+}
+
+// What is written at the top of a file counts as much as a service.
+func TestPlanTellsOfProbingAndMaintenance(t *testing.T) {
+	const window = "\nmaintenance: {move: {backends: web/web1, start: 2027-03-01T22:00:00Z, end: 2027-03-02T02:00:00Z}}\n"
+	for _, tt := range []struct{ name, from, to, want string }{
+		{"a window more", "", window, "maintenance move added"},
+		{"a window less", window, "", "maintenance move removed"},
+		{"another end", window, strings.Replace(window, "02T02", "02T03", 1), "maintenance move changed"},
+		{"suspicion", "", "\nprobing: {suspect_ratio: 0.5, suspect_for: 1m}\n", "probing.suspect_for changed, probing.suspect_ratio changed"},
+		{"places", "", "\nprobing: {concurrency: {exec: 2}}\n", "probing.concurrency changed, which takes a restart"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := planChanges(carried(t, planBefore+tt.from), loaded(t, planBefore+tt.to), true)
+			if got := reloadText(list); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			var out bytes.Buffer
+			renderChanges(&out, list, false)
+			t.Logf("\n%s", out.String())
 		})
 	}
 }

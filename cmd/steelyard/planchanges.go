@@ -58,6 +58,16 @@ func planChanges(f core.InForce, cfg *config.Config, secrets bool) []core.Config
 	if now := offloadDevices(cfg); !slices.Equal(f.Plan.OffloadDevices, now) {
 		list = append(list, setting(core.KindKernel, "kernel.offload_devices", strings.Join(f.Plan.OffloadDevices, " "), strings.Join(now, " ")))
 	}
+	list = append(list, compareAll(core.KindMaintenance, windowsByName(f.Maintenance), windowsByName(cfg.Maintenance), secrets)...)
+	for _, r := range [][3]string{
+		{"probing.suspect_for", f.Probing.SuspectFor.String(), cfg.Probing.SuspectFor.String()},
+		{"probing.suspect_min", fmt.Sprint(f.Probing.SuspectMin), fmt.Sprint(cfg.Probing.SuspectMin)},
+		{"probing.suspect_ratio", fmt.Sprint(f.Probing.SuspectRatio), fmt.Sprint(cfg.Probing.SuspectRatio)},
+	} {
+		if r[1] != r[2] {
+			list = append(list, setting(core.KindProbing, r[0], r[1], r[2]))
+		}
+	}
 	now := settings(cfg)
 	for _, key := range slices.Sorted(maps.Keys(now)) {
 		if from := f.Settings[key]; from != now[key] {
@@ -65,6 +75,14 @@ func planChanges(f core.InForce, cfg *config.Config, secrets bool) []core.Config
 		}
 	}
 	return list
+}
+
+func windowsByName(list []core.Maintenance) map[string]any {
+	out := map[string]any{}
+	for _, m := range list {
+		out[m.Name] = m
+	}
+	return out
 }
 
 func setting(kind, key, from, to string) core.ConfigChange {
@@ -108,6 +126,8 @@ func describeNew(v any) string {
 	switch v := v.(type) {
 	case *core.Service:
 		return serviceText(v)
+	case core.Maintenance:
+		return strings.Join(v.Backends, ", ")
 	case core.ProbeSpec:
 		return fmt.Sprintf("%s, every %s", v.Type, v.Interval)
 	case core.PolicySpec:

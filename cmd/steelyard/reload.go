@@ -67,7 +67,7 @@ func reloadText(changes []core.ConfigChange) string {
 			names[c.Action] = append(names[c.Action], c.Name)
 		case core.KindSetting:
 			waits = append(waits, c.Name)
-		case core.KindKernel:
+		case core.KindKernel, core.KindProbing:
 			rest = append(rest, c.Name+" "+c.Action)
 		default:
 			rest = append(rest, c.Kind+" "+c.Name+" "+c.Action)

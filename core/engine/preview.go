@@ -15,6 +15,7 @@ func (e *Engine) InForce(ctx context.Context) (core.InForce, error) {
 	f := core.InForce{Node: e.cfg.Node, Overrides: map[string]core.Override{}, Pins: map[string][]core.PinState{}}
 	err := e.do(ctx, func() {
 		f.Plan.OffloadDevices = e.setup.OffloadDevices
+		f.Probing, f.Maintenance = e.setup.Probing, e.setup.Maintenance
 		f.Plan.LocalClients, f.Services, f.Probes = e.setup.LocalClients, e.setup.Services, e.setup.Probes
 		for _, s := range e.order {
 			f.Plan.Services = append(f.Plan.Services, s.plan())
