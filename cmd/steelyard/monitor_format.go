@@ -66,7 +66,7 @@ func (f *monitorFormat) sample(s core.Sample) string {
 	if !s.OK {
 		c = red
 	}
-	parts := []string{fmt.Sprintf("%-14s %s", clean(s.Probe), f.paint(c, fmt.Sprintf("%-8s", clean(string(s.Code)))))}
+	parts := []string{fmt.Sprintf("%-14s %s", clean(s.Probe), f.paint(c, fmt.Sprintf("%-10s", clean(string(s.Code)))))}
 	if s.Detail != "" {
 		parts = append(parts, clean(s.Detail))
 	}

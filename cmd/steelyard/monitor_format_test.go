@@ -58,14 +58,16 @@ func TestMonitorLines(t *testing.T) {
 		want    string
 	}{
 		{"probe.web.web1.http.lb1", fmt.Sprintf(sample, "http", "health", true, "L7OK", "200", 0.0021, ""),
-			"probe     web/web1          http           L7OK     200 in 2.10 ms"},
+			"probe     web/web1          http           L7OK       200 in 2.10 ms"},
 		{"probe.web.web1.http.lb1", fmt.Sprintf(sample, "http", "health", false, "L4TOUT", "no answer in 2 s", 2.0, ""),
-			"probe     web/web1          http           L4TOUT   no answer in 2 s"},
+			"probe     web/web1          http           L4TOUT     no answer in 2 s"},
+		{"probe.web.web1.a.lb1", fmt.Sprintf(sample, "a", "metric", false, "METRICNONE", "load: not there", 0.0, ""), // the longest code
+			"probe     web/web1          a              METRICNONE load: not there"},
 		{"probe.web.web1.cpu.lb1", fmt.Sprintf(sample, "cpu", "metric", true, "SNMPOK", "", 0.00018,
 			`,"metrics":{"cpu":{"value":0.7123,"unit":"ratio"},"cores":{"value":4,"unit":"count"},"response_time":{"value":0.0123,"unit":"seconds"},"rate":{"value":41.25,"unit":"per_second"},"heat":{"value":61,"unit":"celsius"}}`),
-			"probe     web/web1          cpu            SNMPOK   in 180 µs; cores 4, cpu 71.2%, heat 61 celsius, rate 41.2/s, response_time 12.3 ms"},
+			"probe     web/web1          cpu            SNMPOK     in 180 µs; cores 4, cpu 71.2%, heat 61 celsius, rate 41.2/s, response_time 12.3 ms"},
 		{"metric.lb1.web.web1.load", fmt.Sprintf(sample, "load", "metric", true, "", "", 0.0, `,"metrics":{"load":{"value":123456}}`),
-			"metric    web/web1          load                    load 123456"},
+			"metric    web/web1          load                      load 123456"},
 		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"up","to":"down","probe":"http","code":"L7STS","detail":"status 500"}`,
 			"health    web/web1          up -> down  http L7STS: status 500"},
 		{"health.web.web1", `{"v":1,"service":"web","backend":"web1","from":"unknown","to":"up"}`,
