@@ -164,6 +164,11 @@ func TestRenderGolden(t *testing.T) {
 		{"show.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{}) }},
 		{"show-colour.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Color: true}) }},
 		{"show-one.txt", func(b *bytes.Buffer) { renderShow(b, sampleView(), showOptions{Service: "dns6"}) }},
+		{"show-suspect.txt", func(b *bytes.Buffer) {
+			v := sampleView()
+			v.Probing = core.ProbingView{Suspect: core.SuspectText(9, 10, core.L4Timeout, "no answer from 10.0.0.11:80 in 1s"), SuspectSince: v.At.Add(-3 * time.Second)}
+			renderShow(b, v, showOptions{Service: "dns6"})
+		}},
 		{"show-none.txt", func(b *bytes.Buffer) { renderShow(b, core.NodeView{}, showOptions{}) }},
 		{"explain.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, false) }},
 		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, true) }},

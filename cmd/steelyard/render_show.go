@@ -47,6 +47,9 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 			shown, tables = append(shown, s), append(tables, t)
 		}
 	}
+	if v.Probing.Suspect != "" { // why those are up whose probes fail
+		fmt.Fprintf(w, "%s\n\n", p.paint(red, clean(suspectText(v.Probing, v.At))))
+	}
 	if len(shown) == 0 {
 		fmt.Fprintln(w, "no services")
 	}
