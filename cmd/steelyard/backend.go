@@ -191,7 +191,19 @@ func (g *globals) override(ctx context.Context, what string, r core.OverrideRequ
 		renderOverride(g.stdout, res)
 		g.warn(res.Warning)
 	}
+	if res.NotInForce != "" && res.Before == nil && res.Override == nil { // nothing to be in force
+		return errors.Join(err, g.stillSo(format, what, res.NotInForce))
+	}
 	return errors.Join(err, g.notYet(format, what, res.NotInForce))
+}
+
+// stillSo is the error of a command that had nothing to change, and does not come to
+// what it is about.
+func (g *globals) stillSo(format, what, why string) error {
+	if format == "json" {
+		return &codedError{code: exitNotYet}
+	}
+	return &codedError{exitNotYet, fmt.Errorf("%s: %s", what, why), ""}
 }
 
 // notYet is the error of a command that was taken and is not in force; nil if why is
@@ -232,6 +244,8 @@ func renderOverride(w io.Writer, res core.OverrideResult) {
 	switch {
 	case res.Override != nil:
 		state = overrideText(*res.Override, res.Override.Since)
+	case res.Before == nil && res.NotInForce != "":
+		state = "nothing was set by command"
 	case res.Before == nil:
 		state = "ready already: nothing was set by command"
 	case res.Before != nil:

@@ -153,6 +153,8 @@ func TestCommands(t *testing.T) {
 	warned.result.Warning = "in force, but a restart of the daemon will forget it: no space left on device"
 	late := drained(&core.Override{Kind: core.OverrideWeight, Weight: 20, Author: "alice"})
 	late.result.Outcome, late.result.NotInForce = core.Unchanged, "down: alive L4CON: connection refused"
+	kept := drained(nil)
+	kept.result.NotInForce = "it is drained: agent: maint"
 	changed := good()
 	changed.reload = core.ReloadResult{
 		Changes: []core.ConfigChange{
@@ -215,6 +217,7 @@ func TestCommands(t *testing.T) {
 		{"drain, not in force", late, "backend drain web/web1 --wait", 7, "alice\n", "not in force yet: down"},
 		{"pin, not in force", &fixedControl{pin: core.PinResult{Service: "web", NotInForce: "no memory"}}, "session pin web 192.0.2.7 web1", 7, "web 192.0.2.7: ", "not in force yet: no memory"},
 		{"ready", drained(nil), "backend ready web/web1", 0, "web/web1: ready already: nothing was set by command\n", ""},
+		{"ready, drained by another", kept, "backend ready web/web1", 7, "web/web1: nothing was set by command\n", "steelyard: web/web1: it is drained: agent: maint\n"},
 		{"ready takes no time", good(), "backend ready web/web1 --for 3m", 64, "", "unknown flag: --for"},
 		{"drain, odd name", good(), "backend drain web", 64, "", `backend "web": want SERVICE/BACKEND`},
 		{"drain, no unit", good(), "backend drain web/web1 --for 30", 64, "", "= a time has a unit, as in 30s, 30m or 2h"},

@@ -65,7 +65,10 @@ func (s *service) ineffective(b *backend, res *core.OverrideResult) string {
 	i := slices.Index(s.backends, b)
 	if b.override == nil || b.override.Kind != core.OverrideDrain {
 		if text := b.drainedText(); text != "" {
-			return "it is drained: " + text // which no command ends
+			if b.window == nil {
+				text += "; it ends when the agent says ready, or with a weight by command"
+			}
+			return "it is drained: " + text // which no ready by command ends
 		}
 	}
 	if b.drained() || b.weight() == 0 || i >= len(s.decision.Backends) {

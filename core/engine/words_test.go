@@ -114,7 +114,7 @@ func TestAgentAdmin(t *testing.T) {
 				t.Errorf("b1 is %s (%s): %s", b.State, b.Health, b.Why)
 			}
 			res := e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideReady, Author: "bob"})
-			if !strings.HasPrefix(res.NotInForce, "it is drained: agent: ") {
+			if !strings.HasPrefix(res.NotInForce, "it is drained: agent: ") || !strings.HasSuffix(res.NotInForce, "or with a weight by command") {
 				t.Errorf("ready: %+v", res)
 			}
 			e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideWeight, Weight: 100, Author: "alice"})
