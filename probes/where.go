@@ -23,3 +23,17 @@ func Where(t Target) string {
 	}
 	return t.addr().String()
 }
+
+// NeedsPort reports whether a target's probe asks a port and is told it by neither the
+// backend nor the probe.
+func NeedsPort(t Target) bool {
+	switch t.Spec.Type {
+	case core.ProbePing, core.ProbeSNMPCPU, core.ProbeSNMP:
+		return false
+	case core.ProbeExec:
+		if !strings.Contains(strings.Join(t.Spec.Exec.Command, " "), "{port}") {
+			return false
+		}
+	}
+	return t.addr().Port() == 0
+}

@@ -119,7 +119,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 	root.SetOut(&out)
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
-		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g))
+		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newProbeCommand(g))
 	root.SetArgs(line)
 	code = g.fail(root.ExecuteContext(ctx))
 	return out.String(), errs.String(), code
@@ -182,6 +182,10 @@ func TestCommands(t *testing.T) {
 		{"check, a policy with parameters, JSON", nil, "check -o json -c " + params, 0, `"ok": true`, ""},
 		{"check, a flag over the file", nil, "check -c " + exampleWeb + " --set log.level=loud", 3, "", "flag log.level: error:"},
 		{"check, JSON", nil, "check -o json -c " + exampleWeb, 0, `"backends": 4`, ""},
+		{"probe test, no such backend", nil, "probe test web/web9 -c " + exampleWeb, 64, "", `there is no backend "web/web9" in the configuration`},
+		{"probe test, no such probe", nil, "probe test web/web1 -p alife -c " + exampleWeb, 64, "", "= its probes: alive"},
+		{"probe test, an address without a probe", nil, "probe test 127.0.0.1 -c " + exampleWeb, 64, "", "Name it with --probe"},
+		{"probe test, an address without a port", nil, "probe test 127.0.0.1 -p alive -c " + exampleWeb, 64, "", "probe alive has no port of its own\n  = name one with the address: 127.0.0.1:80"},
 		{"schema", nil, "config schema", 0, `"$schema"`, ""},
 		{"reference", nil, "config reference", 0, "state_dir: /var/lib/steelyard", ""},
 		{"view", nil, "config view -c " + exampleWeb, 0, "\n    policy: weighted\n", ""},

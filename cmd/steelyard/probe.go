@@ -217,7 +217,11 @@ func addressTarget(cfg *config.Config, addr netip.AddrPort, probe string) ([]pro
 		}
 		return nil, e
 	}
-	return []probes.Target{{Addr: addr, Spec: &spec}}, nil
+	t := probes.Target{Addr: addr, Spec: &spec}
+	if probes.NeedsPort(t) {
+		return nil, &codedError{exitUsage, fmt.Errorf("probe %s has no port of its own", probe), fmt.Sprintf("name one with the address: %s", netip.AddrPortFrom(addr.Addr(), 80))}
+	}
+	return []probes.Target{t}, nil
 }
 
 func probeNames(ts []probes.Target) string {
