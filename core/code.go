@@ -53,17 +53,17 @@ const (
 // codes is the text behind each code. An empty remedy means that the sentence says
 // all there is to say.
 var codes = map[Code]struct{ text, remedy string }{
-	L4OK:       {"the connection was accepted", ""},
-	L4Refused:  {"the connection was refused: nothing listens on that port", "start the service, or set the probe's port; a service that listens on 127.0.0.1 only is refused, too"},
+	L4OK:       {"the connection was accepted, or no error came back for the datagram", ""},
+	L4Refused:  {"refused: nothing listens on that port, or a filter rejects it", "start the service, or set the probe's port; a service that listens on 127.0.0.1 only is refused, too"},
 	L4Timeout:  {"no answer to the connection attempt in time", "is the machine up, and does a filter on the way drop the packets? If it is only slow, give the probe a longer timeout"},
 	L4Unreach:  {"the network said that the backend cannot be reached", "look at the route with `ip route get ADDRESS`, and at the neighbour table with `ip neigh`"},
 	L6Timeout:  {"the TLS handshake did not finish in time", "does the port speak TLS at all?"},
-	L6Response: {"the TLS handshake failed", "name the CA in tls.ca_file and the certificate's name in tls.server_name, or set tls.insecure for a certificate that nobody signed"},
+	L6Response: {"the TLS handshake failed", "name the CA in tls.ca_file and the certificate's name in tls.server_name, or set tls.insecure for a certificate that nobody signed; for a port that does not speak TLS leave tls out"},
 	L7OK:       {"the answer was as expected", ""},
-	L7Status:   {"the status is not among the expected ones", "ask the path by hand, or list the status in the probe"},
+	L7Status:   {"the status is not among the expected ones", "ask by hand, and look into the log of the service; of http, status lists those that are good"},
 	L7Expect:   {"the answer came, but is not what the configuration expects", "compare what came with expect, reject, json or digest of the probe"},
 	L7Response: {"the answer was not valid, or was cut off", "does the port speak this protocol?"},
-	L7Timeout:  {"connected, but the answer did not come in time", "the service accepts connections and does not answer: it is overloaded or hangs"},
+	L7Timeout:  {"the answer did not come in time", "the service hangs, is overloaded, or waits for more than the probe sends; over UDP a filter that drops and a list of who may ask look the same"},
 	PingOK:     {"echo replies came back", ""},
 	PingLost:   {"no echo reply came back", "many machines and clouds filter ICMP; a tcp or http probe says more"},
 	DNSOK:      {"the server answered as expected", ""},
