@@ -185,6 +185,9 @@ func (w *cpuWindow) measure() string {
 	}
 	w.latest = cpuReading{float64(busy) / float64(busy+idle), elapsed, last.at}
 	w.known = true
+	if w.changes == 1 {
+		w.refresh = elapsed // a guess, but one by the better clock
+	}
 	return ""
 }
 

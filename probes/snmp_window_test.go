@@ -170,6 +170,33 @@ func TestCPUWindowDatesItsReading(t *testing.T) {
 	}
 }
 
+// The first two answers may lie anywhere within two refreshes: how far the counters
+// moved tells the time between them, and the clock does not.
+func TestCPUWindowFirstRefresh(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		cores int
+		apart time.Duration
+		want  time.Duration
+	}{
+		{2, 2500 * time.Millisecond, 5 * time.Second},
+		{2, 5 * time.Second, 5 * time.Second},
+		{0, 2500 * time.Millisecond, 2500 * time.Millisecond}, // it does not say how many ticks a second has
+	} {
+		w := cpuWindow{length: 10 * time.Second, expire: time.Minute}
+		for i, s := range []step{{user: 100, idle: 100}, {user: 300, idle: 900}} {
+			c := s.counters()
+			c.cores = tt.cores
+			if why := w.add(c, start.Add(time.Duration(i)*tt.apart)); i > 0 && why != "" {
+				t.Fatal(why)
+			}
+		}
+		if w.refresh != tt.want {
+			t.Errorf("%d cores, answers %s apart: agent refresh %s, want %s", tt.cores, tt.apart, w.refresh, tt.want)
+		}
+	}
+}
+
 // TestCPUWindowProperty feeds a machine of known load, seen by polls at random
 // times through an agent that refreshes every 5 s: once there are two changes
 // there is a reading at every poll, and it is the load.
