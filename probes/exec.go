@@ -186,6 +186,9 @@ func (p *execProbe) verdict(ctx context.Context, e *execEnd, said string) result
 	case convention == core.Nagios && code != 2:
 		// UNKNOWN: the plugin could not find out. What lies above is not Nagios's at all:
 		// 126 and 127 are of a shell that did not find its program.
+		if also := firstLine(string(e.errors.text())); also != "" && also != said { // such as an option that it does not know
+			said += " (" + also + ")"
+		}
 		return bad(core.Internal, "%s could not find out (exit code %d): %s", p.program(), code, said)
 	case convention == core.Keepalived && code >= 2 && spec.DynamicWeight:
 		r.metrics = []core.Metric{{Name: core.MetricWeight, Value: float64(code - 2), Unit: "count"}}

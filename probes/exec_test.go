@@ -41,6 +41,7 @@ func TestExecConventions(t *testing.T) {
 		{"bad warning", "echo 'WARNING - slow'; exit 1", core.ExecSpec{WarningIsBad: true}, false, core.ProcWarn, "WARNING - slow"},
 		{"critical", "echo 'CRITICAL - gone | a=1'; exit 2", core.ExecSpec{}, false, core.ProcFailed, "exit code 2: CRITICAL - gone"},
 		{"unknown", "echo 'UNKNOWN - what?'; exit 3", core.ExecSpec{}, false, core.Internal, "could not find out (exit code 3): UNKNOWN"},
+		{"a wrong option", "echo Usage:; echo \"unrecognized option '--nosuch'\" >&2; exit 3", core.ExecSpec{}, false, core.Internal, "(exit code 3): Usage: (unrecognized option '--nosuch')"},
 		{"a shell without its program", "no-such-plugin", core.ExecSpec{}, false, core.Internal, "(exit code 127)"},
 		{"a word on the error output", "echo oops >&2; exit 2", core.ExecSpec{}, false, core.ProcFailed, "exit code 2: oops"},
 		{"silence", "exit 2", core.ExecSpec{}, false, core.ProcFailed, "it said nothing"},
