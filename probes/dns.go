@@ -93,7 +93,7 @@ func (p *dnsProbe) finish(ctx context.Context, start time.Time, before string, e
 		failed.detail = before + failed.detail
 		return failed
 	}
-	note(ctx, "answer", "%s, %d answers, %d authority, %d additional%s, in %s", rcodeText(msg.Rcode),
+	note(ctx, "answer", "%s, answers %d, authority %d, additional %d%s, in %s", rcodeText(msg.Rcode),
 		len(msg.Answer), len(msg.Ns), len(msg.Extra), flagText(msg), short(time.Since(start)))
 	if msg.Truncated && before == "" && !p.tcp {
 		note(ctx, "truncated", "the answer does not fit into a datagram of %d bytes: asking again over TCP", ednsSize)

@@ -60,7 +60,7 @@ func (p *picker) describe(rs []reading) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%v", r.value)
+		b.WriteString(rawText(r.value))
 	}
 	if len(rs) > some {
 		fmt.Fprintf(&b, " and %d more", len(rs)-some)
@@ -80,6 +80,14 @@ func metricText(m core.Metric) string {
 		text += " over " + short(m.Window)
 	}
 	return text
+}
+
+// rawText prints a number as it came: of a counter each digit counts.
+func rawText(v float64) string {
+	if math.Abs(v) < 1e21 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
 // numberText prints a number for people: four digits, and none that matter less.

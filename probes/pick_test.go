@@ -237,3 +237,11 @@ func TestSelection(t *testing.T) {
 		t.Errorf("again after %s, want 2s", got)
 	}
 }
+
+// A counter is told with all its digits, as the tools of its agent print it.
+func TestPickDescribesCountersWhole(t *testing.T) {
+	p := picker{spec: &core.MetricSpec{From: "1.3.6.1.4.1.2021.11.50.0"}}
+	if got, want := p.describe([]reading{{value: 3504246}, {value: 0.25}}), "1.3.6.1.4.1.2021.11.50.0 = 3504246, 0.25; "; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -47,7 +47,11 @@ func (p *pingProbe) probe(ctx context.Context) result {
 		return bad(core.Internal, "ping %s: %v", p.addr, pingCause(err))
 	}
 	defer pings.release(s)
-	note(ctx, "socket", "raw %t, identifier %d", s.raw, s.id)
+	kind := "ping socket"
+	if s.raw {
+		kind = "raw socket"
+	}
+	note(ctx, "socket", "%s, identifier %d", kind, s.id)
 	r := &pingRun{
 		to: p.addr.Unmap().WithZone(""), cookie: rand.Uint64(), over: make(chan struct{}, 1),
 		traced: watched(ctx),

@@ -109,7 +109,7 @@ func TestPingTrace(t *testing.T) {
 	defer cancel()
 	newPing(pingTarget("127.0.0.1")).probe(ctx)
 	all := strings.Join(said, "\n")
-	for _, want := range []string{"socket raw true", "sent 3 echo requests with 56 bytes to 127.0.0.1", "reply to request 3 from 127.0.0.1 in "} {
+	for _, want := range []string{"socket raw socket, identifier ", "sent 3 echo requests with 56 bytes to 127.0.0.1", "reply to request 3 from 127.0.0.1 in "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("the trace lacks %q:\n%s", want, all)
 		}

@@ -98,7 +98,7 @@ func (p *snmpLoad) nothing(ctx context.Context) result {
 		}
 		if up, ok, _ := number(vars[0]); ok && time.Duration(up)*10*time.Millisecond < agentYouth {
 			return result{ok: true, code: core.SNMPWait, detail: fmt.Sprintf(
-				"no CPU reading yet: the agent is %ds old and shows hrProcessorLoad after its first minute only", up/100)}
+				"no CPU reading yet: the agent is %ds old, and net-snmp shows hrProcessorLoad 60 to %.0fs after its start only", up/100, agentYouth.Seconds())}
 		}
 	}
 	return bad(core.SNMPValue, "agent %s shows nothing at %s: include it in the agent's view, or set another cpu_source than %s", p.client.addr, oid, source)

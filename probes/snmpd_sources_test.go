@@ -129,7 +129,7 @@ func TestSnmpdFirstMinute(t *testing.T) {
 		target.Spec.CPU = core.CPUSpec{Source: core.CPUFromHost}
 		p := newProber(target)
 		s := askWith(t, target, p)
-		wantCode(t, s, true, core.SNMPWait, "after its first minute only")
+		wantCode(t, s, true, core.SNMPWait, "60 to 90s after its start only")
 		if len(s.Metrics) > 0 {
 			t.Errorf("%s: metrics %v of nothing", version, s.Metrics)
 		}
