@@ -70,13 +70,17 @@ func (b *builder) from(at, key string, m rawMetric) string {
 func (b *builder) series(path, text string) {
 	if b.opts.Series != nil {
 		if err := b.opts.Series(text); err != nil {
-			b.wrong(path, `such as node_load1 or http_requests_total{code="500"}`, "%q is no series: %v", text, err)
+			hint := `such as node_load1 or http_requests_total{code="500"}`
+			if strings.Contains(text, "(") {
+				hint += "; there are no functions: kind: counter makes a rate, and aggregate one number of several"
+			}
+			b.wrong(path, hint, "%q is no series: %v", text, err)
 		}
 		return
 	}
 	name, labels, has := strings.Cut(text, "{")
 	if strings.ContainsAny(strings.TrimSpace(name), " \t}()[]") || has && !strings.HasSuffix(strings.TrimSpace(labels), "}") {
-		b.wrong(path, `such as node_load1 or http_requests_total{code="500"}; a function of PromQL cannot stand here`, "%q is no series", text)
+		b.wrong(path, `such as node_load1 or http_requests_total{code="500"}; there are no functions: kind: counter makes a rate, and aggregate one number of several`, "%q is no series", text)
 	}
 }
 

@@ -47,11 +47,11 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 	}
 	v = k.flipped(v)
 	if v.shape != isMap {
-		want := k.kind.String()
+		want, hint := k.kind.String(), aloneHint(k, v, path)
 		if k.flip != "" {
-			want = "true, false or " + want
+			want, hint = "true, false or "+want, cmp.Or(truth(v), hint)
 		}
-		l.spoil(v.at, path, aloneHint(k, v, path), "got %s, want %s", v.shape, want)
+		l.spoil(v.at, path, hint, "got %s, want %s", v.shape, want)
 		return nil, false
 	}
 	for _, p := range v.pairs {
@@ -212,6 +212,9 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 		fallthrough
 	default:
 		hint := "write it in brackets: [a, b]"
+		if words := strings.Fields(v.text); v.shape == isText && len(words) > 1 && !slices.ContainsFunc(words, func(w string) bool { return !commandWord.MatchString(w) }) {
+			hint = "write it in brackets: [" + strings.Join(words, ", ") + "]"
+		}
 		if k.elem.kind == kObject {
 			hint = "write it in brackets: [{…}, {…}]"
 		}

@@ -23,7 +23,9 @@ var (
 	plainKey  = regexp.MustCompile(`^[ -]*["']?[\w.-]+["']?:`)
 	endsValue = regexp.MustCompile(`^[ \t]*([,}\]#]|$)`) // what may follow a quote
 	userInfo  = regexp.MustCompile(`://[^/@\s]*@`)
-	plainWord = regexp.MustCompile(`^(\./)?[A-Za-z/]([A-Za-z0-9_/.-]*[A-Za-z0-9_/])?$|^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|^[0-9]+(\.[0-9]+){3}$`)
+	// commandWord is one that needs no quotes in YAML and none of a shell.
+	commandWord = regexp.MustCompile(`^[A-Za-z/-][A-Za-z0-9_./-]*$`)
+	plainWord   = regexp.MustCompile(`^(\./)?[A-Za-z/]([A-Za-z0-9_/.-]*[A-Za-z0-9_/])?$|^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|^[0-9]+(\.[0-9]+){3}$`)
 )
 
 // secretWords are the keys whose values are never shown, and what a hand in a

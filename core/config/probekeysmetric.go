@@ -49,7 +49,7 @@ func apart(k key) key {
 }
 
 var snmpKeys = []key{
-	{name: "version", kind: kWord, def: "2c", enum: []string{"1", "2c", "3"}, doc: "1 and 2c send the community in clear, 3 can authenticate and encrypt"},
+	{name: "version", kind: kWord, def: "2c", enum: []string{"1", "2c", "3"}, aliases: map[string]string{"2": "2c", "v1": "1", "v2": "2c", "v2c": "2c", "v3": "3"}, doc: "1 and 2c send the community in clear, 3 can authenticate and encrypt"},
 	{name: "community", kind: kSecret, doc: "versions 1 and 2c: the community; give this one, or one of the next two"},
 	{name: "community_file", kind: kText, file: true, either: "community", example: "./community", doc: "versions 1 and 2c: file that holds the community"},
 	{name: "community_env", kind: kText, either: "community", example: "SNMP_COMMUNITY", doc: "versions 1 and 2c: environment variable that holds the community"},

@@ -53,7 +53,7 @@ var httpKeys = []key{
 	{name: "reject", kind: kText, def: `""`, doc: expectDoc + "the body must not match"},
 	{name: "json", kind: kNamed, apart: true, example: `{status: ok, queue.length: "< 100"}`, pattern: jsonPattern, hint: jsonHint,
 		elem: &key{kind: kText, asIs: true}, doc: "what a body of JSON must hold: a path, and a value or a comparison with ==, !=, <, <=, > or >="},
-	{name: "digest", kind: kText, def: `""`, pattern: digestPattern, hint: "sha256: and 64, or md5: and 32 hexadecimal digits", doc: "of the body: sha256:HEX or md5:HEX, as sha256sum and genhash print them"},
+	{name: "digest", kind: kText, def: `""`, pattern: digestPattern, hint: "write md5: before 32 hexadecimal digits, or sha256: before 64", doc: "of the body: sha256:HEX or md5:HEX, as sha256sum and genhash print them"},
 	{name: "max_body", kind: kInt, def: "65536", min: 1, max: 16 << 20, doc: "bytes of the body that are read at most"},
 	apart(metricsKey("queue", bodyKey)),
 }

@@ -15,7 +15,11 @@ import (
 // scalar turns a word into what its key wants, or says why it is not that.
 func scalar(k *key, v value) (out any, why, hint string) {
 	if v.shape == isList || v.shape == isMap {
-		return nil, fmt.Sprintf("got %s, want %s", v.shape, k.kind), ""
+		hint := ""
+		if k.name == "expect" && v.shape == isMap {
+			hint = "write a regular expression alone; status has a key of its own"
+		}
+		return nil, fmt.Sprintf("got %s, want %s", v.shape, k.kind), hint
 	}
 	switch k.kind {
 	case kText, kSecret:
@@ -124,8 +128,29 @@ func quoted(v value, k *key) string {
 	if v.shape != isText {
 		return ""
 	}
+	switch {
+	case k.kind == kBool:
+		return truth(v)
+	case k.kind == kNumber && strings.HasSuffix(v.text, "%"):
+		if f, err := strconv.ParseFloat(strings.TrimSuffix(v.text, "%"), 64); err == nil && outside(k, f/100) == "" {
+			return fmt.Sprintf("did you mean %q?", strconv.FormatFloat(f/100, 'f', -1, 64))
+		}
+	}
 	v.shape = isLoose
 	if _, why, _ := scalar(k, v); why == "" {
+		return "write it without quotes"
+	}
+	return ""
+}
+
+// truth is the hint for a word that other programs take for true or false.
+func truth(v value) string {
+	switch strings.ToLower(v.text) {
+	case "yes", "on", "enabled":
+		return "write true"
+	case "no", "off", "disabled":
+		return "write false"
+	case "true", "false":
 		return "write it without quotes"
 	}
 	return ""
