@@ -43,6 +43,7 @@ func (b *builder) probe(path, name string, r rawProbe) core.ProbeSpec {
 	case core.ProbeExec:
 		s.Exec = b.exec(path, r)
 	case core.ProbeAgent:
+		b.lineEnds(join(path, "send"), r.Send)
 		s.Agent = core.AgentSpec{Send: r.Send}
 	case core.ProbeResponseTime:
 		s.HTTP, s.Response = b.request(path, r), core.ResponseSpec{Samples: r.Samples}

@@ -29,6 +29,7 @@ func (b *builder) tcp(path string, r rawProbe) core.TCPSpec {
 	}
 	var steps []core.TCPStep
 	if r.Send != "" {
+		b.lineEnds(join(path, "send"), r.Send)
 		steps = append(steps, core.TCPStep{Send: r.Send})
 	}
 	if r.Expect != "" {
@@ -48,11 +49,23 @@ func (b *builder) tcp(path string, r rawProbe) core.TCPSpec {
 	return core.TCPSpec{TLS: b.tls(path, r.TLS, starts), Steps: steps}
 }
 
+// lineEnds warns of the end of a line that YAML has not made one: it does so between
+// double quotes only.
+func (b *builder) lineEnds(path, text string) {
+	for _, end := range []struct{ text, count string }{{`\r\n`, "four"}, {`\n`, "two"}, {`\r`, "two"}} {
+		if strings.Contains(text, end.text) {
+			b.warn(path, "write it in double quotes", "%s is sent as these %s characters, not as the end of a line", end.text, end.count)
+			return
+		}
+	}
+}
+
 // step checks one step of a script.
 func (b *builder) step(at string, s rawStep, encrypted bool) bool {
 	if b.spoiltBelow(at) {
 		return false
 	}
+	b.lineEnds(join(at, "send"), s.Send)
 	keys := 0
 	for _, set := range []bool{s.Send != "", s.Expect != "", s.StartTLS} {
 		if set {
