@@ -111,12 +111,15 @@ func (b *backend) combined(rule core.HealthRule) core.HealthState {
 	var room [8]core.ProbeHealth // enough for nearly all, and on the stack
 	voices := room[:0]
 	for _, p := range b.probes {
-		if p.spec.Role == core.HealthRole && (p.heard || p.spec.Type != core.ProbeAgent) {
+		if p.spec.Role == core.HealthRole && p.voice() {
 			voices = append(voices, core.ProbeHealth{Name: p.spec.Name, State: p.state})
 		}
 	}
 	return rule.Combine(voices)
 }
+
+// voice reports whether a health probe counts: an agent does once it has said a word.
+func (p *probe) voice() bool { return p.heard || p.spec.Type != core.ProbeAgent }
 
 // hasType reports whether a service has a probe of a type.
 func hasType(setup Setup, s core.Service, probeType string) bool {

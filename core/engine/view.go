@@ -135,6 +135,9 @@ func (p *probe) view(rule core.HealthRule) core.ProbeView {
 	if p.spec.Role == core.HealthRole {
 		h := p.health()
 		v.State, v.Streak, v.Need = h.State, h.Streak, h.Need()
+		if !p.voice() {
+			v.State = core.Unknown
+		}
 		v.Critical = slices.Contains(rule.Critical, p.spec.Name)
 		v.Interval = p.spec.Every(h.State, h.Streak > 0).Seconds()
 	}

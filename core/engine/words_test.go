@@ -263,3 +263,26 @@ func TestAgentLimitText(t *testing.T) {
 		}
 	}
 }
+
+// An agent that has never said a word has no voice, and is not shown as up.
+func TestAgentWithoutAVoiceIsUnknown(t *testing.T) {
+	engineTest(t, &kernel{}, policies{"weighted": weighted}, withAgent(), func(t *testing.T, e *Engine, _ *log) {
+		e.up("b1", "b2")
+		state := func() core.HealthState {
+			list := e.backend(t, 0).Probes
+			return list[slices.IndexFunc(list, func(p core.ProbeView) bool { return p.Name == "agent" })].State
+		}
+		e.silent(2 * time.Second)
+		if got := state(); got != core.Unknown {
+			t.Errorf("silent: %s", got)
+		}
+		e.agent("")
+		if got := state(); got != core.Up {
+			t.Errorf("after a word: %s", got)
+		}
+		e.silent(2 * time.Second)
+		if got := state(); got != core.Up {
+			t.Errorf("silent again: %s", got)
+		}
+	})
+}
