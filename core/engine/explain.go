@@ -104,13 +104,13 @@ func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []co
 	return steps
 }
 
-// missing is the metric that is not known because its probe fails, with the
-// code; empty if there is none. Of several probes it is the first by name.
+// missing is the metric that is not known because its probe fails, or waits for a
+// second answer, with the code; empty if there is none. Of several probes it is the first by name.
 func (b *backend) missing(now time.Time, stale time.Duration) string {
 	name, text := "", ""
 	for _, p := range b.probes {
 		metric := measures[p.spec.Type]
-		if text != "" && name < p.spec.Name || p.spec.Role != core.MetricRole || p.last.at.IsZero() || p.last.ok || metric == "" {
+		if text != "" && name < p.spec.Name || p.spec.Role != core.MetricRole || p.last.at.IsZero() || p.last.ok && p.last.code != core.SNMPWait || metric == "" {
 			continue
 		}
 		r := b.cpu
@@ -118,7 +118,9 @@ func (b *backend) missing(now time.Time, stale time.Duration) string {
 			r = b.response
 		}
 		if !r.seen(now, stale).Known {
-			name, text = p.spec.Name, fmt.Sprintf("no %s: %s", metric, p.last.code)
+			if name, text = p.spec.Name, fmt.Sprintf("no %s: %s", metric, p.last.code); p.last.ok {
+				text = fmt.Sprintf("no %s yet: %s", metric, p.last.code)
+			}
 		}
 	}
 	return text

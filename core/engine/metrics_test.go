@@ -111,6 +111,14 @@ func TestWhyNamesTheFailingProbe(t *testing.T) {
 		if why := v.Services[0].Backends[1].Why; strings.Contains(why, "no cpu") {
 			t.Errorf("b2, whose probe has said nothing: %q", why)
 		}
+		e.Offer(core.Sample{
+			Backend: core.BackendID{Service: "web", Backend: "b2"}, Probe: "cpu", Role: core.MetricRole, Node: "test",
+			TakenAt: time.Now(), OK: true, Code: core.SNMPWait, Detail: "no CPU reading yet",
+		})
+		time.Sleep(3 * time.Second)
+		if b := e.backend(t, 1); b.Why != "no cpu yet: SNMPWAIT, share held" {
+			t.Errorf("b2, whose probe waits for its second answer: %q", b.Why)
+		}
 	})
 }
 
