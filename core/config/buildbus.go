@@ -45,7 +45,7 @@ func (b *builder) readable(key, file string) {
 		return
 	}
 	if _, err := b.opts.ReadFile(file); err != nil {
-		b.wrong(key, "the path is relative to the file that names it", "read %s: %v", file, cause(err))
+		b.wrong(key, fileHint(err), "read %s: %v", file, cause(err))
 	}
 }
 

@@ -88,7 +88,7 @@ func (b *builder) listFile(at, file string) []netip.Prefix {
 	}
 	data, err := b.opts.ReadFile(file)
 	if err != nil {
-		b.wrong(at, "the path is relative to the file that names it", "read %s: %v", file, cause(err))
+		b.wrong(at, fileHint(err), "read %s: %v", file, cause(err))
 		return nil
 	}
 	out, ok := b.parseList(file, string(data))

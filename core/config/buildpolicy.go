@@ -62,7 +62,7 @@ func (b *builder) policyCode(path string, s core.PolicySpec) []byte {
 	}
 	data, err := b.opts.ReadFile(s.Path)
 	if err != nil {
-		b.wrong(byPath, "the path is relative to the file that names it", "read the policy %s: %v", s.Path, cause(err))
+		b.wrong(byPath, fileHint(err), "read the policy %s: %v", s.Path, cause(err))
 		return nil
 	}
 	if !bytes.HasPrefix(data, []byte(asm)) && (len(data) == 0 || bytes.IndexByte(data, 0) >= 0 || !utf8.Valid(data)) {

@@ -58,7 +58,7 @@ func (b *builder) pemFile(path, file string) (name string, data []byte, ok bool)
 	name = b.resolve(path, file)
 	data, err := b.opts.ReadFile(name)
 	if err != nil {
-		b.wrong(path, "the path is relative to the file that names it", "read %s: %v", name, cause(err))
+		b.wrong(path, fileHint(err), "read %s: %v", name, cause(err))
 		return name, nil, false
 	}
 	return name, data, true

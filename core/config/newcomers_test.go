@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 )
@@ -42,5 +43,17 @@ func TestNewcomers(t *testing.T) {
 				t.Errorf("want %q in it:\n%s", tt.hint, got)
 			}
 		})
+	}
+}
+
+// A file that may not be read is not looked for elsewhere.
+func TestUnreadableFile(t *testing.T) {
+	for err, hint := range map[error]string{
+		fs.ErrPermission: "run it as a user that may read the file, such as root",
+		fs.ErrNotExist:   "the path is relative to the file that names it",
+	} {
+		if got := fileHint(&fs.PathError{Op: "open", Path: "x", Err: err}); got != hint {
+			t.Errorf("%v: %q, want %q", err, got, hint)
+		}
 	}
 }

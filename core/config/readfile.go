@@ -51,3 +51,11 @@ func readBounded(f *os.File) ([]byte, error) {
 	}
 	return data, err
 }
+
+// fileHint is what to do about a file that cannot be read.
+func fileHint(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "run it as a user that may read the file, such as root"
+	}
+	return "the path is relative to the file that names it"
+}

@@ -49,7 +49,7 @@ func (b *builder) secretFile(at, file string) core.Secret {
 	path := b.resolve(at, file)
 	data, err := b.opts.ReadFile(path)
 	if err != nil {
-		b.wrong(at, "the path is relative to the file that names it", "read the secret from %s (%v)", path, cause(err)) // no colon: see inMessage
+		b.wrong(at, fileHint(err), "read the secret from %s (%v)", path, cause(err)) // no colon: see inMessage
 		return ""
 	}
 	return core.Secret(strings.TrimRight(string(data), "\r\n"))
