@@ -92,12 +92,17 @@ func (s *service) findHop(b *backend, n Neighbours) {
 	}
 }
 
+// reachable reports whether a packet can be sent to a backend, as far as we know.
+func (s *service) reachable(b *backend) bool {
+	return s.forwarding(b) != core.DSR || s.reaches(b, false) || s.reaches(b, true)
+}
+
 // lost says why no packet can or may be sent to a backend; empty if one can.
 func (s *service) lost(b *backend) string {
 	if s.gathering {
 		return gatherNote
 	}
-	if s.forwarding(b) != core.DSR || s.reaches(b, false) || s.reaches(b, true) {
+	if s.reachable(b) {
 		return ""
 	}
 	var addrs []string

@@ -88,6 +88,7 @@ func (e *Engine) installGates(now time.Time) {
 				e.saysOther(s, b, drained, "the agent of "+b.spec.Name+" is gone", now)
 			}
 		}
+		e.lastResort(s)
 	}
 }
 
@@ -134,7 +135,7 @@ func (e *Engine) lastResort(s *service) {
 		return
 	}
 	for _, b := range s.backends {
-		if b.rare == nil || b.probed != core.Up || b.health != core.Down || !b.wanted() {
+		if !b.kept() {
 			continue
 		}
 		c := blame{code: core.PassiveOver, detail: "no other backend is up: clients are sent there again", at: now}
@@ -149,10 +150,28 @@ func (e *Engine) lastResort(s *service) {
 	}
 }
 
+// kept reports whether a backend would serve but for those rules.
+func (b *backend) kept() bool {
+	return b.rare != nil && b.probed == core.Up && b.health == core.Down && b.wanted()
+}
+
+// spareLast is what lastResort will do once the service is in force, for the plan that
+// brings it there. It must not end anything: the service may be refused.
+func (s *service) spareLast() {
+	if s.serving(nil) > 0 {
+		return
+	}
+	for _, b := range s.backends {
+		if b.kept() {
+			b.health = core.Up
+		}
+	}
+}
+
 // serving is how many backends but one serve, or would if they were not full.
 func (s *service) serving(but *backend) (n int) {
 	for _, b := range s.backends {
-		if b != but && b.health == core.Up && b.wanted() {
+		if b != but && b.health == core.Up && b.wanted() && s.reachable(b) {
 			n++
 		}
 	}

@@ -166,6 +166,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 			b.window = windowOf(windows, b.id)
 			s.backends = append(s.backends, b)
 		}
+		s.spareLast()
 		s.shadow = newShadow(s, old)
 		s.setPolicies(setup)
 		s.setPins(e.inheritedPins(old, s))
