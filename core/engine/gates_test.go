@@ -166,10 +166,12 @@ func TestPanic(t *testing.T) {
 		e.up("b1", "b2", "b3", "b4")
 		time.Sleep(10 * time.Second)
 		want(t, k, "web", 40960, 8192, 8192, 8192)
-		for _, b := range []string{"b1", "b2", "b3"} {
-			e.say("web", b, false)
-			e.say("web", b, false)
-		}
+		_ = e.do(t.Context(), func() { // so that all are taken as one burst
+			for _, b := range []string{"b1", "b2", "b3"} {
+				e.say("web", b, false)
+				e.say("web", b, false)
+			}
+		})
 		synctest.Wait()
 		want(t, k, "web", 16384, 16384, 16384, 16384)
 		if diff := cmp.Diff([]bool{true, true, true, true}, k.alive("web")); diff != "" {
