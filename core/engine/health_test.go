@@ -295,3 +295,57 @@ func TestFlapAndReload(t *testing.T) {
 		want(t, k, "web", 32768, 32768)
 	})
 }
+
+// An agent begins as up and has no voice; its first word counts although no probe tips.
+func TestFirstWordOfAnAgentCounts(t *testing.T) {
+	k := &kernel{}
+	setup := probed(core.HealthRule{Need: 1}, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP}, core.ProbeSpec{Name: "agent", Type: core.ProbeAgent})
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		e.bad("b1", 2)
+		if b := e.backend(t, 0); b.Health != core.Down {
+			t.Fatalf("b1 is %s", b.Health)
+		}
+		e.sayBy("b1", "agent", true, core.AgentOK)
+		time.Sleep(2 * time.Second)
+		if b := e.backend(t, 0); b.Health != core.Up {
+			t.Errorf("b1 is %s: %s", b.Health, b.Why)
+		}
+	})
+}
+
+// That all probes are well at a start is no news.
+func TestStartIsQuiet(t *testing.T) {
+	k := &kernel{}
+	setup := probed(core.HealthRule{}, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP}, core.ProbeSpec{Name: "page", Type: core.ProbeTCP})
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		for _, b := range []string{"b1", "b2"} {
+			e.sayBy(b, "alive", true, core.L4OK)
+			e.sayBy(b, "page", true, core.L4OK)
+		}
+		time.Sleep(2 * time.Second)
+		if told := l.told("probe"); len(told) > 0 {
+			t.Errorf("told %q", told)
+		}
+	})
+}
+
+// The last backend that serves is never held down, and that is not told each time.
+func TestFlapOfTheOnlyOne(t *testing.T) {
+	k := &kernel{}
+	setup := probed(flapping, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP})
+	setup.Services[0].Backends = setup.Services[0].Backends[:1]
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		e.good("b1", 1)
+		for range 20 {
+			e.bad("b1", 2)
+			time.Sleep(2 * time.Second)
+			e.good("b1", 2)
+			time.Sleep(2 * time.Second)
+			want(t, k, "web", 65536)
+		}
+		told := l.told("probe")
+		if len(told) > 3 || slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, "stays down") }) {
+			t.Errorf("told %q", told)
+		}
+	})
+}

@@ -100,15 +100,24 @@ func (e *Engine) takeFlap(s *service, b *backend, was core.HealthState) {
 		if !rule.Flaps() || !b.rares().flap.Down(rule, now) {
 			return
 		}
-		text := fmt.Sprintf("%s: %s", core.Flapping, b.rare.flap.Note(rule))
-		e.log.Warn("a backend went down too often", "service", s.spec.Name, "backend", b.spec.Name, "what", text)
-		e.event(core.Warn, "probe", s.spec.Name, b.spec.Name, text)
+		e.tellFlap(s, b, now)
 	case b.probed == core.Up && b.held(&s.spec):
 		b.rare.flap.Well(now)
 		e.due(b.rare.flap.Over())
 	case b.rare != nil:
 		b.rare.flap.Ill()
 	}
+}
+
+// tellFlap tells now and then that a backend is held down: the last that serves is let
+// up each time that its probes are good, and held at the next time that they are not.
+func (e *Engine) tellFlap(s *service, b *backend, now time.Time) {
+	if _, due := e.probeTold.Due(b.id.String(), "flap", now); !due {
+		return
+	}
+	text := fmt.Sprintf("%s: %s", core.Flapping, b.rare.flap.Note(s.spec.Health))
+	e.log.Warn("a backend went down too often", "service", s.spec.Name, "backend", b.spec.Name, "what", text)
+	e.event(core.Warn, "probe", s.spec.Name, b.spec.Name, text)
 }
 
 // endHold lets a backend up that has been well for as long as it has to.

@@ -74,9 +74,10 @@ func (e *Engine) takeVerdict(svc *service, b *backend, p *probe) {
 	if !p.last.code.Verdict() {
 		return
 	}
+	speaks := !p.heard && p.spec.Type == core.ProbeAgent // from now on, and is asked: see combined
 	p.heard = true
 	was := p.state
-	if !p.add(p.last.ok, e.suspicion.Frozen()) {
+	if !p.add(p.last.ok, e.suspicion.Frozen()) && !speaks {
 		if p.state == core.Up && p.streak > 0 && b.rare != nil {
 			b.rare.flap.Bad(now)
 			e.due(b.rare.flap.Over())
@@ -87,27 +88,30 @@ func (e *Engine) takeVerdict(svc *service, b *backend, p *probe) {
 		e.noteDown(svc, b, p, now)
 	}
 	e.count(p)
-	e.probeTipped(svc, b, p)
+	e.probeTipped(svc, b, p, was)
 }
 
-// probeTipped follows a probe that tipped. If that tips the backend, its
+// probeTipped follows a probe that tipped from a state. If that tips the backend, its
 // service is decided as soon as the samples at hand are taken.
-func (e *Engine) probeTipped(svc *service, b *backend, p *probe) {
-	was := b.probed
+func (e *Engine) probeTipped(svc *service, b *backend, p *probe, from core.HealthState) {
+	was, health := b.probed, b.health
 	b.probed = b.combined(svc.spec.Health)
 	e.takeFlap(svc, b, was)
-	if e.rejudge(svc, b, p.blame()) {
-		return
-	}
-	e.tellProbe(svc, b, p)
-	if b.probed == core.Up {
+	e.rejudge(svc, b, p.blame())
+	if b.probed == core.Up && b.health == core.Down {
 		e.lastResort(svc)
+	}
+	if b.health == health {
+		e.tellProbe(svc, b, p, from)
 	}
 }
 
 // tellProbe tells of a probe that went up or down and did not take the backend with
-// it, now and then.
-func (e *Engine) tellProbe(svc *service, b *backend, p *probe) {
+// it, now and then. That a probe is well at its first sample is no news.
+func (e *Engine) tellProbe(svc *service, b *backend, p *probe, from core.HealthState) {
+	if p.state == from || from == core.Unknown && p.state == core.Up {
+		return
+	}
 	untold, due := e.probeTold.Due(b.id.String()+" "+p.spec.Name, p.state.String(), time.Now())
 	if !due {
 		return
