@@ -17,6 +17,16 @@ type Flap struct {
 	hold  time.Duration
 	from  time.Time // while held: since when it has been well; zero while it is not
 	ended time.Time // of the hold before
+
+	was flapBefore // the latest Down
+}
+
+// A flapBefore is what a Down has changed.
+type flapBefore struct {
+	held    bool
+	times   int
+	from    time.Time
+	counted bool // it is the last of downs
 }
 
 // Flaps reports whether there is such a rule.
@@ -25,8 +35,9 @@ func (r HealthRule) Flaps() bool { return r.FlapLimit > 0 && r.FlapWindow > 0 &&
 // Down notes that the probes took the backend from up to down, and reports whether it
 // is held down from now on.
 func (f *Flap) Down(r HealthRule, now time.Time) bool {
+	f.was = flapBefore{f.held, f.times, f.from, r.Flaps() && !f.held}
 	f.from = time.Time{}
-	if !r.Flaps() || f.held {
+	if !f.was.counted {
 		return false
 	}
 	if len(f.downs) >= r.FlapLimit {
@@ -52,12 +63,11 @@ func (f *Flap) Down(r HealthRule, now time.Time) bool {
 
 // TakeBack undoes the latest Down, which was not the backend's doing.
 func (f *Flap) TakeBack() {
-	if n := len(f.downs); n > 0 {
+	if n := len(f.downs); f.was.counted && n > 0 {
 		f.downs = f.downs[:n-1]
 	}
-	if f.held {
-		f.held, f.times = false, max(0, f.times-1)
-	}
+	f.held, f.times, f.from = f.was.held, f.was.times, f.was.from
+	f.was.counted = false
 }
 
 // Well notes that the probes took the backend for up at a time, and Bad that one of
@@ -72,6 +82,19 @@ func (f *Flap) Well(now time.Time) {
 func (f *Flap) Bad(now time.Time) {
 	if !f.from.IsZero() {
 		f.from = now
+	}
+}
+
+// Ill notes that the probes take the backend for anything but up.
+func (f *Flap) Ill() { f.from = time.Time{} }
+
+// Resume follows a new configuration, which may have changed what the probes make of
+// the backend.
+func (f *Flap) Resume(well bool, now time.Time) {
+	if well {
+		f.Well(now)
+	} else {
+		f.Ill()
 	}
 }
 
@@ -110,6 +133,3 @@ func quiet(ended, now time.Time, period time.Duration, n int) int {
 	}
 	return min(n, int(max(0, now.Sub(ended))/period))
 }
-
-// Ill notes that the probes take the backend for anything but up.
-func (f *Flap) Ill() { f.from = time.Time{} }

@@ -103,6 +103,15 @@ func TestFlapTakenBack(t *testing.T) {
 	if !f.Down(flapRule, now) || f.hold != time.Minute {
 		t.Errorf("the third time holds it %s", f.hold)
 	}
+
+	// One that is held goes on being held, and its time goes on.
+	f.Well(now)
+	over := f.Over()
+	f.Down(flapRule, now.Add(time.Second))
+	f.TakeBack()
+	if !f.Held(flapRule) || !f.Over().Equal(over) {
+		t.Errorf("held %t until %s, want until %s", f.Held(flapRule), f.Over(), over)
+	}
 }
 
 func TestPlain(t *testing.T) {

@@ -200,6 +200,7 @@ func (e *Engine) takeBack(now time.Time) {
 		b.probed = b.combined(s.spec.Health)
 		if was == core.Down && b.probed == core.Up && b.rare != nil {
 			b.rare.flap.TakeBack()
+			e.due(b.rare.flap.Over())
 		}
 		c := d.p.blame()
 		c.detail, c.at, c.undone = "taken back, since we suspect this node: "+c.detail, now, true
