@@ -54,8 +54,9 @@ func (e *Engine) nextWindow(now time.Time) (next time.Time) {
 	}
 	next = now.Add(windowsEvery)
 	for _, m := range e.setup.Maintenance {
+		// Not at itself, which is a time on the wall: that may be set back before it comes.
 		if at := m.Next(now); !at.IsZero() && at.Before(next) {
-			next = at
+			next = now.Add(at.Sub(now))
 		}
 	}
 	return next

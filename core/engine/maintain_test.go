@@ -118,3 +118,15 @@ func TestPreviewOfMaintenance(t *testing.T) {
 		t.Errorf("slots %v", got)
 	}
 }
+
+// The next look at the windows is a time span from now: until a time on the wall it
+// would take an hour more when the clock is set back by one.
+func TestWindowDueIsMonotonic(t *testing.T) {
+	e := New(Config{}, Setup{})
+	now := time.Now()
+	e.setup.Maintenance = []core.Maintenance{{Name: "m", Backends: []string{"*/*"}, Start: now.Add(30 * time.Second).Round(0), End: now.Add(time.Hour).Round(0)}}
+	due := e.nextWindow(now)
+	if !strings.Contains(due.String(), "m=") || due.Sub(now) != 30*time.Second {
+		t.Errorf("due %s", due)
+	}
+}
