@@ -349,3 +349,31 @@ func TestFlapOfTheOnlyOne(t *testing.T) {
 		}
 	})
 }
+
+// A held backend whose bad probe leaves the configuration is let up in time.
+func TestHeldAndProbeLeaves(t *testing.T) {
+	k := &kernel{}
+	setup := probed(flapping, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP}, core.ProbeSpec{Name: "page", Type: core.ProbeTCP})
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		both := func() {
+			for _, b := range []string{"b1", "b2"} {
+				e.sayBy(b, "alive", true, core.L4OK)
+				e.sayBy(b, "page", true, core.L4OK)
+			}
+			synctest.Wait()
+		}
+		both()
+		e.flap("b1", 2)
+		e.bad("b1", 2)
+		e.sayBy("b1", "page", false, core.L4Refused)
+		e.sayBy("b1", "page", false, core.L4Refused)
+		e.good("b1", 2)
+		time.Sleep(time.Second)
+		reloadTo(t, e, probed(flapping, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP}))
+		for range 90 {
+			e.good("b1", 1)
+			time.Sleep(time.Second)
+		}
+		want(t, k, "web", 32768, 32768)
+	})
+}

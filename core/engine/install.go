@@ -18,8 +18,8 @@ func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropp
 	e.watchHops()
 	for _, s := range e.order {
 		for _, b := range s.backends {
-			e.tellHealth(s.from, b)
 			e.catchUp(s.from, s, b)
+			e.tellHealth(s.from, b)
 		}
 	}
 	e.recount()

@@ -82,11 +82,8 @@ func (e *Engine) installGates(now time.Time) {
 			if b.rare == nil {
 				continue
 			}
-			if says := b.rare.says; says != nil && b.probe(says.probe) == nil {
-				drained := b.drained()
-				b.rare.says = nil
-				e.saysOther(s, b, drained, "the agent of "+b.spec.Name+" is gone", now)
-			}
+			b.rare.flap.Resume(b.probed == core.Up, now)
+			e.installWords(s, b, now)
 		}
 		e.lastResort(s)
 	}

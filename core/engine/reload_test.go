@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -114,4 +116,28 @@ func TestRefusalNamesAServiceOnce(t *testing.T) {
 	if want := "service a: invalid argument; service b: no such port"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
+}
+
+// What tips a backend while a reload is on its way is told once, and not undone by it.
+func TestReloadBesideADeath(t *testing.T) {
+	k := &kernel{}
+	setup := probed(core.HealthRule{}, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP})
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		e.up("b1", "b2")
+		time.Sleep(2 * time.Second)
+		l.changes()
+		k.slow(200 * time.Millisecond)
+		done := make(chan error, 1)
+		go func() { _, err := e.Reload(t.Context(), setup); done <- err }()
+		time.Sleep(50 * time.Millisecond)
+		e.bad("b1", 2)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		want(t, k, "web", 0, 65536)
+		if diff := cmp.Diff([]string{"b1 up→down alive L4CON: so it is"}, l.changes()); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -138,6 +138,31 @@ func (a *said) over(r core.Shaping) time.Time {
 	return a.at.Add(r.StaleAfter + r.Hold)
 }
 
+// installWords drops what was asked for by a probe that may not ask any more.
+func (e *Engine) installWords(s *service, b *backend, now time.Time) {
+	says := b.rare.says
+	if says == nil {
+		return
+	}
+	drained, weight := b.drained(), b.weight()
+	p := b.probe(says.probe)
+	for name, a := range asked {
+		if p == nil || !p.asks(name) {
+			*a.to(says) = -1
+		}
+	}
+	if p == nil || p.spec.Type != core.ProbeAgent {
+		says.admin, says.why = "", ""
+	}
+	if says.empty() {
+		b.rare.says = nil
+	}
+	if drained != b.drained() || weight != b.weight() {
+		e.saysOther(s, b, drained, "the agent of "+b.spec.Name+" is gone", now)
+	}
+	e.takeFull(s, b)
+}
+
 // endWords drops the numbers of an agent that has been silent for too long.
 func (e *Engine) endWords(s *service, b *backend, now time.Time) {
 	says := b.rare.says

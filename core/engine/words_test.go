@@ -286,3 +286,32 @@ func TestAgentWithoutAVoiceIsUnknown(t *testing.T) {
 		}
 	})
 }
+
+// What an agent asked for ends when its probe is another, and when it may not ask any more.
+func TestAgentBecomesAnother(t *testing.T) {
+	k := &kernel{}
+	setup := withAgent()
+	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
+		e.up("b1", "b2")
+		e.agent(core.AdminDrain)
+		time.Sleep(2 * time.Second)
+		want(t, k, "web", 0, 65536)
+		next := withAgent()
+		next.Probes["agent"] = core.ProbeSpec{Name: "agent", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 1, Fall: 1}
+		reloadTo(t, e, next)
+		want(t, k, "web", 32768, 32768)
+
+		// A command that spoke of a weight and does so no more: the agent of no probe.
+		exec := core.ProbeSpec{Name: "agent", Type: core.ProbeExec, Role: core.HealthRole, Rise: 1, Fall: 1, Exec: core.ExecSpec{DynamicWeight: true}}
+		next.Probes["agent"] = exec
+		reloadTo(t, e, next)
+		e.agent("", ask(core.MetricWeight, 300))
+		time.Sleep(2 * time.Second)
+		want(t, k, "web", 49152, 16384)
+		exec.Exec.DynamicWeight = false
+		next = withAgent()
+		next.Probes["agent"] = exec
+		reloadTo(t, e, next)
+		want(t, k, "web", 32768, 32768)
+	})
+}
