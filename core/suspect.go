@@ -3,7 +3,9 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -26,8 +28,8 @@ import (
 //
 // Where Fall is 1, or FastInterval makes the next samples come sooner than others
 // their first, some tip before it is clear that all do. They went down within I + T of
-// the one cause, so Horizon is I + T: they are still counted, and what they said is
-// taken back when the suspicion begins.
+// the one cause, so Horizon is I + T, of the quickest probes that are enough: they are
+// still counted, and what they said is taken back when the suspicion begins.
 //
 // Those that were down before count for nothing: with 85 of 100 dead for long, Good is
 // 15, and an uplink that dies makes all 15 fail. And with ten of 100 dying at once,
@@ -97,19 +99,35 @@ func (s *Suspicion) Due(p Probing) time.Time {
 	return s.since.Add(p.SuspectFor)
 }
 
-// Horizon is how long ago a probe may have gone down and still be of the same event,
-// of the longest interval with jitter and the longest timeout of all health probes.
-func Horizon(probes map[string]ProbeSpec) (longest time.Duration) {
-	var interval, timeout time.Duration
-	for _, p := range probes {
+// Horizon is how long ago a probe may have gone down and still be of the same event. By
+// then that event has made more than ratio of all health probes fail, each within its
+// longest interval with jitter and its timeout. The slowest of many kinds do not count:
+// with an hour that one of them takes, all that died one after another within an hour
+// would be one event. targets is how many backends each probe has.
+func Horizon(probes map[string]ProbeSpec, targets map[string]int, ratio float64) time.Duration {
+	type kind struct {
+		takes   time.Duration
+		targets int
+	}
+	var kinds []kind
+	all := 0
+	for name, n := range targets {
+		p := probes[name]
 		if p.Role != HealthRole {
 			continue
 		}
-		one := max(p.Interval, p.DownInterval, p.FastInterval)
-		interval = max(interval, time.Duration(float64(one)*(1+p.Jitter)))
-		timeout = max(timeout, p.Timeout)
+		longest := max(p.Interval, p.DownInterval, p.FastInterval)
+		kinds = append(kinds, kind{time.Duration(float64(longest)*(1+p.Jitter)) + p.Timeout, n})
+		all += n
 	}
-	return interval + timeout
+	slices.SortFunc(kinds, func(a, b kind) int { return cmp.Compare(a.takes, b.takes) })
+	fail := 0
+	for _, k := range kinds {
+		if fail += k.targets; float64(fail) > ratio*float64(all) {
+			return k.takes
+		}
+	}
+	return 0
 }
 
 // SuspectText says what is suspected: failing of good probes fail, most of them with a

@@ -94,8 +94,19 @@ func TestHorizon(t *testing.T) {
 		"slow":  {Role: HealthRole, Interval: time.Second, DownInterval: 10 * time.Second, Timeout: 3 * time.Second},
 		"cpu":   {Role: MetricRole, Interval: time.Hour, Timeout: time.Minute},
 	}
-	if got := Horizon(probes); got != 13*time.Second {
-		t.Errorf("%s, want the longest wait of a health probe and the longest timeout", got)
+	for _, tt := range []struct {
+		alive, slow int
+		want        time.Duration
+	}{
+		{0, 0, 0},
+		{1, 0, 3200 * time.Millisecond},
+		{50, 50, 13 * time.Second},
+		{80, 20, 13 * time.Second}, // 80 of 100 are not more than that ratio
+		{81, 19, 3200 * time.Millisecond},
+	} {
+		if got := Horizon(probes, map[string]int{"alive": tt.alive, "slow": tt.slow, "cpu": 500}, 0.8); got != tt.want {
+			t.Errorf("%d alive, %d slow: %s, want %s", tt.alive, tt.slow, got, tt.want)
+		}
 	}
 }
 

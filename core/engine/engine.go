@@ -166,6 +166,7 @@ type Engine struct {
 	suspectDetail string        // of one of them
 	judgeAfter    time.Time     // when the next suspicion may begin
 	horizon       time.Duration // of suspicion; see core.Horizon
+	watched       int           // probes there are, of any role
 	wentDown      []downProbe   // within the horizon, oldest first
 
 	gateDue   time.Time // when the next hold, ejection or word of an agent ends; zero if none does

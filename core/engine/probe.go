@@ -23,7 +23,7 @@ type probe struct {
 	heard   bool   // a sample has said anything about the backend
 	good    bool   // counted in Suspicion.Good
 	failing bool   // counted in Suspicion.Failing
-	recent  uint16 // how often it is in Engine.wentDown
+	recent  uint32 // how often it is in Engine.wentDown
 }
 
 // health is what follows the probe by rise and fall.

@@ -41,15 +41,19 @@ func change(was, is bool) int {
 
 // recount counts the probes of a new configuration.
 func (e *Engine) recount() {
-	e.horizon = core.Horizon(e.setup.Probes)
 	e.suspicion.Good, e.suspicion.Failing = 0, 0
+	targets := map[string]int{}
+	e.watched = 0
 	for _, s := range e.order {
 		for _, b := range s.backends {
 			for _, p := range b.probes {
 				p.good, p.failing, p.recent = false, false, 0
+				targets[p.spec.Name]++
+				e.watched++
 			}
 		}
 	}
+	e.horizon = core.Horizon(e.setup.Probes, targets, e.setup.Probing.SuspectRatio)
 	stay := e.wentDown[:0]
 	for _, d := range e.wentDown {
 		if b := e.services[d.id.Service].find(d.id.Backend); b != nil && b.probe(d.p.spec.Name) == d.p {
@@ -75,8 +79,26 @@ func (e *Engine) noteDown(s *service, b *backend, p *probe, now time.Time) {
 	if e.setup.Probing.SuspectRatio <= 0 {
 		return
 	}
+	if len(e.wentDown) >= max(leastWentDown, 2*e.watched) {
+		e.forgetDown(1)
+	}
 	p.recent++
-	e.wentDown = append(e.wentDown, downProbe{core.BackendID{Service: s.spec.Name, Backend: b.spec.Name}, p, now})
+	e.wentDown = append(e.wentDown, downProbe{b.id, p, now})
+}
+
+// leastWentDown and twice the probes are how many deaths are remembered at most: a few
+// probes of a short interval may flap thousands of times within the horizon of others.
+const leastWentDown = 1024
+
+// forgetDown forgets the n probes that went down longest ago.
+func (e *Engine) forgetDown(n int) {
+	for _, d := range e.wentDown[:n] {
+		d.p.recent--
+		e.count(d.p)
+	}
+	if e.wentDown = e.wentDown[n:]; len(e.wentDown) == 0 {
+		e.wentDown = nil // it may have been long
+	}
 }
 
 // endSuspicion forgets the probes that went down longer ago than is of interest, and
@@ -84,14 +106,10 @@ func (e *Engine) noteDown(s *service, b *backend, p *probe, now time.Time) {
 func (e *Engine) endSuspicion(now time.Time) {
 	n := 0
 	for n < len(e.wentDown) && now.Sub(e.wentDown[n].at) > e.horizon {
-		e.wentDown[n].p.recent--
-		e.count(e.wentDown[n].p)
 		n++
 	}
 	if n > 0 {
-		if e.wentDown = e.wentDown[n:]; len(e.wentDown) == 0 {
-			e.wentDown = nil // it may have been long
-		}
+		e.forgetDown(n)
 		e.judgeSelf(now)
 	}
 	if due := e.suspicion.Due(e.setup.Probing); !due.IsZero() && !now.Before(due) {

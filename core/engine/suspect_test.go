@@ -344,3 +344,40 @@ func TestSuspicionCountsRight(t *testing.T) {
 		}
 	})
 }
+
+// A probe that runs once an hour does not make one event of what dies within an hour,
+// and what flaps meanwhile is not remembered for as long.
+func TestOneAfterAnotherIsNotUs(t *testing.T) {
+	for _, slow := range []int{1, 200} {
+		rackTest(t, 100, 3, suspicious, func(t *testing.T, e *Engine, l *log, r *rack) {
+			setup, err := e.Setup(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			certs := web("xcerts", "weighted", slices.Repeat([]uint32{1}, slow)...)
+			certs.Probes = []string{"cert"}
+			setup.Services = append(slices.Clone(setup.Services), certs)
+			setup.Probes = map[string]core.ProbeSpec{"alive": setup.Probes["alive"], "cert": {Name: "cert", Type: core.ProbeHTTP, Role: core.HealthRole, Rise: 1, Fall: 1, Interval: time.Hour, Timeout: 10 * time.Second}}
+			reloadTo(t, e, setup)
+			if slow == 1 {
+				for i := range 95 {
+					r.set(core.L4Timeout, i)
+					time.Sleep(20 * time.Second)
+				}
+				if up, suspect := e.ups(t); up != 5 || suspect != "" {
+					t.Errorf("%d are up, suspicion %q", up, suspect)
+				}
+				return
+			}
+			for range 1500 {
+				e.repeat("b001", 3, false)
+				e.repeat("b001", 2, true)
+			}
+			_ = e.do(t.Context(), func() {
+				if n := len(e.wentDown); n > max(leastWentDown, 2*e.watched) {
+					t.Errorf("%d deaths are remembered of %d probes", n, e.watched)
+				}
+			})
+		})
+	}
+}
