@@ -242,9 +242,15 @@ func heldShare(held core.ServicePlan, b core.Backend) (float64, bool) {
 	return 0, false
 }
 
+// find is the backend of a name; nil if there is none, or no service. They are sorted,
+// as the configuration has them, so that a sample of one of thousands does not look at
+// all of them; those of others are found as well.
 func (s *service) find(name string) *backend {
 	if s == nil {
 		return nil
+	}
+	if i, found := slices.BinarySearchFunc(s.backends, name, func(b *backend, name string) int { return strings.Compare(b.spec.Name, name) }); found {
+		return s.backends[i]
 	}
 	i := slices.IndexFunc(s.backends, func(b *backend) bool { return b.spec.Name == name })
 	if i < 0 {
