@@ -35,8 +35,8 @@ import (
 // 15, and an uplink that dies makes all 15 fail. And with ten of 100 dying at once,
 // Failing is a tenth of Good, and they go down as ever.
 //
-// Where all that fail are of one machine, that machine has died, however many backends
-// it was; who keeps the numbers has to see to that, and to Dismiss.
+// Where all that fail are of a few machines, those have died, however many backends
+// they were; who keeps the numbers has to see to that, and to Dismiss.
 //
 // It ends when less than half of SuspectRatio still fail, or after SuspectFor. From
 // then on verdicts count, and it does not begin again until it would have ended, too:
@@ -82,7 +82,7 @@ func (s *Suspicion) Judge(p Probing, now time.Time) Turn {
 	return NoTurn
 }
 
-// Dismiss ends a suspicion that has just begun: what fails is all of one machine.
+// Dismiss ends a suspicion that has just begun: what fails is of a few machines.
 func (s *Suspicion) Dismiss() { s.since = time.Time{} }
 
 // Frozen reports whether nothing goes down for now, and since when.

@@ -5,7 +5,6 @@ package engine
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -132,7 +131,7 @@ func (e *Engine) judgeSelf(now time.Time) {
 	lasted := now.Sub(since).Round(100 * time.Millisecond)
 	switch turn {
 	case core.SuspicionBegan:
-		if e.oneMachine() {
+		if e.fewMachines() {
 			e.suspicion.Dismiss()
 			e.judgeAfter = now.Add(judgeEvery)
 			return
@@ -151,25 +150,31 @@ func (e *Engine) judgeSelf(now time.Time) {
 	}
 }
 
-// judgeEvery is how often it is looked whether all that fails is of one machine, while
-// that is so.
+// judgeEvery is how often it is looked whether what fails is a few machines, while that
+// is so.
 const judgeEvery = time.Second
 
-// oneMachine reports whether all failing probes are of one address.
-func (e *Engine) oneMachine() bool {
-	var first netip.Addr
+// fewMachines reports whether the failing probes are of one address, or of no more of
+// all addresses than it takes of the probes: a machine that is behind many services
+// has as many probes, and is one machine.
+func (e *Engine) fewMachines() bool {
+	failing := map[netip.Addr]bool{} // of those with good probes, whether one fails
+	n := 0
 	for _, s := range e.order {
 		for _, b := range s.backends {
-			if !slices.ContainsFunc(b.probes, func(p *probe) bool { return p.failing }) {
-				continue
+			addr := b.spec.Addr.Addr()
+			for _, p := range b.probes {
+				if !p.good {
+					continue
+				}
+				if was := failing[addr]; p.failing && !was {
+					n++
+				}
+				failing[addr] = failing[addr] || p.failing
 			}
-			if first.IsValid() && b.spec.Addr.Addr() != first {
-				return false
-			}
-			first = b.spec.Addr.Addr()
 		}
 	}
-	return true
+	return n < 2 || float64(n) <= e.setup.Probing.SuspectRatio*float64(len(failing))
 }
 
 // commonFailure is the code that most of the failing probes have, and a detail with

@@ -221,37 +221,39 @@ func TestUplinkDiesOfFew(t *testing.T) {
 	})
 }
 
-// One machine that is most of the backends dies: that is not us. When the others fail
-// too, it is.
-func TestOneMachineIsNotUs(t *testing.T) {
-	rackTest(t, 50, 3, suspicious, func(t *testing.T, e *Engine, l *log, r *rack) {
-		setup, err := e.Setup(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		setup.Services = slices.Clone(setup.Services)
-		backends := slices.Clone(setup.Services[0].Backends)
-		for i := range 45 {
-			backends[i].Addr = netip.AddrPortFrom(netip.MustParseAddr("10.1.0.1"), uint16(1000+i))
-		}
-		setup.Services[0].Backends = backends
-		if _, err := e.Reload(t.Context(), setup); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Second)
-		r.set(core.L4Timeout, upTo(45)...)
-		time.Sleep(20 * time.Second)
-		if up, suspect := e.ups(t); up != 5 || suspect != "" {
-			t.Errorf("%d are up, suspicion %q", up, suspect)
-		}
-		r.set("", upTo(45)...)
-		time.Sleep(20 * time.Second)
-		r.set(core.L4Timeout, upTo(50)...)
-		time.Sleep(20 * time.Second)
-		if up, suspect := e.ups(t); up != 50 || suspect == "" {
-			t.Errorf("%d are up, suspicion %q", up, suspect)
-		}
-	})
+// One or two machines that are most of the backends die: that is not us. When the
+// others fail too, it is.
+func TestFewMachinesAreNotUs(t *testing.T) {
+	for _, machines := range []int{1, 2} {
+		rackTest(t, 50, 3, suspicious, func(t *testing.T, e *Engine, l *log, r *rack) {
+			setup, err := e.Setup(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			setup.Services = slices.Clone(setup.Services)
+			backends := slices.Clone(setup.Services[0].Backends)
+			for i := range 45 {
+				backends[i].Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(i % machines)}), uint16(1000+i))
+			}
+			setup.Services[0].Backends = backends
+			if _, err := e.Reload(t.Context(), setup); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+			r.set(core.L4Timeout, upTo(45)...)
+			time.Sleep(20 * time.Second)
+			if up, suspect := e.ups(t); up != 5 || suspect != "" {
+				t.Errorf("%d of %d machines: %d are up, suspicion %q", machines, machines+5, up, suspect)
+			}
+			r.set("", upTo(45)...)
+			time.Sleep(20 * time.Second)
+			r.set(core.L4Timeout, upTo(50)...)
+			time.Sleep(20 * time.Second)
+			if up, suspect := e.ups(t); up != 50 || suspect == "" {
+				t.Errorf("all of %d machines: %d are up, suspicion %q", machines+5, up, suspect)
+			}
+		})
+	}
 }
 
 // Two backends of a small node both die, and both go down.
