@@ -75,8 +75,12 @@ func (e *Engine) endEjection(s *service, b *backend, now time.Time) {
 		e.due(x.Until())
 		return
 	}
+	c := blame{probe: "passive", code: core.PassiveOver, detail: core.PassiveOver.Explain(), at: now}
+	if !s.spec.Passive.Active() {
+		c.detail = "passive health is switched off: clients are sent there again"
+	}
 	x.End(now)
-	e.rejudge(s, b, blame{probe: "passive", code: core.PassiveOver, detail: core.PassiveOver.Explain(), at: now})
+	e.rejudge(s, b, c)
 }
 
 // respare passes on that the probes of a backend that is down have changed their

@@ -184,8 +184,13 @@ func TestPassiveAndReload(t *testing.T) {
 		want(t, k, "web", 0, 65536)
 		setup.Services = slices.Clone(setup.Services)
 		setup.Services[0].Passive = core.PassiveRule{}
+		l.changes()
 		if _, err := e.Reload(t.Context(), setup); err != nil {
 			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"b1 down→up passive RETRY: passive health is switched off: clients are sent there again"}, l.changes()); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
 		}
 		time.Sleep(20 * time.Second)
 		want(t, k, "web", 32768, 32768)
