@@ -115,6 +115,9 @@ func (s *build) passive() {
 	if !s.partial && !slices.ContainsFunc(s.Frontends, func(f core.Frontend) bool { return f.Protocol == core.TCP }) {
 		s.warn(at, "leave it out; a udp or dns probe asks the service itself", "passive looks at TCP connections, and service %s has none", s.Name)
 	}
+	if !s.partial && r.Resets > 0 && slices.ContainsFunc(s.Frontends, func(f core.Frontend) bool { return f.Protocol == core.TCP && !f.Ports.Single() }) {
+		s.warn(s.at("passive.resets"), "leave resets out, or make the ports those that are served", "service %s has a range of ports: who asks for some that nobody serves is refused, and has backends ejected", s.Name)
+	}
 	s.Passive = core.PassiveRule(r)
 }
 

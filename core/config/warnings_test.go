@@ -41,13 +41,19 @@ func TestProbeWarnings(t *testing.T) {
 		{"critical beside any", "probes: {a: {type: tcp}}", "probes: [a], health: {critical: a, need: any}", ""},
 		{"passive of udp", "", "protocol: udp, passive: {unanswered: 3}", "passive looks at TCP connections, and service web has none"},
 		{"passive of both", "", "protocol: [tcp, udp], passive: {unanswered: 3}", ""},
+		{"resets of a range of ports", "", "port: 8000-8010, passive: {resets: 3}", "who asks for some that nobody serves is refused"},
+		{"unanswered of a range of ports", "", "port: 8000-8010, passive: {unanswered: 3}", ""},
 		{"a window that is over", "maintenance: {m: {backends: web/web1, start: 2027-01-01T00:00:00Z, end: 2027-01-15T11:59:59Z}}", "min_up: 1", "the window m is over (take it out)"},
 		{"a window that is not", "maintenance: {m: {backends: web/web1, start: 2027-01-01T00:00:00Z, end: 2027-01-15T12:00:01Z}}", "min_up: 1", ""},
 		{"a window for all", "maintenance: {m: {backends: web/*, from: '02:00', to: '03:00'}}", "min_up: 1", "in this window service web has no backend left"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			o := elsewhere(files{"/etc/s.yaml": tt.top + "\n" + strings.Replace(service, "%", tt.web, 1)})
+			text := strings.Replace(service, "%", tt.web, 1)
+			if strings.HasPrefix(tt.web, "port: ") {
+				text = strings.Replace(text, "port: 80, ", "", 1)
+			}
+			o := elsewhere(files{"/etc/s.yaml": tt.top + "\n" + text})
 			o.Executable = func(path string) error {
 				if path == "/no/such" {
 					return errors.New("not there")
