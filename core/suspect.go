@@ -69,7 +69,7 @@ func (s *Suspicion) Judge(p Probing, now time.Time) Turn {
 		}
 		s.since, s.spent = now, false
 		return SuspicionBegan
-	case ratio <= 0 || s.Good == 0 || failing < ratio/2*good:
+	case ratio <= 0 || s.Good == 0 && s.spent || failing < ratio/2*good: // with none sampled since a reload nothing is known
 		was := s.Frozen()
 		s.since = time.Time{}
 		if was {
@@ -82,7 +82,7 @@ func (s *Suspicion) Judge(p Probing, now time.Time) Turn {
 	return NoTurn
 }
 
-// Dismiss ends a suspicion that has just begun: what fails is of a few machines.
+// Dismiss ends a suspicion: what fails is of a few machines, or there are no probes.
 func (s *Suspicion) Dismiss() { s.since = time.Time{} }
 
 // Frozen reports whether nothing goes down for now, and since when.

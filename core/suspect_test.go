@@ -79,7 +79,7 @@ func TestSuspicionIsBounded(t *testing.T) {
 				t.Fatalf("turn %d, frozen %t, then %t", turn, was, s.Frozen())
 			case turn == SuspicionBegan && (s.Good < 10 || part <= 0.8):
 				t.Fatalf("%d of %d fail, and we suspect ourselves", s.Failing, s.Good)
-			case s.Frozen() && part < 0.4:
+			case s.Frozen() && s.Good > 0 && part < 0.4:
 				t.Fatalf("%d of %d fail, and we suspect ourselves still", s.Failing, s.Good)
 			case s.Frozen() && now.Sub(s.Since()) >= probing.SuspectFor:
 				t.Fatalf("for %s", now.Sub(s.Since()))

@@ -70,6 +70,9 @@ func (e *Engine) recount() {
 			}
 		}
 	}
+	if e.horizon == 0 { // no health probes are left
+		e.suspicion.Dismiss()
+	}
 	e.judgeSelf(time.Now())
 }
 

@@ -383,3 +383,35 @@ func TestOneAfterAnotherIsNotUs(t *testing.T) {
 		})
 	}
 }
+
+// A reload under suspicion that changes the probes is no reason to trust them.
+func TestSuspicionAndReload(t *testing.T) {
+	rackTest(t, 50, 1, suspicious, func(t *testing.T, e *Engine, l *log, r *rack) {
+		r.set(core.L4Timeout, upTo(50)...)
+		time.Sleep(20 * time.Second)
+		l.changes()
+		l.told("probe")
+		setup, err := e.Setup(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		alive := setup.Probes["alive"]
+		alive.Timeout = 900 * time.Millisecond
+		setup.Probes = map[string]core.ProbeSpec{"alive": alive}
+		for range 2 { // the second changes nothing
+			reloadTo(t, e, setup)
+			time.Sleep(20 * time.Second)
+		}
+		if up, suspect := e.ups(t); up != 50 || suspect == "" {
+			t.Errorf("%d are up, suspicion %q", up, suspect)
+		}
+		if ch, told := l.changes(), l.told("probe"); len(ch)+len(told) > 0 {
+			t.Errorf("changes %q, told %q", ch, told)
+		}
+		r.set("", upTo(50)...)
+		time.Sleep(10 * time.Second)
+		if up, suspect := e.ups(t); up != 50 || suspect != "" {
+			t.Errorf("%d are up, suspicion %q", up, suspect)
+		}
+	})
+}
