@@ -57,8 +57,9 @@ const (
 // than its share. If there is no estimate at all, configured weights count; where
 // they are all the same and all cores are known, cores. So the configured weight
 // is a first guess and an off switch, no more: the loop finds the real capacity.
-// With its CPU unknown or stale a backend keeps its estimate, and is held if it
-// has none.
+// A backend whose CPU is unknown or stale is held: it keeps its share for a while, and
+// then goes back to its configured weight. Its estimate is kept for when the CPU is
+// known again.
 func LeastCPU() policy.Policy {
 	return policy.Policy{
 		Name:  "least-cpu",
@@ -95,15 +96,15 @@ func leastCPU(s *policy.Snapshot) error {
 		switch {
 		case !takesPart(b):
 			s.SetWeight(i, 0)
+		case !known:
+			s.Hold(i)
 		case st[cpuEstimate] > 0:
 			s.SetWeight(i, float64(st[cpuEstimate]*lead.of(b, st)))
-		case known:
+		default:
 			if !seeded { // nearly always everybody has an estimate
 				seed, seeded = newCPUSeed(s), true
 			}
 			s.SetWeight(i, seed.weight(b))
-		default:
-			s.Hold(i)
 		}
 	}
 	return nil

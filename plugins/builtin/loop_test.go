@@ -152,11 +152,16 @@ func TestLeastCPUSeeds(t *testing.T) {
 			t.Errorf("sample %d: shares %v, want the first %g", seq, got, want)
 		}
 	}
-	// CPU goes stale: the estimate stays; a newcomer without CPU is held.
+	// CPU goes stale: it is held, as is a newcomer without CPU.
+	known := s.Backends[0].CPU
 	s.Backends[0].CPU = core.Reading{}
 	s.Backends = append(s.Backends, core.BackendInput{ID: 3, Weight: 10, Health: core.Up})
-	w := n.schedule(t, s)
-	if w[0] <= 0 || w[1] != w[0] || w[2] != core.Hold {
+	if w := n.schedule(t, s); w[0] != core.Hold || w[1] <= 0 || w[2] != core.Hold {
+		t.Errorf("weights %v, want hold, a weight, and hold", w)
+	}
+	// When it is back, so is its estimate.
+	s.Backends[0].CPU = known
+	if w := n.schedule(t, s); w[0] <= 0 || w[1] != w[0] || w[2] != core.Hold {
 		t.Errorf("weights %v, want two equal ones and hold", w)
 	}
 }
