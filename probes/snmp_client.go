@@ -192,12 +192,8 @@ func kindText(kind gosnmp.PDUType) string {
 	return "GET"
 }
 
-// messages are buffers of a run: for the question and for the answer.
-var messages = sync.Pool{New: func() any {
-	return &messagePair{question: make([]byte, 0, 1024), answer: make([]byte, maxMessage)}
-}}
-
-type messagePair struct{ question, answer []byte }
+// questions are buffers of runs.
+var questions = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 
 // newRequestID is four bytes long in its encoding, which is as short as it can be,
 // and nobody who does not see the question can guess it.
@@ -215,17 +211,17 @@ func (c *snmpClient) askCommunity(ctx context.Context, kind gosnmp.PDUType, oids
 	if kind == gosnmp.GetBulkRequest {
 		r.rows = bulkRows
 	}
-	m := messages.Get().(*messagePair)
-	defer messages.Put(m)
-	question, err := r.appendTo(m.question[:0])
+	b := questions.Get().(*[]byte)
+	defer questions.Put(b)
+	question, err := r.appendTo((*b)[:0])
 	if err != nil {
 		return reply{}, c.fail(core.Internal, "%v", err)
 	}
-	m.question = question // it may have grown
+	*b = question // it may have grown
 	var got reply
 	odd := 0
 	e := agentCall{to: c.addr, way: way(c.spec.Way), timeout: c.timeout()}
-	done, err := e.ask(ctx, question, m.answer, func(datagram []byte) bool {
+	done, err := e.ask(ctx, question, func(datagram []byte) bool {
 		c.heard = true
 		var bad error
 		got, bad = decodeReply(datagram, r.version, r.community, oids)

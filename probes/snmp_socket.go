@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -71,8 +74,8 @@ type answered struct {
 }
 
 // ask sends the question and hands each datagram that comes to accept until that
-// takes one. buf holds the datagrams.
-func (e agentCall) ask(ctx context.Context, question, buf []byte, accept func([]byte) bool) (answered, error) {
+// takes one. accept keeps nothing of it.
+func (e agentCall) ask(ctx context.Context, question []byte, accept func([]byte) bool) (answered, error) {
 	key := spareKey{e.way, e.to.Addr().Is6()}
 	for fresh := false; ; fresh = true {
 		udp, spare, err := e.socket(ctx, key, fresh)
@@ -80,7 +83,7 @@ func (e agentCall) ask(ctx context.Context, question, buf []byte, accept func([]
 			return answered{}, &snmpError{code: core.Internal, text: "open a socket for SNMP: " + cause(err).Error()}
 		}
 		stop := context.AfterFunc(ctx, func() { _ = udp.SetReadDeadline(time.Unix(1, 0)) })
-		got, err := e.over(ctx, udp, question, buf, accept)
+		got, err := e.over(ctx, udp, question, accept)
 		if stop() && err == nil && got.tries == 1 && e.way.Netns == "" {
 			pool, _ := spareSockets.LoadOrStore(key, new(sync.Pool))
 			pool.(*sync.Pool).Put(udp)
@@ -107,7 +110,7 @@ func (e agentCall) socket(ctx context.Context, key spareKey, fresh bool) (udp *n
 }
 
 // over tries twice: the second try begins soon enough to end in time.
-func (e agentCall) over(ctx context.Context, udp *net.UDPConn, question, buf []byte, accept func([]byte) bool) (got answered, err error) {
+func (e agentCall) over(ctx context.Context, udp *net.UDPConn, question []byte, accept func([]byte) bool) (got answered, err error) {
 	for try := range 2 {
 		sent := time.Now()
 		got.tries++
@@ -124,12 +127,8 @@ func (e agentCall) over(ctx context.Context, udp *net.UDPConn, question, buf []b
 		if ctx.Err() != nil { // the deadline that it set may be the one replaced
 			return got, os.ErrDeadlineExceeded
 		}
-		for {
-			var n int
-			if n, got.from, err = udp.ReadFromUDPAddrPort(buf); err != nil {
-				break
-			}
-			if accept(buf[:n]) {
+		for taken := false; err == nil; {
+			if got.from, taken, err = receive(udp, accept); taken {
 				got.took = time.Since(sent)
 				return got, nil
 			}
@@ -139,4 +138,28 @@ func (e agentCall) over(ctx context.Context, udp *net.UDPConn, question, buf []b
 		}
 	}
 	return got, err
+}
+
+// answers are buffers for one datagram each.
+var answers = sync.Pool{New: func() any { return new([maxMessage]byte) }}
+
+// receive waits for a datagram and hands it to accept. It takes a buffer only once there
+// is something to read: agents that never answer are to cost a socket each, and no more.
+func receive(udp *net.UDPConn, accept func([]byte) bool) (from netip.AddrPort, taken bool, err error) {
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		return from, false, err
+	}
+	var peeked error
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, peeked = unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return !errors.Is(peeked, unix.EAGAIN) && !errors.Is(peeked, unix.EINTR)
+	})
+	if err = cmp.Or(err, peeked); err != nil { // an error of the socket's is told once, so this is it
+		return from, false, err
+	}
+	b := answers.Get().(*[maxMessage]byte)
+	defer answers.Put(b)
+	n, from, err := udp.ReadFromUDPAddrPort(b[:])
+	return from, err == nil && accept(b[:n]), err
 }

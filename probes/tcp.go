@@ -15,8 +15,8 @@ import (
 
 // tcpProbe asks whether a backend accepts connections and, where the spec has steps or
 // TLS, holds a dialogue with it. Without them it says nothing about whether the program
-// behind the port works. Emits connect; with a dialogue response_time, too, and with
-// TLS tls and cert_expiry.
+// behind the port works, which does not hear of it (way.knock). Emits connect; with a
+// dialogue response_time, too, and with TLS tls and cert_expiry.
 type tcpProbe struct {
 	addr netip.AddrPort
 	spec *core.ProbeSpec // read only

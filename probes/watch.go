@@ -24,11 +24,11 @@ const (
 )
 
 // maxFirstDelay bounds the time until the first run: until then nobody knows the
-// backend, and it is given nothing. Of more than 8,000 that come together, each takes
+// backend, and it is given nothing. Of more than 4,000 that come together, each takes
 // its part of firstRuns a second: the memory of 32,000 runs at once stays for good.
 const (
 	maxFirstDelay = 500 * time.Millisecond
-	firstRuns     = 16_000
+	firstRuns     = 8_000
 )
 
 // A watch asks one question again and again. Between two runs it is a timer and no

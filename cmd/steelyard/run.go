@@ -27,9 +27,9 @@ import (
 )
 
 // garbagePercent is how much garbage the daemon lets grow, as a share of what lives,
-// unless GOGC is set: 75 takes 10 MB more for 16,000 backends, and 100 another 10; less
+// unless GOGC is set: each 10 more take 6 MB for 16,000 backends with two probes; less
 // collects more often, which the p99 of death to commit pays for (docs/benchmarks.md).
-const garbagePercent = 50
+const garbagePercent = 40
 
 const runLong = `Run the balancer in the foreground.
 
