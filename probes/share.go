@@ -104,8 +104,8 @@ func (c *catalogue) hash(s *core.ProbeSpec) uint64 {
 	return h.Sum64()
 }
 
-// hashValue takes in what a spec is made of. What it does not know, fields of other
-// packages' types and maps, it leaves to the comparison.
+// hashValue takes in what a spec is made of. What it does not know it leaves to the
+// comparison.
 func hashValue(h *maphash.Hash, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -124,13 +124,34 @@ func hashValue(h *maphash.Hash, v reflect.Value) {
 		for i := range v.Len() {
 			hashValue(h, v.Index(i))
 		}
+	case reflect.Map:
+		hashMap(h, v)
 	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[netip.Addr]() {
+			text := v.Interface().(netip.Addr).String()
+			_, _ = h.WriteString(text) // never fails
+			return
+		}
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				hashValue(h, v.Field(i))
 			}
 		}
 	}
+}
+
+// hashMap takes in a map, in whatever order its members come.
+func hashMap(h *maphash.Hash, v reflect.Value) {
+	var sum uint64
+	for members := v.MapRange(); members.Next(); {
+		var member maphash.Hash
+		member.SetSeed(h.Seed())
+		hashValue(&member, members.Key())
+		hashValue(&member, members.Value())
+		sum += member.Sum64()
+	}
+	hashNumber(h, uint64(v.Len()))
+	hashNumber(h, sum)
 }
 
 func hashNumber(h *maphash.Hash, n uint64) {

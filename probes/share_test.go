@@ -114,18 +114,25 @@ func TestCatalogueSeesEveryField(t *testing.T) {
 	}
 }
 
-// The hash only saves time, so it must not save too little: many specs that
-// differ in a secret must not all be compared with each other.
+// The hash only saves time, so it must not save too little: many specs that differ in
+// a secret, a variable of a command or a source must not all be compared with each other.
 func TestCatalogueHashes(t *testing.T) {
-	c := newCatalogue()
-	for i := range 1000 {
-		s := fullSpec()
-		s.SNMP.Community = core.Secret(fmt.Sprint("secret", i))
-		c.choose(s)
-	}
-	for _, specs := range c.byHash {
-		if len(specs) > 3 {
-			t.Fatalf("%d of 1000 specs have one hash", len(specs))
+	for name, set := range map[string]func(s *core.ProbeSpec, i int){
+		"secret":      func(s *core.ProbeSpec, i int) { s.SNMP.Community = core.Secret(fmt.Sprint("secret", i)) },
+		"environment": func(s *core.ProbeSpec, i int) { s.Exec.Env["A"] = core.Secret(fmt.Sprint(i)) },
+		"variable":    func(s *core.ProbeSpec, i int) { s.Exec.Env[fmt.Sprint("A", i)] = "" },
+		"source":      func(s *core.ProbeSpec, i int) { s.Way.Source = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) },
+	} {
+		c := newCatalogue()
+		for i := range 1000 {
+			s := fullSpec()
+			set(s, i)
+			c.choose(s)
+		}
+		for _, specs := range c.byHash {
+			if len(specs) > 3 {
+				t.Errorf("%s: %d of 1000 specs have one hash", name, len(specs))
+			}
 		}
 	}
 }
