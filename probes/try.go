@@ -40,7 +40,7 @@ func Try(ctx context.Context, t Target, say func(step, text string)) core.Sample
 
 func try(ctx context.Context, t Target, p prober, say func(step, text string)) core.Sample {
 	if say != nil {
-		ctx = traced(ctx, say)
+		ctx = traced(ctx, say, secretsOf(t.Spec)...)
 	}
 	note(ctx, "probe", "%s %s", t.Spec.Type, describe(t))
 	last := sampleOf(t.Spec, time.Now(), bad(core.Internal, "broken off before the first answer"))

@@ -268,7 +268,7 @@ func sampleOf(spec *core.ProbeSpec, start time.Time, r result) core.Sample {
 		Took:    time.Since(start),
 		OK:      r.ok,
 		Code:    r.code,
-		Detail:  oneLine(r.detail),
+		Detail:  oneLine(hide(r.detail, secretsOf(spec))),
 		Metrics: r.metrics,
 		Admin:   r.admin,
 	}
@@ -282,7 +282,7 @@ func (w *watch) ask(ctx context.Context) (r result) {
 			r = crashed(p)
 			if w.gate.crashed.CompareAndSwap(false, true) { // the next ones are in the samples
 				w.fleet.log.Error("probe crashed", "type", w.spec.Type, "probe", w.spec.Name,
-					"panic", r.detail, "stack", string(debug.Stack()))
+					"panic", hide(r.detail, secretsOf(w.spec)), "stack", string(debug.Stack()))
 			}
 			w.prober = w.fleet.prober(w.target())
 		}
