@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -93,11 +94,11 @@ func (p impossible) probe(context.Context) result { return bad(core.Internal, "%
 const maxDetail = 256
 
 // oneLine makes s fit for Sample.Detail: one line of printable text, cut at a
-// character's edge. Texts from the other side end up here, so control
-// characters must not reach a terminal.
+// character's edge. Texts from the other side end up here, so what a terminal obeys
+// must not reach one: control characters, C1's among them, and marks of direction.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			return ' '
 		}
 		return r

@@ -85,6 +85,10 @@ func TestOneLine(t *testing.T) {
 	if got := oneLine("a\r\n\x1b[31mb\xff"); got != "a   [31mb " {
 		t.Errorf("got %q: control characters must go", got)
 	}
+	// A terminal takes U+009B for ESC [, and U+202E turns round what follows.
+	if got := oneLine("a\u009b31mb\u202ec\u2028d"); got != "a 31mb c d" {
+		t.Errorf("got %q: what a terminal obeys must go", got)
+	}
 }
 
 func FuzzOneLine(f *testing.F) {
