@@ -226,5 +226,5 @@ type ProbeTypeView struct {
 	Waiting int    `json:"waiting"` // for a place
 	Runs    uint64 `json:"runs_total"`
 	Failed  uint64 `json:"failed_total"`
-	Skipped uint64 `json:"skipped_total"` // runs left out because the one before was not over, or had to wait
+	Skipped uint64 `json:"skipped_total"` // runs left out because the one before was not over, or had to wait, or that a pause of this process spoiled
 }

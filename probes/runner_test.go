@@ -393,6 +393,53 @@ func TestRunnerEndsAtTimeout(t *testing.T) {
 	})
 }
 
+// overtime is a prober whose runs from..to go on far beyond their time, as all do that
+// are under way while the process stands still.
+type overtime struct{ run, from, to int }
+
+func (o *overtime) probe(context.Context) result {
+	if o.run++; o.run < o.from || o.run > o.to {
+		return result{ok: true, code: core.L4OK, detail: "fine"}
+	}
+	time.Sleep(30 * time.Second)
+	return bad(core.L4Timeout, "no answer")
+}
+
+// TestRunnerStoodStill: a run during which the process was stopped says nothing about
+// the backend. One that is so late again and again does.
+func TestRunnerStoodStill(t *testing.T) {
+	for name, tt := range map[string]struct{ to, bad int }{
+		"a pause":       {3, 0},
+		"a slow prober": {5, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(nil)
+				b.prepare = func(Target) prober { return &overtime{from: 3, to: tt.to} }
+				b.SetTargets([]Target{target("web1", time.Second)})
+				b.start()
+				time.Sleep(2 * time.Minute)
+				b.stop()
+				failed := 0
+				for i, s := range b.of("web1") {
+					if !s.OK {
+						failed++
+					}
+					if s.Seq != uint64(i+1) {
+						t.Errorf("sample %d has number %d", i+1, s.Seq)
+					}
+				}
+				if failed != tt.bad {
+					t.Errorf("%d bad samples, want %d", failed, tt.bad)
+				}
+				if v := b.Stats()[0]; v.Skipped == 0 {
+					t.Errorf("nothing was counted as left out: %+v", v)
+				}
+			})
+		})
+	}
+}
+
 // TestRunnerHammer changes the targets all the time; it is for the race
 // detector, and for a goroutine that Run would leave behind.
 func TestRunnerHammer(t *testing.T) {

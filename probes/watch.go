@@ -31,6 +31,10 @@ const (
 	firstRuns     = 8_000
 )
 
+// maxLate is how far beyond its timeout a run goes on, but for the time that it takes to
+// kill a command.
+const maxLate = time.Second
+
 // A watch asks one question again and again. Between two runs it is a timer and no
 // goroutine: the stacks of 16,000 goroutines that wait are 140 MB.
 type watch struct {
@@ -42,6 +46,7 @@ type watch struct {
 
 	lastCode core.Code // of the run before; the runs' own
 	slow     bool      // the run before held its place for long; the runs' own
+	late     bool      // the run before went on far beyond its time; the runs' own
 
 	mu      sync.Mutex
 	stopped bool          // guarded by mu; no run begins any more
@@ -158,7 +163,12 @@ func (w *watch) run(ctx context.Context) {
 	slow := w.slow
 	w.slow = s.Took >= w.timeout()/2
 	w.gate.leave(slow)
-	samples := w.samples(ctx, s, early)
+	var samples []core.Sample
+	if w.stoodStill(s.Took) {
+		w.gate.skipped.Add(1)
+	} else {
+		samples = w.samples(ctx, s, early)
+	}
 	w.note(ctx, samples)
 	for _, s := range samples {
 		w.fleet.runner.Out(s)
@@ -176,6 +186,19 @@ func (w *watch) run(ctx context.Context) {
 		w.begun = true
 	}
 	w.arm()
+}
+
+// stoodStill reports that this process did during the run (it was stopped, or its
+// machine was): what came of it is no word about the backend, or all whose runs were
+// under way would be said to be dead at once. One that is late again is slow itself.
+func (w *watch) stoodStill(took time.Duration) bool {
+	limit := w.timeout() + maxLate
+	if w.spec.Type == core.ProbeExec {
+		limit += killGrace
+	}
+	again := w.late
+	w.late = took > limit
+	return w.late && !again
 }
 
 // begin counts the runs that were left out while this one had to wait, and reports
