@@ -89,7 +89,7 @@ func (p *grpcProbe) probe(ctx context.Context) result {
 	x := phases{start: start}
 	x.done(core.MetricConnect)
 	note(ctx, "connect", "%s from %s in %s", p.addr, conn.LocalAddr(), short(x.last.Sub(start)))
-	heard := &overheard{Conn: conn}
+	heard := &overheard{Conn: &bounded{Conn: conn, left: maxFrames}}
 	if p.tls == nil {
 		a, err := p.ask(ctx, heard)
 		if err != nil {

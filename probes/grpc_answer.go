@@ -19,6 +19,8 @@ import (
 func (p *grpcProbe) unanswered(ctx context.Context, start time.Time, err error, other func() result) result {
 	note(ctx, "answer", "%v", err)
 	switch {
+	case errors.Is(err, errFlood):
+		return bad(core.L7Response, "%s %v", p.addr, errFlood)
 	case errors.Is(err, errGRPCLong):
 		return bad(core.L7Response, "%s: %v", p.addr, err)
 	case timedOut(err) || hungUp(ctx):

@@ -56,8 +56,11 @@ func (p *httpProbe) probe(ctx context.Context) result {
 	x := httpRun{conn: conn, phases: phases{start: start}}
 	x.done(core.MetricConnect)
 	note(ctx, "connect", "%s from %s in %s", p.addr, conn.LocalAddr(), short(x.last.Sub(start)))
+	if p.plan.h2 != nil {
+		x.conn = &bounded{Conn: conn, left: 4*p.plan.maxBody + maxFrames}
+	}
 	if p.plan.tls != nil {
-		secure, code, err := handshake(ctx, conn, p.plan.tls)
+		secure, code, err := handshake(ctx, x.conn, p.plan.tls)
 		if err != nil {
 			return badTLS(p.addr, code, err)
 		}

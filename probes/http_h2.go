@@ -69,3 +69,26 @@ func (x *httpRun) ask2(ctx context.Context, p *httpProbe) (resp *http.Response, 
 	x.done(core.MetricTTFB)
 	return resp, done, nil
 }
+
+// maxFrames is how many bytes an HTTP/2 server may send in one run beside four times the
+// body: more than headers, settings and the heads of frames need.
+const maxFrames = 256 << 10
+
+// errFlood is about a server that goes on and on and never answers. A ping or a setting
+// costs it nothing, and us an answer each.
+var errFlood = protocolError("sends too much that is no answer: gave up on its HTTP/2")
+
+// A bounded is a connection that only so many bytes come from.
+type bounded struct {
+	net.Conn
+	left int64 // the reader's own: there is one at a time
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errFlood
+	}
+	n, err := b.Conn.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
