@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -97,6 +98,29 @@ func TestTalkIsBounded(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// trickle brings little at a time, at once, and without a line end.
+type trickle struct{}
+
+func (trickle) Read(b []byte) (int, error) {
+	return copy(b, "sixty-four bytes of a line that never comes to its end, as it is"), nil
+}
+
+// TestTalkIsPaced: each piece has the expression look at all that has come, so pieces
+// that come fast are left to pile up.
+func TestTalkIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		start := time.Now()
+		if _, err := h.until(trickle{}, regexp.MustCompile("not there")); err == nil {
+			t.Error("it matches")
+		}
+		const looked = maxHeard / 64 * maxHeard / 2 // bytes, in 1,024 looks
+		if rate := looked / time.Since(start).Seconds(); rate > 2*lookRate {
+			t.Errorf("the expression looked at %.3g bytes a second", rate)
+		}
+	})
+}
 
 func TestTalkFailures(t *testing.T) {
 	says := func(s string) netip.AddrPort { return probestest.Script(t, s) }
