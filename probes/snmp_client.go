@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -161,9 +162,18 @@ func (c *snmpClient) walk(ctx context.Context, root string) ([]gosnmp.SnmpPDU, e
 			case len(rows) == maxRows:
 				return nil, c.fail(core.SNMPValue, "agent %s has more than %d rows below %s: name a smaller table", c.addr, maxRows, root)
 			}
-			rows, last = append(rows, v), v.Name
+			rows, last = append(rows, curtailed(v)), v.Name
 		}
 	}
+}
+
+// curtailed is a row that keeps no more of a text than can be a number: there may be
+// maxRows of them, of a datagram each.
+func curtailed(v gosnmp.SnmpPDU) gosnmp.SnmpPDU {
+	if text, ok := v.Value.([]byte); ok && len(text) > maxNumberText {
+		v.Value = bytes.Clone(text[:maxNumberText])
+	}
+	return v
 }
 
 // ask sends one question and returns the answer to it, an error status included.

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -110,6 +111,29 @@ func TestSNMPWalks(t *testing.T) {
 
 // TestSNMPOddAnswers: late answers and those to others are not taken, and errors are
 // told.
+// TestSNMPWalkKeepsLittle: rows of long texts must not add up to megabytes a target.
+func TestSNMPWalkKeepsLittle(t *testing.T) {
+	n := 0
+	texts := oddAgent(t, func(q *gosnmp.SnmpPacket) []*gosnmp.SnmpPacket {
+		v := gosnmp.SnmpPDU{Name: fmt.Sprintf(".1.3.6.1.%d", n), Type: gosnmp.OctetString, Value: bytes.Repeat([]byte("7"), 8000)}
+		if n++; n == 100 {
+			v.Name = ".1.3.7"
+		}
+		return one([]gosnmp.SnmpPDU{v}, q)
+	})
+	rows, err := texts.walk(shortly(t), ".1.3.6.1")
+	if err != nil || len(rows) != 99 {
+		t.Fatalf("%d rows, %v; want 99", len(rows), err)
+	}
+	kept := 0
+	for _, v := range rows {
+		kept += cap(v.Value.([]byte))
+	}
+	if kept > 99*2*maxNumberText {
+		t.Errorf("%d bytes of text are kept of 99 rows", kept)
+	}
+}
+
 func TestSNMPOddAnswers(t *testing.T) {
 	good := []gosnmp.SnmpPDU{{Name: ".1.3.6.1.7", Type: gosnmp.Integer, Value: 7}}
 	wrong := []gosnmp.SnmpPDU{{Name: ".1.3.6.1.7", Type: gosnmp.Integer, Value: 8}}

@@ -11,6 +11,9 @@ import (
 	"github.com/gosnmp/gosnmp"
 )
 
+// maxNumberText is how much of a text may be a number.
+const maxNumberText = 64
+
 // numberOf reads a number of any SNMP type: integers, the floating point numbers
 // that net-snmp wraps as Opaque, and texts that are a number, as laLoad is.
 func numberOf(v gosnmp.SnmpPDU) (float64, error) {
@@ -30,7 +33,7 @@ func numberOf(v gosnmp.SnmpPDU) (float64, error) {
 		n = x
 	case []byte:
 		var err error
-		text := strings.TrimSpace(string(x[:min(len(x), 64)]))
+		text := strings.TrimSpace(string(x[:min(len(x), maxNumberText)]))
 		if n, err = strconv.ParseFloat(text, 64); err != nil {
 			return 0, fmt.Errorf("%s is the text %.20q, not a number", v.Name, text)
 		}
