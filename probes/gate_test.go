@@ -33,8 +33,13 @@ func TestConcurrency(t *testing.T) {
 			t.Errorf("%s with %d sockets: %d, want %d", tt.kind, tt.sockets, got, tt.want)
 		}
 	}
-	if got, sockets := concurrency(core.ProbeExec, nil, 16); got != execConcurrency || sockets {
-		t.Errorf("exec: %d, sockets %t; want %d, false", got, sockets, execConcurrency)
+	for sockets, want := range map[int]int{10_000: execConcurrency, 512: 32, 128: 8, 16: leastCommands} {
+		if got, holds := concurrency(core.ProbeExec, nil, sockets); got != want || holds {
+			t.Errorf("exec with %d sockets: %d, holds them %t; want %d, false", sockets, got, holds, want)
+		}
+	}
+	if got, _ := concurrency(core.ProbeExec, map[string]int{core.ProbeExec: 1000}, 512); got != 32 {
+		t.Errorf("exec as configured with 512 sockets: %d, want 32: more would have no files", got)
 	}
 	if n := socketRuns(); n < leastConcurrency {
 		t.Errorf("%d runs with sockets", n)

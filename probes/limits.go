@@ -14,9 +14,10 @@ const (
 	// is far cheaper than what it would cost the others to wait for its time-out.
 	// 16,000 backends that hang, asked every 5 s with a time-out of 2 s, are 6,400.
 	maxConcurrency = 16384
-	// execConcurrency is the same for commands. Each is a process with its memory, and a
-	// few files on our side.
+	// execConcurrency is the same for commands. Each is a process with its memory, and
+	// eight files on our side while it starts: a quarter of all files is theirs.
 	execConcurrency = 64
+	leastCommands   = 4
 	// leastConcurrency is for a process that may open hardly any file.
 	leastConcurrency = 16
 )
@@ -43,6 +44,8 @@ func concurrency(kind string, configured map[string]int, sockets int) (limit int
 	}
 	if holds {
 		limit = min(limit, sockets)
+	} else {
+		limit = min(limit, max(leastCommands, sockets/16)) // sockets are half the files
 	}
 	return limit, holds
 }
