@@ -218,6 +218,23 @@ func TestNobodySpeaksForThisNode(t *testing.T) {
 	}
 }
 
+// TestMonitorIsNoProbe: a monitor may have this node's name, but what it says is a metric
+// and no more, whatever probe it calls itself.
+func TestMonitorIsNoProbe(t *testing.T) {
+	b := listening(t, bus.User{Name: bustest.Node, Password: "secret"})
+	got := collect(t, b)
+	nc, _ := dial(t, b, bustest.Node, "secret")
+	id := core.BackendID{Service: "web", Backend: "web1"}
+	body := fmt.Appendf(nil, `{"v":1,"src":%q,"ts":%q,"service":"web","backend":"web1","probe":"check","type":"exec","code":"PROCOK","admin":"maint","metrics":{"weight":{"value":0,"unit":"count"}}}`,
+		bustest.Node, time.Now().Format(time.RFC3339Nano))
+	if err := nc.Publish(bus.MetricSubject(bustest.Node, id, "check"), body); err != nil {
+		t.Fatal(err)
+	}
+	if s := next(t, got); s.Type != "" || s.Code != "" || s.Admin != "" || len(s.Metrics) != 1 {
+		t.Errorf("it came through as %+v", s)
+	}
+}
+
 func TestWhoMayComeIn(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {

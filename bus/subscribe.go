@@ -83,6 +83,9 @@ func (b *Bus) admit(f *filter, told *core.Seldom, m *nats.Msg, arrived time.Time
 		b.drop(told, m, r, nil, arrived)
 		return core.Sample{}, false
 	}
+	if m.Sub != nil && isMetric(m.Subject) {
+		s.Type, s.Code, s.Admin = "", "", "" // those are a probe's, and a monitor is none
+	}
 	b.counters.received.Add(1)
 	return s, true
 }

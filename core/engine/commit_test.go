@@ -30,7 +30,7 @@ func TestCommitRefusedInPart(t *testing.T) {
 		k.fail = refusedSome{"bad": errors.New("no memory")}
 		k.mu.Unlock()
 		for _, s := range []string{"bad", "web"} { // one batch of samples, one commit
-			e.samples <- &core.Sample{Backend: core.BackendID{Service: s, Backend: "b2"}, Probe: "alive", Role: core.HealthRole, OK: true, TakenAt: time.Now(), Node: "test"}
+			e.samples <- &core.Sample{Backend: core.BackendID{Service: s, Backend: "b2"}, Probe: "alive", Role: core.HealthRole, OK: true, Code: core.L4OK, TakenAt: time.Now(), Node: "test"}
 		}
 		time.Sleep(100 * time.Millisecond)
 		want(t, k, "bad", 32768, 32768)

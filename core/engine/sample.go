@@ -28,10 +28,11 @@ func (e *Engine) takeSample(s core.Sample) {
 		return
 	}
 	p := b.probe(s.Probe)
-	if p == nil || s.Role != p.spec.Role || s.Node != e.cfg.Node {
-		// Not of a probe of ours, whatever it calls itself: a monitor, or another
-		// node on the same bus, may add metrics, never a verdict. What another
-		// node can reach says nothing about what we can.
+	if p == nil || s.Role != p.spec.Role || s.Node != e.cfg.Node || s.Code == "" {
+		// Not of a probe of ours, whatever it calls itself: a monitor, which has no
+		// code and may have this node's name, or another node on the same bus, may add
+		// metrics, never a verdict and never a wish. What another node can reach says
+		// nothing about what we can.
 		if s.Role == core.MetricRole && s.OK && !e.tooOld(svc, s) {
 			e.takeMetrics(b, s)
 		}

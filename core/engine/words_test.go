@@ -215,7 +215,11 @@ func TestWhoMayAsk(t *testing.T) {
 	setup := probed(core.HealthRule{}, core.ProbeSpec{Name: "alive", Type: core.ProbeTCP},
 		core.ProbeSpec{Name: "plugin", Type: core.ProbeExec},
 		core.ProbeSpec{Name: "check", Type: core.ProbeExec, Exec: core.ExecSpec{DynamicWeight: true}},
-		core.ProbeSpec{Name: "picked", Type: core.ProbeExec, Metrics: []core.MetricSpec{{Name: core.MetricWeight, From: "w"}}})
+		core.ProbeSpec{Name: "picked", Type: core.ProbeExec, Metrics: []core.MetricSpec{{Name: core.MetricWeight, From: "w"}}},
+		core.ProbeSpec{Name: "reader", Type: core.ProbeExec, Metrics: []core.MetricSpec{{Name: core.MetricWeight, From: "w"}}})
+	reader := setup.Probes["reader"]
+	reader.Role = core.MetricRole
+	setup.Probes["reader"] = reader
 	setup.Services[0].Shaping.Step = 0
 	engineTest(t, k, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
 		for _, b := range []string{"b1", "b2"} {
@@ -224,6 +228,13 @@ func TestWhoMayAsk(t *testing.T) {
 			}
 		}
 		time.Sleep(3 * time.Second)
+		// A monitor that has this node's name, and calls itself a probe.
+		e.Offer(core.Sample{
+			Backend: core.BackendID{Service: "web", Backend: "b1"}, Probe: "reader", Role: core.MetricRole, OK: true,
+			TakenAt: time.Now(), Node: "test", Metrics: []core.Metric{ask(core.MetricWeight, 3)},
+		})
+		time.Sleep(2 * time.Second)
+		want(t, k, "web", 32768, 32768)
 		say := func(probe, node string, v float64) {
 			e.Offer(core.Sample{
 				Backend: core.BackendID{Service: "web", Backend: "b1"}, Probe: probe, Role: core.HealthRole, OK: true, Code: core.ProcOK,
