@@ -16,12 +16,11 @@ import (
 // A fate is a service with every rule that takes backends out, to which anything
 // happens.
 type fate struct {
-	t     *testing.T
-	e     *Engine
-	c     *clients
-	dice  *rand.Rand
-	setup Setup
-	done  []string // what has happened
+	t    *testing.T
+	e    *Engine
+	c    *clients
+	dice *rand.Rand
+	done []string // what has happened
 }
 
 // fateful is a service of four backends, of which one is in reserve, and a sorry server.
