@@ -14,6 +14,7 @@ type TCPSpec struct {
 // A TCPStep is one step of a dialogue; exactly one field is set.
 type TCPStep struct {
 	Send     string `json:"send,omitzero"`     // sent as it is
+	SendHex  string `json:"send_hex,omitzero"` // the same in hexadecimal, spaces between bytes allowed
 	Expect   string `json:"expect,omitzero"`   // regular expression that a line, or what has come so far, must match
 	StartTLS bool   `json:"starttls,omitzero"` // the TLS handshake takes place now, as TCPSpec.TLS says
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type tcpPlan struct {
 	spec    core.TCPSpec // a copy: the plan is of this very spec
 	tls     *tls.Config  // nil without TLS
 	upFront bool         // TLS from the start
+	send    [][]byte     // by step; nil for one that sends nothing
 	expect  []*regexp.Regexp
 }
 
@@ -38,19 +40,22 @@ func planTCP(spec *core.ProbeSpec) (*tcpPlan, error) {
 }
 
 func makeTCPPlan(spec core.TCPSpec) (*tcpPlan, error) {
-	p := &tcpPlan{spec: spec, upFront: spec.TLS.Enabled, expect: make([]*regexp.Regexp, len(spec.Steps))}
+	p := &tcpPlan{spec: spec, upFront: spec.TLS.Enabled, send: make([][]byte, len(spec.Steps)), expect: make([]*regexp.Regexp, len(spec.Steps))}
 	starts := 0
 	for i, s := range spec.Steps {
 		set := 0
-		for _, is := range []bool{s.Send != "", s.Expect != "", s.StartTLS} {
+		for _, is := range []bool{s.Send != "", s.SendHex != "", s.Expect != "", s.StartTLS} {
 			if is {
 				set++
 			}
 		}
 		if set != 1 {
-			return nil, fmt.Errorf("step %d is none of send, expect and starttls, or several", i+1)
+			return nil, fmt.Errorf("step %d is none of send, send_hex, expect and starttls, or several", i+1)
 		}
 		var err error
+		if p.send[i], err = sendable(s); err != nil {
+			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		}
 		if p.expect[i], err = compile("expect", s.Expect); err != nil {
 			return nil, fmt.Errorf("step %d: %w", i+1, err)
 		}
@@ -68,6 +73,18 @@ func makeTCPPlan(spec core.TCPSpec) (*tcpPlan, error) {
 		return p, err
 	}
 	return p, nil
+}
+
+// sendable are the bytes that a step sends; nil if it sends none.
+func sendable(s core.TCPStep) ([]byte, error) {
+	if s.SendHex == "" {
+		return []byte(s.Send), nil
+	}
+	say, err := hex.DecodeString(strings.ReplaceAll(s.SendHex, " ", ""))
+	if err != nil {
+		return nil, fmt.Errorf("send_hex: %w", err)
+	}
+	return say, nil
 }
 
 // A talk is one dialogue.
@@ -135,9 +152,9 @@ func (t *talk) step(ctx context.Context, p tcpProbe, i int, s core.TCPStep) (res
 		}
 		return t.secure(ctx, p)
 	}
-	if s.Send != "" {
-		note(ctx, "send", "step %d: %d bytes, %s", i+1, len(s.Send), firstWord(s.Send))
-		if _, err := io.WriteString(t.conn, s.Send); err != nil {
+	if say := t.plan.send[i]; len(say) > 0 {
+		note(ctx, "send", "step %d: %d bytes, %s", i+1, len(say), firstWord(string(say)))
+		if _, err := t.conn.Write(say); err != nil {
 			return t.broken(ctx, p, at, "not all could be sent", err), false
 		}
 		return result{}, true

@@ -171,8 +171,38 @@ func TestRedis(t *testing.T) {
 	s := ask(t, talkTarget(at, role...))
 	wantCode(t, s, true, core.L7OK, "8 steps with 127.0.0.1")
 	wantMetrics(t, s, core.MetricConnect, core.MetricResponse)
+	inHex := core.TCPStep{SendHex: "5049 4e47 0d0a"} // PING and the end of a line
+	wantCode(t, ask(t, talkTarget(at, append(auth, inHex, expect(`^\+PONG`))...)), true, core.L7OK, "4 steps")
 	wantCode(t, ask(t, talkTarget(at, send("PING\r\n"), expect(`^\+PONG`))), false, core.L7Expect, "NOAUTH")
 	wantCode(t, ask(t, talkTarget(at, append(auth, send("INFO replication\r\n"), expect("^role:slave"))...)), false, core.L7Expect, "role:slave")
+}
+
+// TestSendHex: every byte goes out as it is, those that are no text too, and what is no
+// hexadecimal is told.
+func TestSendHex(t *testing.T) {
+	steps := []core.TCPStep{{SendHex: "00 00 00 08 04 D2 16 2F"}, expect("^N$")} // PostgreSQL's SSLRequest
+	got := make(chan []byte, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 8)
+		_, _ = io.ReadFull(c, buf)
+		_, _ = c.Write([]byte("N"))
+		got <- buf
+	}()
+	wantCode(t, ask(t, talkTarget(l.Addr().(*net.TCPAddr).AddrPort(), steps...)), true, core.L7OK, "2 steps")
+	if want := []byte{0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f}; !bytes.Equal(<-got, want) {
+		t.Errorf("sent other bytes than % x", want)
+	}
+	wantCode(t, ask(t, talkTarget(probestest.Refused(t), core.TCPStep{SendHex: "0x1"})), false, core.Internal, "step 1: send_hex")
 }
 
 func port(a netip.AddrPort) string { return strings.TrimPrefix(a.String(), a.Addr().String()+":") }

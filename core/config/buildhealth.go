@@ -162,7 +162,7 @@ func supplies(p rawProbe, metric string) bool {
 	case core.ProbeHTTP, core.ProbeDNS, core.ProbeGRPC, core.ProbeUDP, core.ProbeResponseTime:
 		return true
 	case core.ProbeTCP: // a connection alone is accepted by the kernel
-		return p.Send != "" || p.Expect != "" || len(p.Script) > 0 || p.TLS.Enabled
+		return p.Send != "" || p.SendHex != "" || p.Expect != "" || len(p.Script) > 0 || p.TLS.Enabled
 	}
 	return false
 }

@@ -21,8 +21,8 @@ const (
 // tcp has the steps of the script, or those of the short form.
 func (b *builder) tcp(path string, r rawProbe) core.TCPSpec {
 	at := join(path, "script")
-	if len(r.Script) > 0 && (r.Send != "" || r.Expect != "") {
-		b.wrong(b.set(path, "send", "expect"), "put it into the script", "send and expect are the short form of a script, and there is a script")
+	if len(r.Script) > 0 && (r.Send != "" || r.SendHex != "" || r.Expect != "") {
+		b.wrong(b.set(path, "send", "send_hex", "expect"), "put it into the script", "send and expect are the short form of a script, and there is a script")
 	}
 	if len(r.Script) > maxScript {
 		b.misplaced(at, "", "the script has %d steps, at most %d can be", len(r.Script), maxScript)
@@ -31,6 +31,12 @@ func (b *builder) tcp(path string, r rawProbe) core.TCPSpec {
 	if r.Send != "" {
 		b.lineEnds(join(path, "send"), r.Send)
 		steps = append(steps, core.TCPStep{Send: r.Send})
+	}
+	if r.SendHex != "" {
+		if r.Send != "" {
+			b.misplaced(join(path, "send_hex"), "leave one of them out", "send and send_hex are two ways to say what is sent")
+		}
+		steps = append(steps, core.TCPStep{SendHex: r.SendHex})
 	}
 	if r.Expect != "" {
 		b.expression(join(path, "expect"), r.Expect)
@@ -67,14 +73,14 @@ func (b *builder) step(at string, s rawStep, encrypted bool) bool {
 	}
 	b.lineEnds(join(at, "send"), s.Send)
 	keys := 0
-	for _, set := range []bool{s.Send != "", s.Expect != "", s.StartTLS} {
+	for _, set := range []bool{s.Send != "", s.SendHex != "", s.Expect != "", s.StartTLS} {
 		if set {
 			keys++
 		}
 	}
 	switch {
 	case keys != 1:
-		b.wrong(at, `such as {expect: "^220 "}, {send: "QUIT\r\n"} or {starttls: true}`, "a step has one of send, expect and starttls, and this one has %s", [...]string{"none", "", "two", "three"}[keys])
+		b.wrong(at, `such as {expect: "^220 "}, {send: "QUIT\r\n"} or {starttls: true}`, "a step has one of send, send_hex, expect and starttls, and this one has %s", [...]string{"none", "", "two", "three", "four"}[keys])
 	case s.StartTLS && encrypted:
 		b.wrong(join(at, "starttls"), "", "the connection is encrypted already, since an earlier step")
 	default:

@@ -11,18 +11,23 @@ var (
 	maskPattern   = regexp.MustCompile(`^([0-9A-Fa-fxX]{2} ?)*$`)
 )
 
-const expectDoc = "regular expression (RE2) that "
+const (
+	expectDoc = "regular expression (RE2) that "
+	hexHint   = "pairs of 0-9 and a-f, such as 0a1b2c"
+)
 
 // stepKeys are one step of a dialogue over TCP. The short form has them beside
 // the type, each once.
 var stepKeys = []key{
 	{name: "send", kind: kText, example: "EHLO probe\r\n", doc: `text that is sent as it is; in double quotes "\r\n" ends a line`},
+	{name: "send_hex", kind: kText, either: "send", example: "0a1b2c", pattern: hexPattern, hint: hexHint, doc: "the same in hexadecimal, for protocols that are no text"},
 	{name: "expect", kind: kText, example: "^250 ", doc: expectDoc + "a line, or what has come so far, must match"},
 	{name: "starttls", kind: kBool, example: "true", doc: "now the TLS handshake, as tls says"},
 }
 
 var tcpKeys = []key{
 	{name: "send", kind: kText, def: `""`, doc: `text that is sent first, as it is; in double quotes "\r\n" ends a line`},
+	{name: "send_hex", kind: kText, either: "send", example: "0a1b2c", pattern: hexPattern, hint: hexHint, doc: "the same in hexadecimal, for protocols that are no text"},
 	{name: "expect", kind: kText, def: `""`, doc: expectDoc + "a line of the answer, or what has come so far, must match; empty: a connection that is accepted is good"},
 	{name: "script", kind: kList, apart: true, either: "send", def: "[]", elem: &key{kind: kObject, keys: stepKeys},
 		doc: "a longer talk, in place of send and expect: steps in their order, each with one of these keys"},
@@ -48,7 +53,7 @@ var dnsKeys = []key{
 
 var udpKeys = []key{
 	{name: "payload", kind: kText, def: `""`, doc: "text that is sent; empty sends a datagram of no bytes"},
-	{name: "payload_hex", kind: kText, either: "payload", example: "0a1b2c", pattern: hexPattern, hint: "pairs of 0-9 and a-f, such as 0a1b2c", doc: "the same in hexadecimal"},
+	{name: "payload_hex", kind: kText, either: "payload", example: "0a1b2c", pattern: hexPattern, hint: hexHint, doc: "the same in hexadecimal"},
 	{name: "reply_hex", kind: kText, def: `""`, pattern: maskPattern, hint: "pairs of 0-9, a-f and x, such as 0a1bxx2c",
 		doc: "what the first bytes of the reply must be, in hexadecimal; x is any half of a byte"},
 	{name: "expect", kind: kText, def: `""`, doc: expectDoc + "the reply must match"},

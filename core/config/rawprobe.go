@@ -27,6 +27,7 @@ type (
 		Netns        string        `key:"netns"`
 
 		Send    string               `key:"send"`
+		SendHex string               `key:"send_hex"`
 		Expect  string               `key:"expect"`
 		Script  []rawStep            `key:"script"`
 		TLS     rawProbeTLS          `key:"tls"`
@@ -98,6 +99,7 @@ type (
 	}
 	rawStep struct {
 		Send     string `key:"send"`
+		SendHex  string `key:"send_hex"`
 		Expect   string `key:"expect"`
 		StartTLS bool   `key:"starttls"`
 	}
