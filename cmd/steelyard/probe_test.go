@@ -65,7 +65,7 @@ func TestProbeTest(t *testing.T) {
 		{"good, every step", up, "{type: http, path: /ok, expect: well}", []string{"web/web1", "-v"}, exitOK,
 			[]string{"connect", "GET /ok", "200", "well", "good  L7OK"}, nil},
 		{"another status", up, "{type: http, path: /other}", []string{"web/web1"}, exitFailure,
-			[]string{"bad  L7STS in ", "404", "try", "ask the path by hand"}, []string{"METRIC"}},
+			[]string{"bad  L7STS in ", "404", "try", "ask by hand"}, []string{"METRIC"}},
 		{"nobody listens", down, "{type: tcp}", []string{"web/web1"}, exitFailure,
 			[]string{"bad  L4CON in ", "refused the connection", "try", "start the service"}, nil},
 		{"an address", down, "{type: tcp}", []string{up, "--probe", "one"}, exitOK, []string{"one  tcp health  " + up, "good  L4OK"}, nil},
