@@ -203,7 +203,7 @@ func (h *hall) check(t *rapid.T, gates []*gate) {
 
 // TestHangingDelaysNobody: a hundred good targets beside a thousand that hang and that
 // want ten times the places there are. After the first round, in which nobody is known
-// yet, no run of a good one is late.
+// yet, a run of a good one waits for other good ones at most, of 5 ms each.
 func TestHangingDelaysNobody(t *testing.T) {
 	const good, hanging, limit = 100, 1000, 50
 	synctest.Test(t, func(t *testing.T) {
@@ -242,7 +242,8 @@ func TestHangingDelaysNobody(t *testing.T) {
 				continue
 			}
 			runs++
-			if before := last[s.Backend.Backend]; !before.IsZero() && s.TakenAt.Sub(before) != 2*time.Second {
+			before := last[s.Backend.Backend]
+			if late := s.TakenAt.Sub(before) - 2*time.Second; !before.IsZero() && late.Abs() > 20*time.Millisecond {
 				t.Fatalf("%s: a gap of %s, want 2s", s.Backend, s.TakenAt.Sub(before))
 			}
 			last[s.Backend.Backend] = s.TakenAt

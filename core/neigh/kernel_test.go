@@ -418,7 +418,7 @@ func TestMany(t *testing.T) {
 	t.Logf("Watch returned after %v; all known after %v; %+v", called, time.Since(began), b.Stats())
 	before := b.Stats().Routes
 	b.ip(b.Balancer, "route", "add", "198.18.3.0/24", "via", b.Client.Addr4.String())
-	b.await(netip.MustParseAddr("198.18.3.7"), core.Hop{}, time.Second)
+	b.await(netip.MustParseAddr("198.18.3.7"), core.Hop{}, 5*time.Second)
 	if asked := b.Stats().Routes - before; asked > 250 {
 		t.Errorf("a route to 250 addresses: %d were asked for", asked)
 	}
