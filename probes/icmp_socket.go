@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -151,80 +150,6 @@ func (s *icmpSocket) hearErrors() error {
 	return unix.SetsockoptInt(s.fd, level, option, 1)
 }
 
-// filter has the kernel drop what is not about requests of this socket, so that the
-// other pings of a busy machine do not wake us.
-func (s *icmpSocket) filter() error {
-	p := icmpFilter4(s.id)
-	if s.v6 {
-		p = icmpFilter6(s.id)
-	}
-	err := unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]})
-	if err != nil {
-		return fmt.Errorf("filter ICMP messages: %w", err)
-	}
-	return nil
-}
-
-// The instructions of classic BPF in use.
-const (
-	bpfByte     = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
-	bpfHalf     = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
-	bpfByteAt   = unix.BPF_LD | unix.BPF_B | unix.BPF_IND
-	bpfHalfAt   = unix.BPF_LD | unix.BPF_H | unix.BPF_IND
-	bpfEqual    = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-	bpfIPLength = unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH // of the header, into X
-	bpfReturn   = unix.BPF_RET | unix.BPF_K
-)
-
-// icmpFilter4 lets echo replies to id through, and errors about requests of it. A
-// raw IPv4 socket sees the IP header, too.
-func icmpFilter4(id uint16) []unix.SockFilter {
-	return []unix.SockFilter{
-		0:  {Code: bpfIPLength},
-		1:  {Code: bpfByteAt, K: 0},
-		2:  {Code: bpfEqual, K: icmpEchoReply, Jt: 13},
-		3:  {Code: bpfEqual, K: icmpUnreachable, Jt: 2},
-		4:  {Code: bpfEqual, K: icmpTimeExceeded, Jt: 1},
-		5:  {Code: bpfEqual, K: icmpParameter, Jf: 13},
-		6:  {Code: bpfByteAt, K: echoHeader}, // the header of the packet that it is about
-		7:  {Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 15},
-		8:  {Code: unix.BPF_ALU | unix.BPF_LSH | unix.BPF_K, K: 2},
-		9:  {Code: unix.BPF_ALU | unix.BPF_ADD | unix.BPF_X},
-		10: {Code: unix.BPF_ALU | unix.BPF_ADD | unix.BPF_K, K: echoHeader},
-		11: {Code: unix.BPF_MISC | unix.BPF_TAX},
-		12: {Code: bpfByteAt, K: 0},
-		13: {Code: bpfEqual, K: icmpEcho, Jf: 5},
-		14: {Code: bpfHalfAt, K: 4},
-		15: {Code: bpfEqual, K: uint32(id), Jt: 2, Jf: 3},
-		16: {Code: bpfHalfAt, K: 4},
-		17: {Code: bpfEqual, K: uint32(id), Jf: 1},
-		18: {Code: bpfReturn, K: 0xffffffff},
-		19: {Code: bpfReturn},
-	}
-}
-
-// icmpFilter6 is the same for IPv6, where a raw socket does not see the IP header.
-func icmpFilter6(id uint16) []unix.SockFilter {
-	return []unix.SockFilter{
-		0:  {Code: bpfByte},
-		1:  {Code: bpfEqual, K: icmp6EchoReply, Jt: 10},
-		2:  {Code: bpfEqual, K: icmp6Unreachable, Jt: 3},
-		3:  {Code: bpfEqual, K: icmp6TooBig, Jt: 2},
-		4:  {Code: bpfEqual, K: icmp6TimeExceeded, Jt: 1},
-		5:  {Code: bpfEqual, K: icmp6Parameter, Jf: 9},
-		6:  {Code: bpfByte, K: echoHeader + 6},
-		7:  {Code: bpfEqual, K: protocolICMP6, Jf: 7},
-		8:  {Code: bpfByte, K: echoHeader + ip6Header},
-		9:  {Code: bpfEqual, K: icmp6Echo, Jf: 5},
-		10: {Code: bpfHalf, K: echoHeader + ip6Header + 4},
-		11: {Code: bpfEqual, K: uint32(id), Jt: 2, Jf: 3},
-		12: {Code: bpfHalf, K: 4},
-		13: {Code: bpfEqual, K: uint32(id), Jf: 1},
-		14: {Code: bpfReturn, K: 0xffffffff},
-		15: {Code: bpfReturn},
-	}
-}
-
 // send sends a message once. It does not wait: EAGAIN and ENOBUFS mean that there is
 // no room now. An error of another request that a ping socket hands out here is not
 // ours, so it is asked again.
@@ -359,68 +284,6 @@ func (s *icmpSocket) readError(request, control []byte, to unix.Sockaddr) (m rec
 		control = rest
 	}
 	return received{}, false
-}
-
-// icmpBatchBuffers receive many messages in one system call.
-type icmpBatchBuffers struct {
-	data    [icmpBatch][icmpMessage]byte
-	control [icmpBatch][icmpControl]byte
-	names   [icmpBatch]unix.RawSockaddrInet6
-	iov     [icmpBatch]unix.Iovec
-	headers [icmpBatch]icmpHeader
-}
-
-// icmpHeader is struct mmsghdr of recvmmsg(2).
-type icmpHeader struct {
-	unix.Msghdr
-	n uint32
-}
-
-// icmpBatches are the buffers of readers: a lone probe has a new one in each run.
-var icmpBatches = sync.Pool{New: func() any { return newICMPBatch() }}
-
-func newICMPBatch() *icmpBatchBuffers {
-	b := &icmpBatchBuffers{}
-	for i := range b.headers {
-		b.iov[i].Base = &b.data[i][0]
-		b.iov[i].SetLen(icmpMessage)
-		h := &b.headers[i]
-		h.Iov, h.Name, h.Control = &b.iov[i], (*byte)(unsafe.Pointer(&b.names[i])), &b.control[i][0]
-		h.SetIovlen(1)
-	}
-	return b
-}
-
-// receive returns how many messages came, or EAGAIN.
-func (b *icmpBatchBuffers) receive(fd int) (int, syscall.Errno) {
-	for i := range b.headers {
-		b.headers[i].Namelen = unix.SizeofSockaddrInet6
-		b.headers[i].SetControllen(icmpControl)
-	}
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])),
-			icmpBatch, unix.MSG_DONTWAIT, 0, 0)
-		if errno != unix.EINTR {
-			return int(n), errno
-		}
-	}
-}
-
-// sender is who sent the i-th message.
-func (b *icmpBatchBuffers) sender(i int) netip.Addr {
-	return rawAddr((*[unix.SizeofSockaddrInet6]byte)(unsafe.Pointer(&b.names[i]))[:b.headers[i].Namelen])
-}
-
-// rawAddr reads a struct sockaddr_in or sockaddr_in6; it is not valid for others.
-func rawAddr(b []byte) netip.Addr {
-	const at4, at6 = 4, 8 // after family and port, and the flow label
-	switch {
-	case len(b) >= at4+4 && *(*uint16)(unsafe.Pointer(&b[0])) == unix.AF_INET:
-		return netip.AddrFrom4([4]byte(b[at4:]))
-	case len(b) >= at6+16 && *(*uint16)(unsafe.Pointer(&b[0])) == unix.AF_INET6:
-		return netip.AddrFrom16([16]byte(b[at6:]))
-	}
-	return netip.Addr{}
 }
 
 // addrOf is the address in a sockaddr, without a zone.

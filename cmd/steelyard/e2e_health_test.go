@@ -190,9 +190,9 @@ services:
 	r.untilShares("web", 50, 50)
 }
 
-// any, at least n, and critical: two probes of which one always fails.
-func TestHealthNeeds(t *testing.T) {
-	r := newRig(t, 2)
+// writeNeeds makes three services whose backends have a probe of port 81 beside that of
+// port 80: any of them is enough for web, two needs both, and one needs that of 81.
+func (r *rig) writeNeeds() {
 	service := func(name, rule string, port int) string {
 		return fmt.Sprintf("  %s: {vip: %s, port: %d, policy: weighted, every: 200ms, probes: [alive, other], health: {%s}, backends: %s}\n",
 			name, r.lab.VIP4, port, rule, r.backends(false, 50, 50))
@@ -201,6 +201,12 @@ func TestHealthNeeds(t *testing.T) {
 probing: {suspect_ratio: 0}
 services:
 ` + service("web", "need: any", 80) + service("two", "need: 2", 82) + service("one", "need: 1, critical: [other]", 83))
+}
+
+// any, at least n, and critical: two probes of which one always fails.
+func TestHealthNeeds(t *testing.T) {
+	r := newRig(t, 2)
+	r.writeNeeds()
 	r.start()
 	r.untilShares("web", 50, 50)
 	r.untilShares("two", 0, 0)

@@ -86,14 +86,7 @@ func TestFlapDamping(t *testing.T) {
 func TestHealthNeedsFollow(t *testing.T) {
 	r := newRig(t, 2)
 	other := r.echoes() // on port 81
-	service := func(name, rule string, port int) string {
-		return fmt.Sprintf("  %s: {vip: %s, port: %d, policy: weighted, every: 200ms, probes: [alive, other], health: {%s}, backends: %s}\n",
-			name, r.lab.VIP4, port, rule, r.backends(false, 50, 50))
-	}
-	r.write(`  other: {type: tcp, port: 81, interval: 100ms, timeout: 90ms, rise: 1, fall: 1}
-probing: {suspect_ratio: 0}
-services:
-` + service("web", "need: any", 80) + service("two", "need: 2", 82) + service("one", "need: 1, critical: [other]", 83))
+	r.writeNeeds()
 	r.start()
 	for _, name := range []string{"web", "two", "one"} {
 		r.untilShares(name, 50, 50)
