@@ -4,12 +4,12 @@ package probes
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // Each case is two lines of equal length: samples in (. good, x bad, i INTERNAL)
@@ -93,7 +93,7 @@ func TestIntervalOfSpec(t *testing.T) {
 
 // TestRunnerGoesFast kills a backend for ten seconds and looks at the times of the runs.
 func TestRunnerGoesFast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		start := time.Now()
 		b.verdict = func(int) bool {

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 func TestConcurrency(t *testing.T) {
@@ -78,7 +79,7 @@ func (h *hall) leave(name string) {
 // The slow fill three quarters and no more; a quick one that comes finds a place; and
 // who waits goes by turns, the quick before the slow.
 func TestGateKeepsPlacesForTheQuick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		h := &hall{}
 		h.open(100)
 		g := h.at(core.ProbeTCP, 4, true)
@@ -111,7 +112,7 @@ func TestGateKeepsPlacesForTheQuick(t *testing.T) {
 
 // Where the quick leave no place free, the slow have theirs now and then.
 func TestGateDoesNotStarveTheSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		h := &hall{}
 		h.open(100)
 		g := h.at(core.ProbeExec, 1, false)
@@ -133,7 +134,7 @@ func TestGateDoesNotStarveTheSlow(t *testing.T) {
 // The types share the files: one that takes all that it may leaves the others a
 // quarter, and theirs is the next place that is given back.
 func TestGatesShareFiles(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		h := &hall{}
 		h.open(8)
 		tcp, http, exec := h.at(core.ProbeTCP, 8, true), h.at(core.ProbeHTTP, 8, true), h.at(core.ProbeExec, 2, false)
@@ -160,7 +161,7 @@ func TestGateNeverLosesAnybody(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := rapid.SliceOfN(rapid.IntRange(1, 6), 3, 3).Draw(rt, "limits")
 		steps := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 60).Draw(rt, "steps")
-		synctest.Test(t, func(*testing.T) {
+		bubbletest.Run(t, func(*testing.T) {
 			h := &hall{}
 			h.open(limits[0])
 			gates := []*gate{h.at("a", limits[1], true), h.at("b", limits[2], true)}
@@ -206,7 +207,7 @@ func (h *hall) check(t *rapid.T, gates []*gate) {
 // yet, a run of a good one waits for other good ones at most, of 5 ms each.
 func TestHangingDelaysNobody(t *testing.T) {
 	const good, hanging, limit = 100, 1000, 50
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.Concurrency = map[string]int{core.ProbeTCP: limit}
 		b.prepareFor = func(tgt Target) func(int) time.Duration {

@@ -9,8 +9,9 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // TestTCPIsNotHeardOf: the program behind a port hears nothing of a mere connect. What
@@ -71,7 +72,7 @@ func timeWaits(t *testing.T, port uint16) (n int) {
 
 // TestManyComeInTurn: of a large fleet each target takes its part of firstRuns a second.
 func TestManyComeInTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		const targets, within = firstRuns, time.Second
 		b := newBench(nil)
 		b.SetTargets(fleetOf(targets, time.Minute))

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // TestTargetIsSmall: a target that waits for its next run is a timer and a few
 // hundred bytes, however many of them waited at the gate at the start. It was 2.5 kB.
 func TestTargetIsSmall(t *testing.T) {
 	const targets, most = 10_000, 900
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.Out = func(core.Sample) {}
 		one := &stub{takes: func(int) time.Duration { return 10 * time.Millisecond }}

@@ -7,12 +7,12 @@ import (
 	"math"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 	"github.com/steelyard-lb/steelyard/probes/probestest"
 )
 
@@ -64,7 +64,7 @@ func (s *slow) probe(context.Context) result {
 // TestResponseTimeWindow: a failed run adds nothing, and the quantiles say how long a
 // time they are about.
 func TestResponseTimeWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		p := &responseTime{prober: &slow{takes: []time.Duration{time.Second, -1, 3 * time.Second, 2 * time.Second}}, runs: latestRuns{most: 2}}
 		run := func() core.Sample {
 			time.Sleep(10 * time.Second)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // A stub is a prober that takes a while and notes what happened to it.
@@ -128,7 +129,7 @@ func fleetOf(n int, interval time.Duration) []Target {
 }
 
 func TestRunnerKeepsTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(run int) time.Duration { return time.Duration(run%3) * 100 * time.Millisecond })
 		b.SetTargets([]Target{target("web1", time.Second)})
 		b.start()
@@ -153,7 +154,7 @@ func TestRunnerKeepsTime(t *testing.T) {
 // spreads the targets over their interval.
 func TestRunnerSpreadsTargets(t *testing.T) {
 	for _, interval := range []time.Duration{100 * time.Millisecond, time.Second, time.Minute} {
-		synctest.Test(t, func(t *testing.T) {
+		bubbletest.Run(t, func(t *testing.T) {
 			b := newBench(nil)
 			b.SetTargets(fleetOf(1000, interval))
 			soon := min(interval, maxFirstDelay)
@@ -185,7 +186,7 @@ func TestRunnerSpreadsTargets(t *testing.T) {
 }
 
 func TestRunnerJitters(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		tgt := target("web1", 10*time.Second)
 		tgt.Spec.Jitter = 0.1
@@ -211,7 +212,7 @@ func TestRunnerJitters(t *testing.T) {
 // TestRunnerDoesNotBurst lets Out block for a minute, which is what a pause of
 // the process looks like to a target.
 func TestRunnerDoesNotBurst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		record, blocked := b.Out, false
 		b.Out = func(s core.Sample) {
@@ -245,7 +246,7 @@ func TestRunnerDoesNotBurst(t *testing.T) {
 // must not be asked together when it goes on, nor from then on.
 func TestRunnerSpreadsAgainAfterPause(t *testing.T) {
 	const targets = 1000
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		var paused atomic.Bool
 		goOn := make(chan struct{})
@@ -288,7 +289,7 @@ func TestRunnerSpreadsAgainAfterPause(t *testing.T) {
 }
 
 func TestSetTargetsKeepsUnchanged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.SetTargets([]Target{target("kept", time.Second), target("gone", time.Second), target("changed", time.Second)})
 		b.start()
@@ -333,7 +334,7 @@ func TestSetTargetsKeepsUnchanged(t *testing.T) {
 
 // TestRemovedTargetIsSilent removes a target in the middle of a run.
 func TestRemovedTargetIsSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(int) time.Duration { return time.Hour })
 		tgt := target("web1", time.Second)
 		tgt.Spec.Timeout = 2 * time.Hour
@@ -353,7 +354,7 @@ func TestRemovedTargetIsSilent(t *testing.T) {
 }
 
 func TestRunnerBoundsConcurrency(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(int) time.Duration { return 400 * time.Millisecond })
 		b.Concurrency = map[string]int{core.ProbeTCP: 10}
 		fleet := fleetOf(100, time.Second)
@@ -380,7 +381,7 @@ func TestRunnerBoundsConcurrency(t *testing.T) {
 }
 
 func TestRunnerEndsAtTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(int) time.Duration { return time.Hour })
 		b.SetTargets([]Target{target("web1", time.Second)})
 		b.start()
@@ -413,7 +414,7 @@ func TestRunnerStoodStill(t *testing.T) {
 		"a slow prober": {5, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Run(t, func(t *testing.T) {
 				b := newBench(nil)
 				b.prepare = func(Target) prober { return &overtime{from: 3, to: tt.to} }
 				b.SetTargets([]Target{target("web1", time.Second)})
@@ -443,7 +444,7 @@ func TestRunnerStoodStill(t *testing.T) {
 // TestRunnerHammer changes the targets all the time; it is for the race
 // detector, and for a goroutine that Run would leave behind.
 func TestRunnerHammer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(run int) time.Duration { return time.Duration(run%2) * time.Millisecond })
 		b.start()
 		var wg sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // fullSpec has something in every field, so that a test can change each.
@@ -184,7 +185,7 @@ func TestAskedOnce(t *testing.T) {
 // TestRunnerAsksOnce: two services, one address. Each has samples of its own, with its
 // own names and its own Seq, from one run.
 func TestRunnerAsksOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		const addr = "192.0.2.1:80"
 		x, y := member("web", "x", addr, "alive"), member("api", "y", addr, "up")
@@ -218,7 +219,7 @@ func TestRunnerAsksOnce(t *testing.T) {
 // TestSubscribersComeAndGo: the timer and the prober stay, whoever joins or leaves, the
 // first one too; and one who comes has a sample soon.
 func TestSubscribersComeAndGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		on := func(backend string) Target {
 			t := member("web", backend, "192.0.2.1:80", "alive")
@@ -275,7 +276,7 @@ func TestSubscribersComeAndGo(t *testing.T) {
 // With another Rise or Fall a target keeps its timer; while any that shares it is in
 // transition, it is asked fast.
 func TestSharedGoesFastForAny(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.verdict = func(run int) bool { return run < 10 }
 		of := func(backend string, fall int) Target {

@@ -15,10 +15,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"testing/synctest"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 	"github.com/steelyard-lb/steelyard/probes/probestest"
 )
 
@@ -109,7 +109,7 @@ func (trickle) Read(b []byte) (int, error) {
 // TestTalkIsPaced: each piece has the expression look at all that has come, so pieces
 // that come fast are left to pile up.
 func TestTalkIsPaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		var h heard
 		start := time.Now()
 		if _, err := h.until(trickle{}, regexp.MustCompile("not there")); err == nil {

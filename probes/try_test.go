@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 	"github.com/steelyard-lb/steelyard/probes/probestest"
 )
 
@@ -42,7 +42,7 @@ func tryWith(ctx context.Context, t *testing.T, tgt Target, p prober) (core.Samp
 }
 
 func TestTryAsksUntilEnough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		start := time.Now()
 		s, said := tryWith(t.Context(), t, target("web1", time.Second), &counting{need: 3})
 		wantCode(t, s, true, core.MetricOK, "one rate")
@@ -59,7 +59,7 @@ func TestTryAsksUntilEnough(t *testing.T) {
 }
 
 func TestTryEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 		defer cancel()
 		s, _ := tryWith(ctx, t, target("web1", time.Second), &counting{need: 1000})

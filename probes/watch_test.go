@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // A moody prober crashes in every second run, and loses its count when it does.
@@ -29,7 +30,7 @@ func (p *moody) probe(context.Context) result {
 // TestRunnerOutlivesPanic: the daemon goes on, the sample says so and blames nobody, the
 // prober is made anew, and the log has one stack, not one a second.
 func TestRunnerOutlivesPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var made atomic.Int64
 		b := newBench(nil)
@@ -61,7 +62,7 @@ func TestRunnerOutlivesPanic(t *testing.T) {
 
 // A prober that cannot even be made says so in each run.
 func TestRunnerOutlivesPanicAtStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.prepare = func(Target) prober { panic("no such thing") }
 		b.SetTargets([]Target{target("web1", time.Second)})
@@ -78,7 +79,7 @@ func TestRunnerOutlivesPanicAtStart(t *testing.T) {
 
 // TestStats: a line for each type, with what became of its runs.
 func TestStats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(nil)
 		b.verdict = func(run int) bool { return run%2 == 1 }
 		if s := b.Stats(); len(s) != 0 {
@@ -113,7 +114,7 @@ func TestStats(t *testing.T) {
 // a run begins every 1.5 s where two a second would, and each is two or three intervals
 // late.
 func TestSkippedWhileWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		b := newBench(func(int) time.Duration { return 1500 * time.Millisecond })
 		b.Concurrency = map[string]int{core.ProbeTCP: 1}
 		fleet := fleetOf(2, time.Second)

@@ -7,20 +7,20 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // waitOn waits for a drained backend in a bubble of virtual time; look makes the
 // view of its nth look at it.
 func waitOn(t *testing.T, w waitFlags, terminal bool, look func(n int, c *fixedControl, b *core.BackendView)) (out string, err error) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		view := commandView()
 		c := &fixedControl{view: view, cut: 3}
 		c.onService = func(n int, s *core.ServiceView) {

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // A kernel is an Applier that keeps plans in memory, takes a while, and can be
@@ -264,7 +265,7 @@ func engineTest(t *testing.T, k *kernel, p policies, setup Setup, f func(t *test
 // engineTestWith is engineTest with more of a Config.
 func engineTestWith(t *testing.T, k *kernel, p policies, setup Setup, cfg Config, f func(t *testing.T, e *Engine, l *log)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		l := &log{}
 		cfg.Node, cfg.Scheduler, cfg.Applier, cfg.Publisher = "test", p, k, l
 		if cfg.Log == nil {

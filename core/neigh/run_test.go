@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
 )
 
 // A fakeKernel has one link, on which everything is.
@@ -143,7 +144,7 @@ func near(a netip.Addr, state uint16) neighbour {
 
 // bubble runs f beside a Table, with a clock of its own.
 func bubble(t *testing.T, k *fakeKernel, f func(t *testing.T, tab *Table)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
 		k.events, k.stopped = make(chan []message, 100), make(chan struct{})
 		tab := newTable(k, Config{})
 		ctx, cancel := context.WithCancel(t.Context())
