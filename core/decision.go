@@ -39,6 +39,12 @@ type Decision struct {
 	// Shadow is what a second policy would have done; nil if the service has none.
 	Shadow *ShadowDecision `json:"shadow,omitempty"`
 
+	// Causes are the samples that made the decision due, where samples did: at most
+	// MaxCauses. Those that fed the policy are with the inputs.
+	Causes []SampleRef `json:"causes,omitempty"`
+	// Leader is whose shares these are, of a service that another node leads.
+	Leader *LeaderView `json:"leader,omitempty"`
+
 	Backends []BackendDecision `json:"backends"`
 	Outcome  Outcome           `json:"outcome"`
 	Error    string            `json:"error,omitempty"` // why Outcome is failed
@@ -48,6 +54,9 @@ type Decision struct {
 	CommitSeconds float64 `json:"commit_seconds,omitempty"`
 	TotalSeconds  float64 `json:"total_seconds"`
 }
+
+// MaxCauses is how many samples one decision names: of a burst of deaths the first.
+const MaxCauses = 8
 
 // A BackendDecision is one backend's part of a Decision.
 type BackendDecision struct {
@@ -96,6 +105,11 @@ type Input struct {
 	AgeSeconds    float64 `json:"age_seconds"`
 	WindowSeconds float64 `json:"window_seconds,omitempty"`
 	Known         bool    `json:"known"`
+	// Probe, Node and Seq name the sample that the reading is of; empty for what this
+	// node counts itself.
+	Probe string `json:"probe,omitempty"`
+	Node  string `json:"node,omitempty"`
+	Seq   uint64 `json:"seq,omitempty"`
 }
 
 // A Step is what one rule of shaping did to a backend's share.

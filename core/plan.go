@@ -88,8 +88,11 @@ type Commit struct {
 	At         time.Time     `json:"at"`
 	Took       time.Duration `json:"-"`
 	Changed    int           `json:"changed_elements"` // set elements added and removed
-	// Services it was for; left out of decisions, which know theirs.
-	Services []string `json:"services,omitempty"`
+	// Services it was for, and Decisions the Seq of the decision of each that it made
+	// real; 0 for one that only was brought in again. Left out of decisions, which know
+	// theirs.
+	Services  []string `json:"services,omitempty"`
+	Decisions []uint64 `json:"decisions,omitempty"`
 }
 
 // A CounterKey names a kernel counter: of a service, or of one of its backends

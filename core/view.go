@@ -28,6 +28,13 @@ type NodeView struct {
 	// Warnings are what an operator should mend although all of this works.
 	Warnings []string `json:"warnings,omitempty"`
 
+	// Roles and Cluster are of a node that works with others; Cluster is nil of one
+	// that is alone.
+	Roles   []string     `json:"roles,omitempty"`
+	Cluster *ClusterView `json:"cluster,omitempty"`
+	// Revision is that of the pushed configuration in force; 0: from files.
+	Revision uint64 `json:"revision,omitempty"`
+
 	Probing  ProbingView   `json:"probing"`
 	Bus      BusView       `json:"bus"`
 	Kernel   KernelView    `json:"kernel"`
@@ -104,6 +111,8 @@ type ServiceView struct {
 	NewPerSecond     *float64     `json:"new_connections_per_second"`
 	DecisionSeq      uint64       `json:"decision_seq"`
 	DecidedAt        time.Time    `json:"decided_at"`
+	// Leader is the node that decides the shares, where another one does.
+	Leader *LeaderView `json:"leader,omitempty"`
 	// Settings are those of the configuration in force; nil from a daemon that is older.
 	Settings *Settings `json:"settings,omitempty"`
 	// Pins are the clients pinned by command; those of the configuration are not here.
