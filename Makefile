@@ -17,7 +17,7 @@ demo: build deps-demo ## Run the self-contained demo in network namespaces (root
 	$(BIN) demo $(DEMOFLAGS)
 
 test: deps ## Install what the tests need, then run every test with the race detector, and those again for which it is too slow
-	$(GO) test -race -count=1 -timeout 10m ./...
+	$(GO) test -race -count=1 -parallel 3 -timeout 10m ./...
 	$(GO) test -count=1 -run 'TestHostileCorpus|TestThousandSwaps|TestWorkerMemory|TestLoadRefuses' ./plugins
 
 test-short: ## Run the tests without the race detector, installing nothing

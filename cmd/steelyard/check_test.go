@@ -40,6 +40,7 @@ func TestCheckWarns(t *testing.T) {
 
 // TestCheckLoadsPolicies: what only loading a policy can find is told at its place.
 func TestCheckLoadsPolicies(t *testing.T) {
+	needPlainWorker(t)
 	module := func(name string) string {
 		path, err := filepath.Abs("../../plugins/testdata/" + name + ".wasm")
 		if err != nil {

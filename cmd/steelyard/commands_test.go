@@ -128,6 +128,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 const exampleWeb = "../../examples/01-web/steelyard.yaml"
 
 func TestCommands(t *testing.T) {
+	needPlainWorker(t)
 	good := func() *fixedControl {
 		return &fixedControl{view: sampleView(), decisions: []core.Decision{sampleDecision()}}
 	}

@@ -16,6 +16,7 @@ import (
 // balancer itself (kernel.local_clients), and a backend (hairpin), which may get
 // itself. Without that word they get nowhere.
 func TestClientsOfEveryKind(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	b1, b2 := r.lab.Backends[0], r.lab.Backends[1]
 	// The lab's network of backends is a bridge of the balancer: see Hairpin in docs/dataplane.md.

@@ -201,6 +201,7 @@ func (r *rig) count(stop <-chan struct{}) map[string]int {
 // A file of overrides that is of no use keeps nobody from starting, and a reload
 // that is refused is an event.
 func TestFaultsAreTold(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	file := filepath.Join(r.dir, "state", "overrides.json")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(`{"version": 1, "overr`), 0o600)); err != nil {
@@ -242,6 +243,7 @@ func TestFaultsAreTold(t *testing.T) {
 // At the deadline the wait ends with a code of its own; with --cut the
 // connections that are left end.
 func TestDrainDeadline(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.echoes()
 	r.drainConfig()
@@ -277,6 +279,7 @@ func TestDrainDeadline(t *testing.T) {
 // Who drains the last backend is told what clients meet now, and who weighs a dead
 // one that nobody will notice; both is done.
 func TestCommandsTellWhatTheyDo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(1, 1))
 	r.start()

@@ -47,6 +47,7 @@ func (r *rig) reload(services string) {
 // Who goes down too often is held down, over a reload, too; but not when nobody else is
 // left, and not without the rule.
 func TestFlapDamping(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	service := func(limit int) string {
 		return fmt.Sprintf("  steady: {type: tcp, port: 80, interval: 500ms, timeout: 490ms, rise: 1, fall: 2}\nservices:\n  web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [steady], health: {flap_limit: %d, flap_window: 10m, flap_hold: 10m, flap_max: 30m}, backends: %s}\n",
@@ -84,6 +85,7 @@ func TestFlapDamping(t *testing.T) {
 
 // One of two probes goes down: whether the backend does depends on need and critical.
 func TestHealthNeedsFollow(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	other := r.echoes() // on port 81
 	r.writeNeeds()
@@ -109,6 +111,7 @@ func TestHealthNeedsFollow(t *testing.T) {
 
 // What an agent says of maxconn is the limit, until it says another one.
 func TestAgentLimitsConnections(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.echoes()
 	var agent sayings
@@ -155,6 +158,7 @@ end
 // An SNMP agent that is silent takes nothing out: its backend's share is held, and
 // goes to that of the configured weight in time.
 func TestSilentSNMPAgent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	var busy [2]atomic.Uint64 // percent
 	busy[0].Store(80)
@@ -198,6 +202,7 @@ services:
 // What served before a restart serves on, whatever health: start says, and what did not
 // does not; a drain by command stays.
 func TestRestartKeepsStates(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3)
 	service := func(probe string) string {
 		return fmt.Sprintf("  late: {type: tcp, port: 80, interval: 1h, timeout: 1s}\nservices:\n  web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [%s], health: {start: down}, backends: %s}\n",
@@ -227,6 +232,7 @@ func TestRestartKeepsStates(t *testing.T) {
 // A flood of SYNs from clients that do not exist ejects nobody who answers them; and a
 // backend that takes its time answers, too.
 func TestPassiveSparesWhoAnswers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(fmt.Sprintf(`services:
   web:

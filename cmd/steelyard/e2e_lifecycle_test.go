@@ -41,6 +41,7 @@ func (r *rig) spawn(text string) *lab.Process {
 // A signal that comes while the daemon still starts does what it does later:
 // SIGHUP reloads, SIGTERM ends it without an error.
 func TestSignalsDuringStart(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.write(r.web(1))
 	r.proc = r.spawn("Starting nats-server") // the policies are loaded after that
@@ -70,6 +71,7 @@ func TestSignalsDuringStart(t *testing.T) {
 // Reloads that are asked for at the same time follow one another: each ends
 // well, and probes, policies and engine have the newest files in the end.
 func TestReloadsAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(1))
 	r.start()
@@ -107,6 +109,7 @@ func TestReloadsAtOnce(t *testing.T) {
 // A client that was reset by a backend just before that died, and comes back
 // from the same port, reaches another one.
 func TestPortThatADeadBackendReset(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(1, 1))
 	r.start()

@@ -54,6 +54,7 @@ func (r *rig) planConfig(policy string, size, weight int) {
 // TestPlanOfADaemon asks what the configuration in force would change, then an edited one,
 // and asks again once that is in force; then without a daemon.
 func TestPlanOfADaemon(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.planConfig("weighted", 1000, 100)
 	r.start()
@@ -167,6 +168,7 @@ func TestPlanForetellsAMissingInterface(t *testing.T) {
 }
 
 func TestPlanWithoutADaemon(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 4)
 	r.write(r.everyWay(10, 30, 70, 50))
 	r.start()
@@ -216,6 +218,7 @@ func TestPlanWithoutADaemon(t *testing.T) {
 // A reload says what it changes and which commands it ends, as the plan has said
 // before.
 func TestReloadTellsWhatItChanges(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(1, 1))
 	r.start()

@@ -18,6 +18,7 @@ import (
 // With --watch the weights follow the file of a policy; one that is broken is told
 // of, and the version before goes on.
 func TestPolicyFileIsWatched(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	path := filepath.Join(r.dir, "mine.lua")
 	r.save(path, script("3, 1"))
@@ -76,6 +77,7 @@ end
 // shadow is shown with what it would do; then the script turns hostile: its last
 // good weights hold, and after that the configured ones.
 func TestCustomMetricShadowAndHostileScript(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	path := filepath.Join(r.dir, "queue.lua")
 	r.save(path, queuePolicy)
@@ -149,6 +151,7 @@ func (r *rig) recorded(t *testing.T) {
 // A module that loops when it is called leaves in the kernel what the policy before
 // it said, until hold is over; then come the configured weights.
 func TestLoopingModuleHoldsThenConfigured(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	module, err := filepath.Abs("../../plugins/testdata/loop.wasm")
 	if err != nil {

@@ -32,6 +32,7 @@ var hostile = map[string]*regexp.Regexp{
 // the configured ones), the failure is in show and on the bus, and the
 // services beside it are decided on time.
 func TestHostilePolicies(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	module := func(name string) string {
 		path, err := filepath.Abs("../../plugins/testdata/" + name + ".wasm")

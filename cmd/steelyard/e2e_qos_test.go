@@ -69,6 +69,7 @@ func (r *rig) run(n *lab.Node, name string, args ...string) string {
 // own; and a class of tc. What has no QoS beside it is as it was, and a reload
 // changes all of it.
 func TestQoS(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	b1, b2, lb := r.lab.Backends[0], r.lab.Backends[1], r.lab.Balancer
 	// A second way to b1, for packets with a mark of 0x10.

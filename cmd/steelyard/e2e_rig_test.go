@@ -43,9 +43,7 @@ type rig struct {
 // newRig builds the lab. Backends serve TCP and UDP on port 80, v4 and v6.
 func newRig(t *testing.T, backends int) *rig {
 	t.Helper()
-	if err := plainWorker(); err != nil {
-		t.Logf("starts will take long: build a worker without the race detector: %v", err)
-	}
+	needPlainWorker(t)
 	dir := t.TempDir()
 	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{}}
 	r.lab = labtest.New(t, lab.Config{Backends: backends, IPv6: true})

@@ -20,6 +20,7 @@ func (r *rig) askOne() string {
 // TestSessions follows one client: remembered, forgotten, pinned by command over a
 // kill of the daemon, and free again.
 func TestSessions(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(fmt.Sprintf(`services:
   web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [alive], persistence: {timeout: 5m, size: 4}, pins: {192.0.2.99: b2}, backends: %s}

@@ -13,6 +13,7 @@ import (
 // TestExplainInForce: explain shows what is configured, what a limit has turned
 // away and how many clients are remembered, and follows a reload.
 func TestExplainInForce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	deny := filepath.Join(r.dir, "deny.list")
 	if err := os.WriteFile(deny, []byte("198.18.0.0/15\n203.0.113.128/25\n"), 0o600); err != nil {

@@ -19,6 +19,7 @@ import (
 // we drive, read over v2c by one service and over v3 (SHA-256, AES) by another.
 // The idle one gets the connections; when they swap, so do the shares.
 func TestCPUFromSNMPToTheKernel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	var busy [2]atomic.Uint64 // percent
 	busy[0].Store(80)

@@ -12,6 +12,7 @@ import (
 // show --stats and --rate of a real daemon: a service that counts, and one that
 // asks for offload, too.
 func TestStats(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(fmt.Sprintf(`services:
   web:

@@ -40,6 +40,7 @@ func (r *rig) untilStates(what string, who string, states ...core.BackendState) 
 // Who serves when who cannot: limits, groups, the sorry server, and what becomes
 // of the connections of the dead.
 func TestTiers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 4)
 	servers := r.echoes()
 	addr := func(i int) string { return r.lab.Backends[i].Addr4.String() }

@@ -23,6 +23,7 @@ func (r *rig) web(weights ...int) string {
 // 10,000 connections over weights 67:33 lie within three standard deviations,
 // and the kernel's own counters agree with what the client saw.
 func TestTrafficFollowsTheWeights(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(67, 33))
 	r.start()
@@ -155,6 +156,7 @@ func (r *rig) decisionOf(t *testing.T, trigger string) core.Decision {
 // With no backend left a client is refused at once, and what listens on the
 // balancer itself at the same port never hears of it.
 func TestAllDeadIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	host, err := r.lab.Balancer.Listen("tcp", r.vip4(80))
 	if err != nil {
@@ -236,6 +238,7 @@ func TestKillAndRestartUnderTraffic(t *testing.T) {
 
 // SIGTERM leaves the rules; stop --flush takes them along.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.write(r.web(1))
 	r.start()
@@ -260,6 +263,7 @@ func TestStop(t *testing.T) {
 
 // A reload with any error changes nothing; a good one keeps counters and health.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(r.web(67, 33))
 	r.start()

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 // Built with the race detector, a worker compiles the shipped policies for 4 s of
@@ -23,6 +24,14 @@ var plainWorker = sync.OnceValue(func() error {
 	}
 	return exec.Command("go", "build", "-o", exe+".worker", ".").Run()
 })
+
+// needPlainWorker is for the tests that start workers.
+func needPlainWorker(t testing.TB) {
+	t.Helper()
+	if err := plainWorker(); err != nil {
+		t.Logf("starts will take long: build a worker without the race detector: %v", err)
+	}
+}
 
 // asPlainWorker becomes the worker that plainWorker built; it returns if there is
 // none.

@@ -13,6 +13,7 @@ import (
 // What a real daemon decided is recorded, and replayed against a candidate: one
 // that says the same moves nothing, another moves what it says. Then live.
 func TestRecordAndReplayOfADaemon(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.write(fmt.Sprintf("services:\n  web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [alive], backends: %s}\n",
 		r.lab.VIP4, r.backends(false, 75, 25)))
