@@ -28,6 +28,8 @@ const flushTimeout = time.Second
 type Bus struct {
 	opts Options
 	inst string // random per start: sequence numbers begin again
+	// started is when the bus was made; it has a reading of the monotonic clock.
+	started time.Time
 
 	lock   *os.File  // nil without a state directory
 	server *embedded // nil with an external NATS
@@ -43,6 +45,12 @@ type Bus struct {
 	deaf atomic.Int64
 	once sync.Once
 
+	metricGate gate // of PublishMetric
+
+	presences atomic.Uint64 // the last Seq given to one
+	events    atomic.Uint64 // the last number of a CloudEvent
+	insts     sync.Map      // those under which presences were sent from here
+
 	mu      sync.Mutex
 	pumps   map[*pump]struct{} // guarded by mu
 	samples []*pump            // guarded by mu; those that take our own samples the short way
@@ -56,7 +64,7 @@ func Start(ctx context.Context, o Options) (*Bus, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("start bus: %w", err)
 	}
-	b := &Bus{opts: o, inst: rand.Text(), pumps: make(map[*pump]struct{})}
+	b := &Bus{opts: o, inst: rand.Text(), started: time.Now(), pumps: make(map[*pump]struct{})}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("start bus: %w", err)

@@ -31,7 +31,7 @@ func sample(seq uint64) core.Sample {
 
 // collect subscribes to samples and returns the channel on which they come. It
 // holds more than any test sends.
-func collect(t *testing.T, b *bus.Bus) <-chan core.Sample {
+func collect(t testing.TB, b *bus.Bus) <-chan core.Sample {
 	t.Helper()
 	got := make(chan core.Sample, 1<<17)
 	cancel, err := b.SubscribeSamples(func(s core.Sample) { got <- s })
@@ -42,7 +42,7 @@ func collect(t *testing.T, b *bus.Bus) <-chan core.Sample {
 	return got
 }
 
-func next[T any](t *testing.T, c <-chan T) T {
+func next[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
@@ -54,7 +54,7 @@ func next[T any](t *testing.T, c <-chan T) T {
 }
 
 // eventually waits for a condition that another goroutine makes true.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	end := time.Now().Add(patience)
 	for tick := time.NewTicker(time.Millisecond); !ok(); <-tick.C {
@@ -142,9 +142,9 @@ func TestRecordsArriveAsSent(t *testing.T) {
 		{"steelyard.v1.health.web.web1", func() error {
 			return b.PublishHealth(core.HealthChange{Backend: id, From: core.Up, To: core.Down, At: at, Probe: "http", Code: core.L7Status, Detail: "status 500"})
 		}, bus.HealthBody{V: 1, Src: "lb1", TS: at, Service: "web", Backend: "web1", From: core.Up, To: core.Down, Probe: "http", Code: core.L7Status, Detail: "status 500"}},
-		{"steelyard.v1.decision.web", func() error { return b.PublishDecision(decision) }, bus.DecisionBody{V: 1, Decision: decision}},
+		{"steelyard.v1.decision.web", func() error { return b.PublishDecision(decision) }, bus.DecisionBody{V: 1, ID: "lb1/9", Decision: decision}},
 		{"steelyard.v1.commit.lb1", func() error { return b.PublishCommit(commit) },
-			bus.CommitBody{V: 1, Node: "lb1", TS: at, Took: 0.00018, Commit: core.Commit{Generation: 412, At: at, Changed: 4}}},
+			bus.CommitBody{V: 1, ID: "lb1/412", Node: "lb1", TS: at, Took: 0.00018, Commit: core.Commit{Generation: 412, At: at, Changed: 4}}},
 		{"steelyard.v1.event.error.policy", func() error {
 			return b.PublishEvent(core.Event{Severity: core.Error, Topic: "policy", Service: "web", At: at, Message: "trap"})
 		}, bus.EventBody{V: 1, TS: at, Node: "lb1", Severity: core.Error, Topic: "policy", Service: "web", Message: "trap"}},

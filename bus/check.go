@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -18,18 +19,21 @@ const (
 	lastYear  = 2100
 )
 
+// Numbers from here on are milliseconds, microseconds, nanoseconds since 1970: halfway
+// between the last year in one unit and the first in the next, and then some.
+const (
+	firstMilli = 1e11
+	firstMicro = 1e14
+	firstNano  = 1e17
+)
+
 // check holds a body against the limits of the wire.
 func (b *sampleBody) check() error {
-	if b.V != WireVersion {
-		return fmt.Errorf("v: %d, want %d", b.V, WireVersion)
+	if err := checkVersion(b.V); err != nil {
+		return err
 	}
-	names := []struct{ field, value string }{
-		{"src", b.Src}, {"service", b.Service}, {"backend", b.Backend}, {"probe", b.Probe},
-	}
-	for _, n := range names {
-		if err := checkName(n.value); err != nil {
-			return fmt.Errorf("%s: %w", n.field, err)
-		}
+	if err := checkNames(field{"src", b.Src}, field{"service", b.Service}, field{"backend", b.Backend}, field{"probe", b.Probe}); err != nil {
+		return err
 	}
 	if len(b.Inst) > MaxNameBytes || len(b.Type) > MaxNameBytes || len(b.Code) > MaxNameBytes {
 		return fmt.Errorf("inst, type or code is longer than %d bytes", MaxNameBytes)
@@ -43,8 +47,8 @@ func (b *sampleBody) check() error {
 	if err := checkSeconds(b.Took, maxTook); err != nil {
 		return fmt.Errorf("took_seconds: %w", err)
 	}
-	if b.TTL < 0 || b.TTL > maxTTL.Milliseconds() {
-		return fmt.Errorf("ttl_ms: %d, want 0 to %d", b.TTL, maxTTL.Milliseconds())
+	if err := checkTTL(b.TTL); err != nil {
+		return err
 	}
 	if err := checkCount(len(b.Metrics)); err != nil {
 		return err
@@ -88,6 +92,35 @@ func checkCount(metrics int) error {
 	return nil
 }
 
+func checkVersion(v int) error {
+	if v != WireVersion {
+		return fmt.Errorf("v: %d, want %d", v, WireVersion)
+	}
+	return nil
+}
+
+// A field is a text of a body, with its key.
+type field struct{ key, value string }
+
+func checkNames(names ...field) error {
+	for _, n := range names {
+		if err := checkName(n.value); err != nil {
+			return fmt.Errorf("%s: %w", n.key, err)
+		}
+	}
+	return nil
+}
+
+// checkTexts is for texts that may be empty.
+func checkTexts(texts ...field) error {
+	for _, n := range texts {
+		if len(n.value) > MaxNameBytes {
+			return fmt.Errorf("%s: is longer than %d bytes", n.key, MaxNameBytes)
+		}
+	}
+	return nil
+}
+
 func checkName(s string) error {
 	switch {
 	case s == "":
@@ -107,8 +140,16 @@ func checkSeconds(s float64, limit time.Duration) error {
 	return nil
 }
 
-// A stamp is a time on the wire: RFC 3339 with nanoseconds, UTC. An integer of
-// microseconds since 1970 is read too, for publishers that have no formatter.
+func checkTTL(ms int64) error {
+	if ms < 0 || ms > maxTTL.Milliseconds() {
+		return fmt.Errorf("ttl_ms: %d, want 0 to %d", ms, maxTTL.Milliseconds())
+	}
+	return nil
+}
+
+// A stamp is a time on the wire: RFC 3339 with nanoseconds, UTC. A number since 1970 is
+// read too, for publishers that have no formatter: of seconds, perhaps with a
+// fraction, or of whole milli-, micro- or nanoseconds, as its size tells.
 type stamp time.Time
 
 func (t stamp) check() error {
@@ -131,15 +172,37 @@ func (t stamp) append(b []byte) []byte {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *stamp) UnmarshalJSON(data []byte) error {
-	var us int64
-	if json.Unmarshal(data, &us) == nil {
-		*t = stamp(time.UnixMicro(us).UTC())
-		return nil
+	if data[0] != '"' {
+		return t.number(data)
 	}
 	var at time.Time
 	if err := json.Unmarshal(data, &at); err != nil {
-		return fmt.Errorf("want RFC 3339 or whole microseconds: %w", err)
+		return fmt.Errorf("want RFC 3339 or a number since 1970: %w", err)
 	}
 	*t = stamp(at.UTC())
+	return nil
+}
+
+// number reads a time as a number. No two units can be meant by one: between them lies
+// a factor of 1000, and between the first and the last year less than 3.
+func (t *stamp) number(data []byte) error {
+	var n float64
+	if err := json.Unmarshal(data, &n); err != nil {
+		return fmt.Errorf("want RFC 3339 or a number since 1970: %w", err)
+	}
+	whole, err := strconv.ParseInt(string(data), 10, 64)
+	switch {
+	case n < firstMilli:
+		sec, frac := math.Modf(n)
+		*t = stamp(time.Unix(int64(sec), int64(math.Round(frac*1e6))*1e3).UTC()) // more is noise in a float64
+	case err != nil:
+		return fmt.Errorf("%s: want whole milliseconds, microseconds or nanoseconds, or seconds", cut(string(data), MaxNameBytes))
+	case n < firstMicro:
+		*t = stamp(time.UnixMilli(whole).UTC())
+	case n < firstNano:
+		*t = stamp(time.UnixMicro(whole).UTC())
+	default:
+		*t = stamp(time.Unix(0, whole).UTC())
+	}
 	return nil
 }

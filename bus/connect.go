@@ -5,6 +5,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -23,7 +24,11 @@ func (b *Bus) connect(name string, out *outbox) (*nats.Conn, error) {
 		url = ""
 		opts = append(opts, nats.InProcessServer(b.server.srv), nats.UserInfo(internalUser, b.server.secret))
 	} else {
-		opts = append(opts, b.opts.Login.options()...)
+		login, err := b.opts.Login.options()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, login...)
 		// A server that is away, or refuses us now, must not stop the start.
 		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
 			// A server that takes nothing is left and joined anew.
@@ -96,10 +101,55 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 	}
 }
 
-func (l Login) options() []nats.Option {
+// connectDefinitions opens the connection of the store of definitions, which is used
+// seldom, and must not be in the way of anything else. refused is told what the server
+// does not allow.
+func (b *Bus) connectDefinitions(refused func(error)) (*nats.Conn, error) {
+	opts, err := b.opts.Login.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, nats.Name("steelyard "+b.opts.Node+" "+definitionsConn),
+		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second), nats.Timeout(2*time.Second), nats.ReconnectBufSize(-1),
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.CustomInboxPrefix("_INBOX_"+Escape(b.opts.Node)),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				refused(err)
+			}
+		}))
+	nc, err := nats.Connect(strings.Join(b.opts.Servers, ","), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w; see that its servers run and take the login", redacted(b.opts.Servers), err)
+	}
+	return nc, nil
+}
+
+// redacted are the servers without what their URLs may say of passwords.
+func redacted(servers []string) string {
+	var out []string
+	for _, s := range servers {
+		if u, err := url.Parse(s); err == nil {
+			u.User = nil
+			s = u.String()
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, ", ")
+}
+
+func (l Login) options() ([]nats.Option, error) {
 	var opts []nats.Option
 	if l.User != "" {
 		opts = append(opts, nats.UserInfo(l.User, l.Password.Reveal()))
+	}
+	if l.NKey != "" {
+		key, err := nkeyOption(l.NKey)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, key)
 	}
 	if l.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(l.Credentials))
@@ -110,5 +160,5 @@ func (l Login) options() []nats.Option {
 	if l.TLS.Cert != "" {
 		opts = append(opts, nats.ClientCert(l.TLS.Cert, l.TLS.Key))
 	}
-	return opts
+	return opts, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// A reason is why a sample was dropped, in one word of a closed list.
+// A reason is why a message was dropped, in one word of a closed list.
 type reason string
 
 const (
@@ -21,6 +21,7 @@ const (
 	reasonRepeated   reason = "repeated"
 	reasonLate       reason = "late"
 	reasonCrowded    reason = "crowded"
+	reasonFlood      reason = "flood"
 )
 
 // reasonText is what to tell the operator where no error says more.
@@ -40,6 +41,8 @@ func (c *counters) of(r reason) *atomic.Uint64 {
 		return &c.late
 	case reasonCrowded:
 		return &c.crowded
+	case reasonFlood:
+		return &c.flooded
 	default:
 		return &c.invalid
 	}
@@ -63,10 +66,10 @@ func (b *Bus) drop(told *core.Seldom, m *nats.Msg, r reason, err error, now time
 		text = err.Error()
 	}
 	text = cut(text, 2*MaxDetailBytes)
-	b.opts.Log.Warn("sample dropped", "source", source, "reason", string(r), "subject", subject, "why", text, "dropped_before", untold)
+	b.opts.Log.Warn("message dropped", "source", source, "reason", string(r), "subject", subject, "why", text, "dropped_before", untold)
 	// An error means that nobody listens; the log has it.
 	_ = b.PublishEvent(core.Event{At: now, Severity: core.Warn, Topic: "bus",
-		Message: fmt.Sprintf("sample of %q dropped on %s: %s: %s", source, subject, r, text)})
+		Message: fmt.Sprintf("message of %q dropped on %s: %s: %s", source, subject, r, text)})
 }
 
 // publisherOf is who may publish on the subject of a sample, by its place in it.

@@ -3,14 +3,11 @@
 package bus_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,87 +19,31 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
-// natsServer finds the distribution's nats-server. Without it the test is
-// skipped on a laptop and fails in CI.
-func natsServer(t *testing.T) string {
+func freePort(t testing.TB) int {
 	t.Helper()
-	for _, name := range []string{"nats-server", "/usr/sbin/nats-server"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("nats-server is not installed; apt-get install nats-server")
-	}
-	t.Skip("nats-server is not installed")
-	return ""
+	return bustest.FreePort(t)
 }
 
-func freePort(t *testing.T) int {
+// startServer runs a real nats-server that has one user, lb. stop ends it and waits.
+func startServer(t testing.TB, port int, password string) (stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// startServer runs a real nats-server and waits until it says that it is
-// ready. stop ends it and waits.
-func startServer(t *testing.T, port int, password string) (stop func()) {
-	t.Helper()
-	return startServerWatched(t, port, password, func(string) {})
+	return startServerWatched(t, port, password, nil)
 }
 
 // startServerWatched also shows each line of the server's log to watch.
-func startServerWatched(t *testing.T, port int, password string, watch func(line string)) (stop func()) {
+func startServerWatched(t testing.TB, port int, password string, watch func(line string)) (stop func()) {
 	t.Helper()
 	_, stop = startProcess(t, port, password, watch)
 	return stop
 }
 
-func startProcess(t *testing.T, port int, password string, watch func(line string)) (server *os.Process, stop func()) {
+func startProcess(t testing.TB, port int, password string, watch func(line string)) (server *os.Process, stop func()) {
 	t.Helper()
-	cmd := exec.Command(natsServer(t), "-a", "127.0.0.1", "-p", fmt.Sprint(port), "--user", "lb", "--pass", password)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan bool, 1) // one answer
-	go func() {
-		said := false
-		for r := bufio.NewScanner(out); r.Scan(); {
-			watch(r.Text())
-			if strings.Contains(r.Text(), "Server is ready") && !said {
-				said = true
-				ready <- true
-			}
-		}
-		if !said {
-			ready <- false
-		}
-	}()
-	if !next(t, ready) {
-		t.Fatal("nats-server ended before it was ready")
-	}
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}
-	t.Cleanup(stop)
-	return cmd.Process, stop
+	s := bustest.StartServer(t, port, watch, "--user", "lb", "--pass", password)
+	return s.Process, s.Stop
 }
 
-func external(t *testing.T, node string, port int) *bus.Bus {
+func external(t testing.TB, node string, port int) *bus.Bus {
 	t.Helper()
 	return bustest.StartWith(t, bus.Options{Node: node, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)},
 		Login: bus.Login{User: "lb", Password: "secret"}})
@@ -233,7 +174,7 @@ func (c countWarnings) Handle(context.Context, slog.Record) error {
 // holds up no publisher for long; the engine is one.
 func TestStalledServer(t *testing.T) {
 	port := freePort(t)
-	server, _ := startProcess(t, port, "secret", func(string) {})
+	server, _ := startProcess(t, port, "secret", nil)
 	b := external(t, "lb1", port)
 	eventually(t, "connected", func() bool { return b.Stats().Connected })
 	if err := server.Signal(syscall.SIGSTOP); err != nil {

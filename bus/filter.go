@@ -4,6 +4,7 @@ package bus
 
 import (
 	"cmp"
+	"math"
 	"time"
 )
 
@@ -12,9 +13,10 @@ import (
 const (
 	maxSources   = 1024
 	maxSequences = 1 << 19 // subjects, over all sources
-	// metricSequences is what monitors may use of it: their subjects can be long.
-	metricSequences = 1 << 17
-	sourceIdle      = 10 * time.Minute // a source silent for so long is forgotten when room is needed
+	// What each monitor may use of a memory of its own.
+	monitorInsts     = 8
+	monitorSequences = 1 << 14
+	sourceIdle       = 10 * time.Minute // a source silent for so long is forgotten when room is needed
 )
 
 const (
@@ -51,6 +53,10 @@ type filter struct {
 	sources      map[source]*sourceState
 	sequences    int
 	maxSequences int // 0 means the constant
+	maxSources   int // 0 means the constant
+	// turnover forgets the source that was silent longest where there is no room:
+	// a script has a new one with every run.
+	turnover bool
 }
 
 type sourceState struct {
@@ -65,33 +71,36 @@ type position struct {
 	sent time.Time
 }
 
-// judge decides about one sample that arrived at the time given.
-func (f *filter) judge(subject string, e envelope, arrived time.Time) verdict {
+// judge decides about one sample that arrived at the time given. base is the least delay
+// of its source, which is by how much that one's clock is behind ours, plus the fastest
+// way between; it means something for a fresh sample only. What has no ttl is never late.
+func (f *filter) judge(subject string, e envelope, arrived time.Time) (v verdict, base time.Duration) {
 	s := f.source(e.source, arrived)
 	if s == nil {
-		return crowded
+		return crowded, 0
 	}
 	s.last = arrived
-	if s.late(arrived, arrived.Sub(e.sent), e.ttl) {
-		return late
+	if !e.undated && s.late(arrived, arrived.Sub(e.sent), cmp.Or(e.ttl, math.MaxInt64)) {
+		return late, 0
 	}
+	base, _ = s.base()
 	if e.seq == 0 {
-		return fresh // not numbered
+		return fresh, base // not numbered
 	}
 	p, known := s.seen[subject]
 	// A lower number with a later time is a prober that began again within
 	// the same run, after a reload. It must not be mute until it catches up.
 	if known && e.seq <= p.seq && !e.sent.After(p.sent) {
-		return repeated
+		return repeated, 0
 	}
 	if !known {
 		if f.sequences >= cmp.Or(f.maxSequences, maxSequences) && !f.evict(arrived) {
-			return crowded
+			return crowded, 0
 		}
 		f.sequences++
 	}
 	s.seen[subject] = position{e.seq, e.sent}
-	return fresh
+	return fresh, base
 }
 
 // source returns the state of a source, or nil if there is no room for it.
@@ -102,7 +111,7 @@ func (f *filter) source(id source, now time.Time) *sourceState {
 	if f.sources == nil {
 		f.sources = make(map[source]*sourceState)
 	}
-	if len(f.sources) >= maxSources && !f.evict(now) {
+	if len(f.sources) >= cmp.Or(f.maxSources, maxSources) && !f.evict(now) {
 		return nil
 	}
 	s := &sourceState{seen: make(map[string]position)}
@@ -120,7 +129,25 @@ func (f *filter) evict(now time.Time) bool {
 			found = true
 		}
 	}
+	if !found && f.turnover {
+		return f.evictOldest()
+	}
 	return found
+}
+
+func (f *filter) evictOldest() bool {
+	var oldest source
+	var at time.Time
+	for id, s := range f.sources {
+		if at.IsZero() || s.last.Before(at) {
+			oldest, at = id, s.last
+		}
+	}
+	if s := f.sources[oldest]; s != nil {
+		f.sequences -= len(s.seen)
+		delete(f.sources, oldest)
+	}
+	return !at.IsZero()
 }
 
 // delays follows how long the messages of one source take, by two clocks that

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A step is one sample: its number, when it was sent by its own clock, when it
@@ -42,8 +44,8 @@ func TestFilter(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &filter{}
 			for i, st := range tt.steps {
-				e := envelope{source{"lb1", "i"}, st.seq, noon.Add(st.sent), 2 * s}
-				if got := f.judge("x", e, noon.Add(st.arrived)); got != st.want {
+				e := envelope{source: source{"lb1", "i"}, seq: st.seq, sent: noon.Add(st.sent), ttl: 2 * s}
+				if got, _ := f.judge("x", e, noon.Add(st.arrived)); got != st.want {
 					t.Fatalf("sample %d (seq %d): verdict %d, want %d", i, st.seq, got, st.want)
 				}
 			}
@@ -56,8 +58,9 @@ func TestFilter(t *testing.T) {
 func TestFilterForgets(t *testing.T) {
 	f := &filter{}
 	at := func(seq uint64, arrived, delay time.Duration) verdict {
-		e := envelope{source{"lb1", "i"}, seq, noon.Add(arrived - delay), time.Second}
-		return f.judge("x", e, noon.Add(arrived))
+		e := envelope{source: source{"lb1", "i"}, seq: seq, sent: noon.Add(arrived - delay), ttl: time.Second}
+		v, _ := f.judge("x", e, noon.Add(arrived))
+		return v
 	}
 	if got := at(1, 0, 0); got != fresh {
 		t.Fatalf("first: %d", got)
@@ -73,7 +76,8 @@ func TestFilterForgets(t *testing.T) {
 func TestFilterIsBounded(t *testing.T) {
 	f := &filter{}
 	judge := func(i int, at time.Time) verdict {
-		return f.judge("x", envelope{source{fmt.Sprint("s", i), ""}, 1, at, time.Second}, at)
+		v, _ := f.judge("x", envelope{source: source{fmt.Sprint("s", i), ""}, seq: 1, sent: at, ttl: time.Second}, at)
+		return v
 	}
 	for i := range maxSources {
 		if got := judge(i, noon); got != fresh {
@@ -88,5 +92,32 @@ func TestFilterIsBounded(t *testing.T) {
 	}
 	if len(f.sources) != 1 || f.sequences != 1 {
 		t.Errorf("%d sources, %d sequences, want 1 and 1", len(f.sources), f.sequences)
+	}
+}
+
+// TestSkewIsTranslated: a sample of a node whose clock is off by minutes gets the time at
+// which it was taken by ours, less the fastest way between.
+func TestSkewIsTranslated(t *testing.T) {
+	const ms = time.Millisecond
+	for _, skew := range []time.Duration{-2 * time.Minute, 2 * time.Minute, 0} {
+		f := &filter{}
+		for i, under := range []time.Duration{3 * ms, ms, 40 * ms, 2 * ms} {
+			taken := noon.Add(time.Duration(i) * time.Second) // by our clock
+			s := core.Sample{TakenAt: taken.Add(skew), Took: 10 * ms, Metrics: []core.Metric{
+				{Name: "cpu", At: taken.Add(skew - time.Second)}, {Name: "cores"}}}
+			arrived := taken.Add(10*ms + under)
+			v, base := f.judge("x", envelope{source: source{"lb2", "i"}, seq: uint64(i + 1), sent: s.TakenAt.Add(s.Took), ttl: 5 * time.Second}, arrived)
+			if v != fresh {
+				t.Fatalf("skew %s, sample %d: verdict %d", skew, i, v)
+			}
+			translate(&s, base)
+			off := s.TakenAt.Sub(taken)
+			if off < 0 || off > 3*ms || s.TakenAt.Add(s.Took).After(arrived) {
+				t.Errorf("skew %s, sample %d: taken %s off, arrived %s after", skew, i, off, arrived.Sub(s.TakenAt))
+			}
+			if got := s.Metrics[0].At.Sub(s.TakenAt); got != -time.Second || !s.Metrics[1].At.IsZero() {
+				t.Errorf("skew %s, sample %d: metrics at %v", skew, i, s.Metrics)
+			}
+		}
 	}
 }

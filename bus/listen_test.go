@@ -96,7 +96,7 @@ func TestMonitorCannotDrownProbes(t *testing.T) {
 	id := core.BackendID{Service: "web", Backend: "web1"}
 	flood := func() {
 		for i := range 40_000 {
-			body := fmt.Appendf(nil, `{"v":1,"src":"zabbix","inst":"i%d","seq":1,"ts":%q,"service":"web","backend":"web1","probe":"load"}`,
+			body := fmt.Appendf(nil, `{"v":1,"src":"zabbix","inst":"i%d","seq":1,"ts":%q,"service":"web","backend":"web1","probe":"load","value":1}`,
 				i, time.Now().Format(time.RFC3339Nano))
 			if err := nc.Publish(bus.MetricSubject("zabbix", id, "load"), body); err != nil {
 				t.Error(err)

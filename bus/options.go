@@ -44,6 +44,10 @@ type Options struct {
 	Servers []string
 	Login   Login
 
+	// CloudEvents adds ce-* headers to what is published seldom: health, decisions,
+	// commits and events.
+	CloudEvents bool
+
 	SampleTTL time.Duration // 0 means DefaultSampleTTL; whole milliseconds
 	Log       *slog.Logger  // nil means silence
 }
@@ -54,12 +58,22 @@ const ReservedUser = internalUser
 // TLSFiles are paths of PEM files.
 type TLSFiles struct {
 	Cert, Key string
+	// CA are the authorities whose certificates users may have. A listener with
+	// them asks every client for one, and users with Certificate must have it. Of
+	// Options.TLS only.
+	CA string
 }
 
-// A User may come in through Options.Listen.
+// A User may come in through Options.Listen. It proves itself in exactly one of
+// three ways: Password, NKey or Certificate.
 type User struct {
 	Name     string      // letters, digits, - and _
-	Password core.Secret // plain or bcrypt ("$2a$…"); never empty
+	Password core.Secret // plain or bcrypt ("$2a$…")
+	NKey     string      // public key, "U…"; the user has the seed
+	// Certificate is a name in the client certificate, letter for letter: its
+	// common name, or a DNS name, mail address or URI of its alternative names. The
+	// certificate must be of one of TLSFiles.CA.
+	Certificate string
 	// Publish and Subscribe are the patterns that the user may use, and nothing
 	// else; the prefix may be left out. Nil means the default: publish
 	// metric.<Name>.>, subscribe to everything of steelyard's. A user may always
@@ -71,9 +85,10 @@ type User struct {
 type Login struct {
 	User        string
 	Password    core.Secret
-	Credentials string   // path of a .creds file
-	CA          string   // path of a PEM file with the authorities to trust
-	TLS         TLSFiles // client certificate
+	NKey        core.Secret // seed, "SU…", or the path of a file that holds one
+	Credentials string      // path of a .creds file
+	CA          string      // path of a PEM file with the authorities to trust
+	TLS         TLSFiles    // client certificate
 }
 
 func (o *Options) check() error {
@@ -91,7 +106,7 @@ func (o *Options) check() error {
 		if o.Listen != "" || len(o.Users) > 0 || o.TLS != (TLSFiles{}) {
 			return errors.New("listen, users and TLS files belong to the embedded server; with external servers, configure them there")
 		}
-		return nil
+		return o.Login.check()
 	}
 	if o.Listen == "" {
 		if len(o.Users) > 0 {
@@ -110,6 +125,9 @@ func (o *Options) checkListen() error {
 	if (o.TLS.Cert == "") != (o.TLS.Key == "") {
 		return fmt.Errorf("listen %s: TLS needs both a certificate and a key file", o.Listen)
 	}
+	if o.TLS.Cert == "" && o.TLS.CA != "" {
+		return fmt.Errorf("listen %s: client authorities are no use without TLS; set a certificate and a key file", o.Listen)
+	}
 	if !loopback(host) && o.TLS.Cert == "" {
 		return fmt.Errorf("listen %s: not a loopback address, and passwords would cross the network in the clear; "+
 			"set a TLS certificate and key, or listen on 127.0.0.1", o.Listen)
@@ -117,15 +135,29 @@ func (o *Options) checkListen() error {
 	if len(o.Users) == 0 {
 		return fmt.Errorf("listen %s: no users, so nobody could come in; add one", o.Listen)
 	}
-	seen := map[string]bool{internalUser: true}
+	return o.checkUsers()
+}
+
+func (o *Options) checkUsers() error {
+	names := map[string]bool{internalUser: true}
+	proofs := make(map[string]string) // what a user shows, to who it is
 	for _, u := range o.Users {
 		if err := u.check(); err != nil {
 			return err
 		}
-		if seen[u.Name] {
+		if names[u.Name] {
 			return fmt.Errorf("user %s: name is taken", u.Name)
 		}
-		seen[u.Name] = true
+		names[u.Name] = true
+		if u.Certificate != "" && o.TLS.CA == "" {
+			return fmt.Errorf("user %s: a certificate needs TLS and the authorities to check it against; set their file, or use an nkey", u.Name)
+		}
+		for _, proof := range []string{u.NKey, u.Certificate} {
+			if other := proofs[proof]; proof != "" && other != "" {
+				return fmt.Errorf("user %s: %s is user %s already; two users cannot be told apart by it", u.Name, proof, other)
+			}
+			proofs[proof] = u.Name
+		}
 	}
 	return nil
 }
@@ -134,11 +166,41 @@ func (u User) check() error {
 	if u.Name == "" || strings.IndexFunc(u.Name, func(r rune) bool { return r > 127 || !plain(byte(r)) }) >= 0 {
 		return fmt.Errorf("user %q: a name is made of letters, digits, - and _", u.Name)
 	}
-	if u.Password == "" {
-		return fmt.Errorf("user %s: password is empty", u.Name)
+	switch set := count(u.Password != "", u.NKey != "", u.Certificate != ""); {
+	case set == 0:
+		return fmt.Errorf("user %s: password is empty; set one, or an nkey, or the name in a client certificate", u.Name)
+	case set > 1:
+		return fmt.Errorf("user %s: more than one of password, nkey and certificate; keep one", u.Name)
+	}
+	if u.NKey != "" {
+		if err := checkPublicKey(u.NKey); err != nil {
+			return fmt.Errorf("user %s: nkey: %w", u.Name, err)
+		}
 	}
 	_, err := u.permissions()
 	return err
+}
+
+func (l Login) check() error {
+	if count(l.User != "" || l.Password != "", l.NKey != "", l.Credentials != "") > 1 {
+		return errors.New("login: more than one of user, nkey and credentials; keep one")
+	}
+	if l.TLS.CA != "" {
+		return errors.New("login: authorities of clients belong to a server; those to trust have a setting of their own")
+	}
+	if (l.TLS.Cert == "") != (l.TLS.Key == "") {
+		return errors.New("login: a client certificate needs both a certificate and a key file")
+	}
+	return nil
+}
+
+func count(set ...bool) (n int) {
+	for _, is := range set {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 func splitListen(addr string) (host string, port int, err error) {

@@ -30,6 +30,15 @@ type outbox struct {
 type outgoing struct {
 	subject string
 	data    []byte
+	header  nats.Header // nil: none
+}
+
+// publish hands the message to a connection.
+func (m outgoing) publish(nc *nats.Conn) error {
+	if m.header == nil {
+		return nc.Publish(m.subject, m.data)
+	}
+	return nc.PublishMsg(&nats.Msg{Subject: m.subject, Data: m.data, Header: m.header})
 }
 
 func newOutbox(c *counters) *outbox {
@@ -52,16 +61,16 @@ func (o *outbox) setOnline(yes bool) {
 }
 
 // send hands a message over and never waits.
-func (o *outbox) send(subject string, data []byte) error {
+func (o *outbox) send(m outgoing) error {
 	if o.online.Load() {
 		select {
-		case o.queue <- outgoing{subject, data}:
+		case o.queue <- m:
 			return nil
 		default:
 		}
 	}
 	o.counters.unsent.Add(1)
-	return fmt.Errorf("publish %s: %w", subject, ErrAway)
+	return fmt.Errorf("publish %s: %w", m.subject, ErrAway)
 }
 
 // run publishes until stop is closed and the queue is empty. It is owned by
@@ -86,7 +95,7 @@ func (o *outbox) run() {
 }
 
 func (o *outbox) publish(m outgoing) {
-	if err := o.nc.Publish(m.subject, m.data); err != nil {
+	if err := m.publish(o.nc); err != nil {
 		o.counters.unsent.Add(1)
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -37,7 +39,7 @@ func (b *Bus) PublishSample(s core.Sample) error {
 	if err != nil {
 		return b.unsent(&s, err)
 	}
-	return b.send(b.data, b.dataOut, ProbeSubject(s.Backend, s.Probe, s.Node), data)
+	return b.send(b.data, b.dataOut, outgoing{subject: ProbeSubject(s.Backend, s.Probe, s.Node), data: data})
 }
 
 func (b *Bus) unsent(s *core.Sample, err error) error {
@@ -55,7 +57,7 @@ func (b *Bus) heard() bool {
 
 // PublishHealth sends a change of a backend's health.
 func (b *Bus) PublishHealth(h core.HealthChange) error {
-	return b.publish(HealthSubject(h.Backend), HealthBody{
+	return b.publishRecord(HealthClass, h.At, HealthSubject(h.Backend), HealthBody{
 		V: WireVersion, Src: cmp.Or(h.Node, b.opts.Node), TS: h.At.UTC(), Service: h.Backend.Service, Backend: h.Backend.Backend,
 		From: h.From, To: h.To, Probe: h.Probe, Code: h.Code, Detail: cut(h.Detail, MaxDetailBytes),
 	})
@@ -63,25 +65,35 @@ func (b *Bus) PublishHealth(h core.HealthChange) error {
 
 // PublishDecision sends a decision record.
 func (b *Bus) PublishDecision(d core.Decision) error {
-	return b.publish(DecisionSubject(d.Service), DecisionBody{V: WireVersion, Decision: d})
+	return b.publishRecord(DecisionClass, d.At, DecisionSubject(d.Service), DecisionBody{V: WireVersion, ID: DecisionID(cmp.Or(d.Node, b.opts.Node), d.Seq), Decision: d})
 }
 
 // PublishCommit says that the kernel took a transaction.
 func (b *Bus) PublishCommit(c core.Commit) error {
-	return b.publish(CommitSubject(b.opts.Node), CommitBody{
-		V: WireVersion, Node: b.opts.Node, TS: c.At.UTC(), Commit: c, Took: c.Took.Seconds(),
+	return b.publishRecord(CommitClass, c.At, CommitSubject(b.opts.Node), CommitBody{
+		V: WireVersion, ID: CommitID(b.opts.Node, c.Generation), Node: b.opts.Node, TS: c.At.UTC(), Commit: c, Took: c.Took.Seconds(),
 	})
 }
 
 // PublishEvent sends something that an operator should see.
 func (b *Bus) PublishEvent(e core.Event) error {
-	return b.publish(EventSubject(e.Severity, e.Topic), EventBody{
+	return b.publishRecord(EventClass, e.At, EventSubject(e.Severity, e.Topic), EventBody{
 		V: WireVersion, TS: e.At.UTC(), Node: cmp.Or(e.Node, b.opts.Node), Severity: e.Severity, Topic: e.Topic,
 		Service: e.Service, Backend: e.Backend, Message: e.Message,
 	})
 }
 
-func (b *Bus) publish(subj string, body any) error {
+// publishRecord is publish for what happens seldom, and is worth an envelope that other
+// systems know, where Options.CloudEvents asks for it.
+func (b *Bus) publishRecord(c Class, at time.Time, subj string, body any) error {
+	if !b.opts.CloudEvents {
+		return b.publish(subj, nil, body)
+	}
+	id := b.inst + "-" + strconv.FormatUint(b.events.Add(1), 10)
+	return b.publish(subj, eventHeader(id, b.opts.Node, c, at), body)
+}
+
+func (b *Bus) publish(subj string, h nats.Header, body any) error {
 	if !b.heard() {
 		b.counters.published.Add(1)
 		return nil
@@ -91,16 +103,16 @@ func (b *Bus) publish(subj string, body any) error {
 		b.counters.unsent.Add(1)
 		return fmt.Errorf("publish %s: %w", subj, err)
 	}
-	return b.send(b.control, b.controlOut, subj, data)
+	return b.send(b.control, b.controlOut, outgoing{subject: subj, data: data, header: h})
 }
 
 // send never waits: with an external server there is an outbox between, and the
 // embedded one reads what nats.go's flusher goroutine writes.
-func (b *Bus) send(nc *nats.Conn, out *outbox, subj string, data []byte) error {
+func (b *Bus) send(nc *nats.Conn, out *outbox, m outgoing) error {
 	if out != nil {
-		return out.send(subj, data)
+		return out.send(m)
 	}
-	err := nc.Publish(subj, data)
+	err := m.publish(nc)
 	if err == nil {
 		b.counters.published.Add(1)
 		return nil
@@ -109,5 +121,5 @@ func (b *Bus) send(nc *nats.Conn, out *outbox, subj string, data []byte) error {
 	if errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) {
 		err = ErrAway
 	}
-	return fmt.Errorf("publish %s: %w", subj, err)
+	return fmt.Errorf("publish %s: %w", m.subject, err)
 }

@@ -28,12 +28,14 @@ type (
 	}
 	// A DecisionBody is the body of a decision subject: the record as it is.
 	DecisionBody struct {
-		V int `json:"v"`
+		V  int    `json:"v"`
+		ID string `json:"id"` // see DecisionID
 		core.Decision
 	}
 	// A CommitBody is the body of a commit subject.
 	CommitBody struct {
 		V    int       `json:"v"`
+		ID   string    `json:"id"` // see CommitID
 		Node string    `json:"node"`
 		TS   time.Time `json:"ts"`
 		core.Commit
@@ -52,35 +54,62 @@ type (
 	}
 )
 
-// Decode reads the body of any subject of the bus: a core.Sample, HealthBody,
-// DecisionBody, CommitBody or EventBody, each a value.
+// DecisionID names a decision wherever it is spoken of: by the node that made it and
+// its number there, which begins again when the node does.
+func DecisionID(node string, seq uint64) string { return fmt.Sprintf("%s/%d", node, seq) }
+
+// CommitID names a transaction by its node and the generation that it made there.
+func CommitID(node string, generation uint32) string { return fmt.Sprintf("%s/%d", node, generation) }
+
+// Decode reads the body of any subject of the bus: a core.Sample (of a list of a
+// monitor a []core.Sample), HealthBody, DecisionBody, CommitBody, EventBody,
+// core.Presence, core.Vector or core.FlowReport, each a value.
 func Decode(subject string, data []byte) (any, error) {
 	where, err := ParseSubject(subject)
 	if err != nil {
 		return nil, err
 	}
 	switch where.Class {
-	case ProbeClass, MetricClass:
+	case ProbeClass:
 		s, _, err := decodeSample(subject, data)
 		return s, err
+	case MetricClass:
+		return decodeReadings(subject, data)
 	case HealthClass:
 		return decodeBody[HealthBody](subject, data)
 	case DecisionClass:
 		return decodeBody[DecisionBody](subject, data)
 	case CommitClass:
 		return decodeBody[CommitBody](subject, data)
-	default:
+	case EventClass:
 		return decodeBody[EventBody](subject, data)
+	case NodeClass:
+		var b presenceBody
+		err := decodeCluster(subject, where, data, &b)
+		return b.presence(), err
+	case WeightsClass:
+		var b vectorBody
+		err := decodeCluster(subject, where, data, &b)
+		return b.vector(), err
+	default:
+		var b flowsBody
+		err := decodeCluster(subject, where, data, &b)
+		return b.report(), err
 	}
 }
 
 func decodeBody[T any](subject string, data []byte) (any, error) {
 	var body T
-	if len(data) > MaxBodyBytes {
-		return nil, fmt.Errorf("decode %s: body of %d bytes is over %d", subject, len(data), MaxBodyBytes)
-	}
-	if err := json.Unmarshal(data, &body); err != nil {
+	if err := parseBody(data, &body); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", subject, err)
 	}
 	return body, nil
+}
+
+// parseBody reads JSON of no more than MaxBodyBytes.
+func parseBody(data []byte, to any) error {
+	if len(data) > MaxBodyBytes {
+		return fmt.Errorf("body of %d bytes is over %d", len(data), MaxBodyBytes)
+	}
+	return json.Unmarshal(data, to)
 }

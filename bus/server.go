@@ -5,16 +5,13 @@ package bus
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	natsserver "github.com/nats-io/nats-server/v2/server"
-	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -25,10 +22,12 @@ const (
 
 // Limits of the embedded server, towards clients that come in through Listen.
 const (
-	maxConnections = 128
-	maxPending     = 8 << 20         // bytes queued for one client; a slower one is cut off
-	writeDeadline  = 3 * time.Second // for the same reason
-	pingInterval   = 10 * time.Second
+	maxConnections   = 128
+	maxPerUser       = 32              // connections of one user
+	maxSubscriptions = 1000            // of one connection
+	maxPending       = 8 << 20         // bytes queued for one client; a slower one is cut off
+	writeDeadline    = 3 * time.Second // for the same reason
+	pingInterval     = 10 * time.Second
 )
 
 // An embedded is a NATS server in this process.
@@ -43,11 +42,7 @@ type embedded struct {
 // fatal: the balancer must work although the port of a side door is taken.
 func startEmbedded(ctx context.Context, o Options) (*embedded, error) {
 	secret := rand.Text() + rand.Text()
-	hash, err := bcrypt.GenerateFromPassword([]byte(secret), bcrypt.MinCost)
-	if err != nil {
-		return nil, fmt.Errorf("hash the password of %s: %w", internalUser, err)
-	}
-	opts, err := serverOptions(o, hash)
+	opts, err := serverOptions(o, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +54,6 @@ func startEmbedded(ctx context.Context, o Options) (*embedded, error) {
 		return nil, err
 	}
 	listenErr := fmt.Errorf("listen %s: %w", o.Listen, err)
-	opts, err = serverOptions(o, hash)
-	if err != nil {
-		return nil, err
-	}
 	opts.DontListen = true
 	if srv, err = runServer(ctx, opts, o); err != nil {
 		return nil, err
@@ -74,6 +65,9 @@ func runServer(ctx context.Context, opts *natsserver.Options, o Options) (*natss
 	srv, err := natsserver.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded NATS: %w", err)
+	}
+	if door, ok := opts.CustomClientAuthentication.(*doorman); ok {
+		door.account.Store(srv.GlobalAccount())
 	}
 	log := &serverLog{log: o.Log.With("part", "nats"), dead: make(chan struct{})}
 	srv.SetLoggerV2(log, false, false, false)
@@ -114,7 +108,11 @@ func stopServer(srv *natsserver.Server) {
 
 // serverOptions are built as values, not as configuration text: passwords then
 // need no quoting, and the compiler checks the names.
-func serverOptions(o Options, hash []byte) (*natsserver.Options, error) {
+func serverOptions(o Options, secret string) (*natsserver.Options, error) {
+	door, err := newDoorman(o, secret)
+	if err != nil {
+		return nil, err
+	}
 	opts := &natsserver.Options{
 		ServerName: "steelyard-" + Escape(o.Node),
 		// Its signal handlers would end the process behind our back.
@@ -125,22 +123,15 @@ func serverOptions(o Options, hash []byte) (*natsserver.Options, error) {
 		NoSystemAccount:     true,
 		NoFastProducerStall: true, // a slow reader must not slow a prober
 		MaxConn:             maxConnections,
+		MaxSubs:             maxSubscriptions,
 		MaxPayload:          MaxBodyBytes,
 		MaxPending:          maxPending,
 		WriteDeadline:       writeDeadline,
 		PingInterval:        pingInterval,
 		MaxPingsOut:         2,
-		Users:               []*natsserver.User{internal(hash)},
-	}
-	for _, u := range o.Users {
-		p, err := u.permissions()
-		if err != nil {
-			return nil, err
-		}
-		opts.Users = append(opts.Users, &natsserver.User{
-			Username: u.Name, Password: u.Password.Reveal(), Permissions: p,
-			AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeStandard: {}},
-		})
+
+		CustomClientAuthentication: door,
+		AlwaysEnableNonce:          true, // an nkey signs it
 	}
 	if o.Listen == "" {
 		return opts, nil
@@ -154,54 +145,47 @@ func serverOptions(o Options, hash []byte) (*natsserver.Options, error) {
 		opts.Port = natsserver.RANDOM_PORT
 	}
 	if o.TLS.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(o.TLS.Cert, o.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("load TLS certificate %s and key %s: %w", o.TLS.Cert, o.TLS.Key, err)
+		if opts.TLSConfig, err = listenerTLS(o.TLS); err != nil {
+			return nil, err
 		}
 		opts.TLS, opts.TLSTimeout = true, 2
-		opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
 	return opts, nil
 }
 
-// internal is this process itself. The connection type keeps the user off the
-// TCP listener even for somebody who knows the secret. A bcrypt hash of it, and be
-// it the cheapest, keeps the server from warning of plain passwords at each start
-// where the operator has configured none.
-func internal(hash []byte) *natsserver.User {
-	return &natsserver.User{
-		Username: internalUser, Password: string(hash),
-		AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}},
-	}
-}
-
-// permissions are allow lists only: rules that deny have been bypassed before.
+// permissions are those of the lists of a user, or what a monitor and a viewer may.
 func (u User) permissions() (*natsserver.Permissions, error) {
-	pub, sub := u.Publish, u.Subscribe
-	if pub == nil {
-		pub = []string{string(MetricClass) + "." + u.Name + ".>"}
-	}
-	if sub == nil {
-		sub = []string{">"}
-	}
-	// NATS reads a nil list as no limit, and an empty one as nothing at all.
-	p := &natsserver.Permissions{
-		Publish:   &natsserver.SubjectPermission{Allow: []string{}},
-		Subscribe: &natsserver.SubjectPermission{Allow: []string{"_INBOX_" + u.Name + ".>"}},
-	}
-	for _, l := range []struct {
-		patterns []string
-		to       *natsserver.SubjectPermission
-	}{{pub, p.Publish}, {sub, p.Subscribe}} {
-		for _, pattern := range l.patterns {
-			full, err := Pattern(pattern)
-			if err != nil {
-				return nil, fmt.Errorf("user %s: %w", u.Name, err)
-			}
-			l.to.Allow = append(l.to.Allow, full)
+	pub, _ := RolePermissions(MonitorRole, u.Name, "")
+	_, sub := RolePermissions(ViewerRole, u.Name, "")
+	var err error
+	if u.Publish != nil {
+		if pub, err = patterns(u.Publish); err != nil {
+			return nil, fmt.Errorf("user %s: %w", u.Name, err)
 		}
 	}
-	return p, nil
+	if u.Subscribe != nil {
+		if sub, err = patterns(u.Subscribe); err != nil {
+			return nil, fmt.Errorf("user %s: %w", u.Name, err)
+		}
+		sub = append(sub, inbox(u.Name))
+	}
+	// NATS reads a nil list as no limit, and an empty one as nothing at all.
+	return &natsserver.Permissions{
+		Publish:   &natsserver.SubjectPermission{Allow: append([]string{}, pub...)},
+		Subscribe: &natsserver.SubjectPermission{Allow: append([]string{}, sub...)},
+	}, nil
+}
+
+func patterns(short []string) ([]string, error) {
+	var out []string
+	for _, p := range short {
+		full, err := Pattern(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, full)
+	}
+	return out, nil
 }
 
 // A serverLog carries what the NATS server says into slog. It must not end the

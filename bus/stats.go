@@ -18,12 +18,13 @@ type Stats struct {
 	Invalid    uint64 // samples dropped: not decodable
 	Mismatched uint64 // samples dropped: body contradicts subject
 	Crowded    uint64 // samples dropped: too many sources or subjects to keep apart
+	Flooded    uint64 // messages of monitors dropped: their source sent too many
 	Overflowed uint64 // messages dropped: a subscriber was too slow
 }
 
 type counters struct {
-	reconnects, published, unsent                                      atomic.Uint64
-	received, repeated, late, invalid, mismatched, crowded, overflowed atomic.Uint64
+	reconnects, published, unsent                                               atomic.Uint64
+	received, repeated, late, invalid, mismatched, crowded, flooded, overflowed atomic.Uint64
 }
 
 // Stats returns the counts. It may be called at any time from any goroutine.
@@ -41,7 +42,7 @@ func (b *Bus) Stats() Stats {
 		Connected:  b.connected(),
 		Reconnects: c.reconnects.Load(), Published: c.published.Load(), Unsent: c.unsent.Load(),
 		Received: c.received.Load(), Repeated: c.repeated.Load(), Late: c.late.Load(), Invalid: c.invalid.Load(),
-		Mismatched: c.mismatched.Load(), Crowded: c.crowded.Load(), Overflowed: overflowed,
+		Mismatched: c.mismatched.Load(), Crowded: c.crowded.Load(), Flooded: c.flooded.Load(), Overflowed: overflowed,
 	}
 }
 

@@ -4,6 +4,7 @@ package bus
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -23,21 +24,38 @@ const (
 	DecisionClass Class = "decision"
 	CommitClass   Class = "commit"
 	EventClass    Class = "event"
+	NodeClass     Class = "node"
+	WeightsClass  Class = "weights"
+	FlowsClass    Class = "flows"
 )
 
-// classes is the table of every subject: the tokens that follow the class.
-// The names are in the body too; the subject is only routing.
-var classes = []struct {
+// A form is the shape of a subject.
+type form struct {
 	class  Class
 	tokens []string
-}{
+}
+
+// pattern is the form as people write it: steelyard.v1.decision.<service>.
+func (f form) pattern() string {
+	return Prefix + "." + string(f.class) + ".<" + strings.Join(f.tokens, ">.<") + ">"
+}
+
+// classes is the table of every subject: the tokens that follow the class.
+// The names are in the body too; the subject is only routing. A class that stands
+// here twice has two forms, told apart by the number of tokens.
+var classes = []form{
 	{ProbeClass, []string{"service", "backend", "probe", "node"}},
 	// The source comes first, so that one permission pins it.
-	{MetricClass, []string{"source", "service", "backend", "probe"}},
+	{MetricClass, []string{"source", "service", "backend", "name"}},
+	{MetricClass, []string{"source", "target", "name"}},
 	{HealthClass, []string{"service", "backend"}},
 	{DecisionClass, []string{"service"}},
 	{CommitClass, []string{"node"}},
 	{EventClass, []string{"severity", "topic"}},
+	// The group comes first, so that one permission pins it; the node last, as in probe.
+	{NodeClass, []string{"group", "node"}},
+	{WeightsClass, []string{"group", "service", "node"}},
+	{FlowsClass, []string{"group", "service", "node"}},
 }
 
 // ProbeSubject is where a node publishes the samples of one of its probes.
@@ -45,9 +63,26 @@ func ProbeSubject(id core.BackendID, probe, node string) string {
 	return subject(ProbeClass, id.Service, id.Backend, probe, node)
 }
 
-// MetricSubject is where a monitor publishes what it knows about a backend.
-func MetricSubject(source string, id core.BackendID, probe string) string {
-	return subject(MetricClass, source, id.Service, id.Backend, probe)
+// MetricSubject is where a monitor publishes what it knows about a backend. Without a
+// service, id.Backend is a target: a backend's name, service/backend, or an address.
+func MetricSubject(source string, id core.BackendID, name string) string {
+	if id.Service == "" {
+		return subject(MetricClass, source, id.Backend, name)
+	}
+	return subject(MetricClass, source, id.Service, id.Backend, name)
+}
+
+// NodeSubject is where a node says that it is there.
+func NodeSubject(group, node string) string { return subject(NodeClass, group, node) }
+
+// WeightsSubject is where the leader of a service publishes its shares.
+func WeightsSubject(group, service, node string) string {
+	return subject(WeightsClass, group, service, node)
+}
+
+// FlowsSubject is where a balancer publishes how many connections it carries.
+func FlowsSubject(group, service, node string) string {
+	return subject(FlowsClass, group, service, node)
 }
 
 // HealthSubject is where changes of a backend's health are published.
@@ -67,13 +102,14 @@ func EventSubject(s core.Severity, topic string) string {
 }
 
 func subject(c Class, names ...string) string {
-	var b strings.Builder
-	b.WriteString(Prefix + "." + string(c))
+	const usual = 96 // bytes
+	b := append(make([]byte, 0, usual), Prefix+"."...)
+	b = append(b, c...)
 	for _, n := range names {
-		b.WriteByte('.')
-		appendToken(&b, n)
+		b = append(b, '.')
+		b = appendEscaped(b, n)
 	}
-	return b.String()
+	return string(b)
 }
 
 // A Subject is a subject taken apart. Names are unescaped, in the order of the
@@ -90,12 +126,14 @@ func ParseSubject(s string) (Subject, error) {
 		return Subject{}, fmt.Errorf("subject %q: want it to begin with %s", s, Prefix)
 	}
 	tokens := strings.Split(rest, ".")
+	var forms []string
 	for _, c := range classes {
 		if string(c.class) != tokens[0] {
 			continue
 		}
 		if len(tokens)-1 != len(c.tokens) {
-			return Subject{}, fmt.Errorf("subject %q: want %s.%s.<%s>", s, Prefix, c.class, strings.Join(c.tokens, ">.<"))
+			forms = append(forms, c.pattern())
+			continue
 		}
 		names := make([]string, len(c.tokens))
 		for i, t := range tokens[1:] {
@@ -106,6 +144,9 @@ func ParseSubject(s string) (Subject, error) {
 			names[i] = name
 		}
 		return Subject{c.class, names}, nil
+	}
+	if forms != nil {
+		return Subject{}, fmt.Errorf("subject %q: want %s", s, strings.Join(forms, " or "))
 	}
 	return Subject{}, fmt.Errorf("subject %q: unknown class %q; want %s", s, tokens[0], classList())
 }
@@ -155,9 +196,11 @@ func isClass(t string) bool {
 }
 
 func classList() string {
-	names := make([]string, len(classes))
-	for i, c := range classes {
-		names[i] = string(c.class)
+	var names []string
+	for _, c := range classes {
+		if name := string(c.class); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return strings.Join(names, ", ")
 }

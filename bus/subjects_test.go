@@ -22,6 +22,11 @@ func TestSubjects(t *testing.T) {
 			Subject{ProbeClass, []string{"web", "10.0.0.1", "http", "lb1"}}},
 		{MetricSubject("zabbix", id, "load"), "steelyard.v1.metric.zabbix.web.10=2E0=2E0=2E1.load",
 			Subject{MetricClass, []string{"zabbix", "web", "10.0.0.1", "load"}}},
+		{MetricSubject("zabbix", core.BackendID{Backend: "192.0.2.1"}, "cpu"), "steelyard.v1.metric.zabbix.192=2E0=2E2=2E1.cpu",
+			Subject{MetricClass, []string{"zabbix", "192.0.2.1", "cpu"}}},
+		{NodeSubject("blue", "lb1"), "steelyard.v1.node.blue.lb1", Subject{NodeClass, []string{"blue", "lb1"}}},
+		{WeightsSubject("blue", "web", "lb1"), "steelyard.v1.weights.blue.web.lb1", Subject{WeightsClass, []string{"blue", "web", "lb1"}}},
+		{FlowsSubject("blue", "web", "lb1"), "steelyard.v1.flows.blue.web.lb1", Subject{FlowsClass, []string{"blue", "web", "lb1"}}},
 		{HealthSubject(id), "steelyard.v1.health.web.10=2E0=2E0=2E1",
 			Subject{HealthClass, []string{"web", "10.0.0.1"}}},
 		{DecisionSubject("web"), "steelyard.v1.decision.web", Subject{DecisionClass, []string{"web"}}},
@@ -44,7 +49,8 @@ func TestSubjects(t *testing.T) {
 func TestParseSubjectRefuses(t *testing.T) {
 	tests := []struct{ in, want string }{
 		{"probe.web", "begin with steelyard.v1"},
-		{"steelyard.v1.weights.web", `unknown class "weights"`},
+		{"steelyard.v1.wieghts.web", `unknown class "wieghts"`},
+		{"steelyard.v1.weights.web", "want steelyard.v1.weights.<group>.<service>.<node>"},
 		{"steelyard.v1.health.web", "steelyard.v1.health.<service>.<backend>"},
 		{"steelyard.v1.health.web.a=2e", "upper case"},
 		{"steelyard.v1.health.web.", "token is empty"},

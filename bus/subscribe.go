@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 const (
 	sampleQueue  = 1 << 14 // one round of a probe of 16,000 backends at once
 	messageQueue = 1 << 12
+	metricQueue  = 2 * metricBurst // room for others while one uses up all that it may
 )
 
 // SubscribeSamples calls fn for every sample that a node's probes or a monitor
@@ -32,62 +32,116 @@ const (
 // fn must not block for long, and must not call cancel: cancel waits for the
 // call of fn that is running. Close waits for it too, but not for ever.
 func (b *Bus) SubscribeSamples(fn func(core.Sample)) (cancel func(), err error) {
-	// Two memories: what monitors invent cannot crowd out the probes.
-	probes, metrics := &filter{}, &filter{maxSequences: metricSequences}
-	told := &core.Seldom{}
-	take := func(m *nats.Msg) {
-		f := probes
-		if isMetric(m.Subject) {
-			f = metrics
-		}
-		if s, ok := b.admit(f, told, m, time.Now()); ok {
-			fn(s)
-		}
-	}
-	own := func(s *core.Sample) {
-		b.counters.received.Add(1)
-		fn(*s)
-	}
-	cancel, err = b.pump(b.data, sampleQueue, take, own,
-		Prefix+"."+string(ProbeClass)+".*.*.*.*", Prefix+"."+string(MetricClass)+".*.*.*.*")
+	in := &intake{bus: b, fn: fn}
+	cancel, err = b.pumpSamples(in)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to samples: %w", err)
 	}
 	return cancel, nil
 }
 
-func isMetric(subject string) bool {
-	return strings.HasPrefix(subject, Prefix+"."+string(MetricClass)+".")
+// An intake is what a subscriber to samples remembers: of probes and of monitors
+// apart, so that what monitors invent cannot crowd out the probes.
+type intake struct {
+	bus    *Bus
+	fn     func(core.Sample)
+	probes filter
+	others monitors
+	told   core.Seldom // of what the pump's goroutine drops
+	gated  core.Seldom // of what the gate drops, on a goroutine of the connection
+	gate   gate
 }
 
-// admit decodes one message and asks the filter.
+// own takes a sample that came the short way.
+func (in *intake) own(s *core.Sample) {
+	in.bus.counters.received.Add(1)
+	in.fn(*s)
+}
+
+// probe takes what the probes of another node say.
+func (in *intake) probe(m *nats.Msg) {
+	if s, ok := in.bus.admit(&in.probes, &in.told, m, time.Now()); ok {
+		in.fn(s)
+	}
+}
+
+// pass is the gate: it reports whether the message of a monitor goes on.
+func (in *intake) pass(m *nats.Msg) bool {
+	now := time.Now()
+	if in.gate.allow(sourceToken(m.Subject), 1, now) {
+		return true
+	}
+	in.bus.drop(&in.gated, m, reasonFlood, nil, now)
+	return false
+}
+
+// metric takes a message of a monitor.
+func (in *intake) metric(m *nats.Msg) {
+	now := time.Now()
+	n := 0
+	take := func(r reading) {
+		n++
+		if why := in.others.judge(&r, now); why != "" {
+			in.bus.drop(&in.told, m, why, nil, now)
+			return
+		}
+		in.bus.counters.received.Add(1)
+		in.fn(r.Sample)
+	}
+	refuse := func(err error) {
+		n++
+		in.bus.drop(&in.told, m, reasonOf(err), err, now)
+	}
+	decodeMetric(m.Subject, m.Header, m.Data, now, take, refuse)
+	if n > 1 {
+		in.gate.charge(sourceToken(m.Subject), n-1)
+	}
+}
+
+func reasonOf(err error) reason {
+	if errors.Is(err, errMismatch) {
+		return reasonMismatched
+	}
+	return reasonInvalid
+}
+
+// admit decodes one sample of a probe and asks the filter. Its times are told by the
+// clock of this node: see translate.
 func (b *Bus) admit(f *filter, told *core.Seldom, m *nats.Msg, arrived time.Time) (core.Sample, bool) {
 	s, env, err := decodeSample(m.Subject, m.Data)
 	// Our own come the short way, without a subscription: this one is forged, or
 	// of a second node that was given our name.
-	if err == nil && m.Sub != nil && s.Node == b.opts.Node && !isMetric(m.Subject) {
+	if err == nil && m.Sub != nil && s.Node == b.opts.Node {
 		err = fmt.Errorf("sample on %s did not come from here: %w", m.Subject, errMismatch)
 	}
 	if err != nil {
-		r := reasonInvalid
-		if errors.Is(err, errMismatch) {
-			r = reasonMismatched
-		}
-		b.drop(told, m, r, err, arrived)
+		b.drop(told, m, reasonOf(err), err, arrived)
 		return core.Sample{}, false
 	}
 	if env.ttl == 0 {
 		env.ttl = b.opts.SampleTTL
 	}
-	if r := f.judge(m.Subject, env, arrived).reason(); r != "" {
+	v, base := f.judge(m.Subject, env, arrived)
+	if r := v.reason(); r != "" {
 		b.drop(told, m, r, nil, arrived)
 		return core.Sample{}, false
 	}
-	if m.Sub != nil && isMetric(m.Subject) {
-		s.Type, s.Code, s.Admin = "", "", "" // those are a probe's, and a monitor is none
-	}
+	translate(&s, base)
 	b.counters.received.Add(1)
 	return s, true
+}
+
+// translate moves the times of a sample by the least delay of its source: the fastest
+// message counts as one that took no time, so that a node whose clock is minutes off
+// is neither late nor early here. What a sample was under way longer than that one
+// stays in its age.
+func translate(s *core.Sample, base time.Duration) {
+	s.TakenAt = s.TakenAt.Add(base)
+	for i := range s.Metrics {
+		if m := &s.Metrics[i]; !m.At.IsZero() {
+			m.At = m.At.Add(base)
+		}
+	}
 }
 
 // Subscribe calls fn for every message that matches the pattern, on one
@@ -99,7 +153,7 @@ func (b *Bus) Subscribe(pattern string, fn func(subject string, data []byte)) (c
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	cancel, err = b.pump(b.control, messageQueue, func(m *nats.Msg) { fn(m.Subject, m.Data) }, nil, full)
+	cancel, err = b.pump(b.control, messageQueue, func(m *nats.Msg) { fn(m.Subject, m.Data) }, full)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", full, err)
 	}
@@ -111,57 +165,128 @@ type pump struct {
 	queue chan *nats.Msg // sampleQueue or messageQueue long; when full, messages are dropped
 	// own are our own samples, taken first; sampleQueue long, when full they are
 	// dropped; nil: none.
-	own  chan *core.Sample
-	deaf atomic.Int64  // its part of Bus.deaf
-	stop chan struct{} // closed by endPump
-	done chan struct{} // closed when the goroutine has ended
-	once sync.Once
-	subs []*nats.Subscription
+	own chan *core.Sample
+	// metrics are of monitors, metricQueue long; nil: none. One of them alone cannot fill
+	// it: see gate.
+	metrics chan metricIn
+	deaf    atomic.Int64  // its part of Bus.deaf
+	stop    chan struct{} // closed by endPump
+	done    chan struct{} // closed when the goroutine has ended
+	once    sync.Once
+	subs    []*nats.Subscription
+}
+
+// A metricIn is what a monitor sent over the bus, or what was sent in its name by this
+// process.
+type metricIn struct {
+	msg *nats.Msg    // nil: own
+	own *core.Sample // decoded and checked
 }
 
 // pump starts a subscriber. When it returns, the subscription is in force, so
-// that what is published next is not missed. own takes our own samples; nil: they
-// are not wanted.
-func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), own func(*core.Sample), subjects ...string) (func(), error) {
-	p := &pump{queue: make(chan *nats.Msg, size), stop: make(chan struct{}), done: make(chan struct{})}
-	b.mu.Lock()
-	if b.closed.Load() {
-		b.mu.Unlock()
-		return nil, ErrAway
+// that what is published next is not missed.
+func (b *Bus) pump(nc *nats.Conn, size int, take func(*nats.Msg), subjects ...string) (func(), error) {
+	p := newPump(size)
+	if err := b.startPump(p, func() { p.run(take) }); err != nil {
+		return nil, err
 	}
-	b.pumps[p] = struct{}{}
-	if own != nil {
-		p.own = make(chan *core.Sample, sampleQueue)
-		b.samples = append(b.samples, p)
-	}
-	b.mu.Unlock()
-
-	go p.run(take, own)
 	for _, s := range subjects {
 		sub, err := nc.ChanSubscribe(s, p.queue)
-		if err != nil {
-			b.endPump(p)
-			<-p.done
+		if err = b.joined(p, sub, err); err != nil {
 			return nil, err
 		}
-		b.mu.Lock()
-		p.subs = append(p.subs, sub)
-		b.mu.Unlock()
 	}
-	if nc.IsConnected() {
-		// An error means reconnecting, which subscribes anew.
-		if err := nc.FlushTimeout(flushTimeout); err == nil && nc == b.data {
-			p.deaf.Store(int64(len(subjects)))
-			b.deaf.Add(int64(len(subjects)))
+	b.settled(p, nc)
+	return b.canceler(p), nil
+}
+
+// pumpSamples starts a subscriber to samples, our own included.
+func (b *Bus) pumpSamples(in *intake) (func(), error) {
+	p := newPump(sampleQueue)
+	p.own, p.metrics = make(chan *core.Sample, sampleQueue), make(chan metricIn, metricQueue)
+	if err := b.startPump(p, func() { p.runSamples(in) }); err != nil {
+		return nil, err
+	}
+	sub, err := b.data.ChanSubscribe(Prefix+"."+string(ProbeClass)+".*.*.*.*", p.queue)
+	if err = b.joined(p, sub, err); err != nil {
+		return nil, err
+	}
+	sub, err = b.data.Subscribe(Prefix+"."+string(MetricClass)+".>", func(m *nats.Msg) {
+		if in.pass(m) {
+			b.queueMetric(p, metricIn{msg: m})
 		}
+	})
+	if err = b.joined(p, sub, err); err != nil {
+		return nil, err
 	}
+	b.settled(p, b.data)
+	return b.canceler(p), nil
+}
+
+func newPump(size int) *pump {
+	return &pump{queue: make(chan *nats.Msg, size), stop: make(chan struct{}), done: make(chan struct{})}
+}
+
+// startPump makes a pump known and runs its goroutine, which Close ends.
+func (b *Bus) startPump(p *pump, run func()) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return ErrAway
+	}
+	b.pumps[p] = struct{}{}
+	if p.own != nil {
+		b.samples = append(b.samples, p)
+	}
+	go run()
+	return nil
+}
+
+// joined notes a subscription of a pump, or ends the pump if there is none.
+func (b *Bus) joined(p *pump, sub *nats.Subscription, err error) error {
+	if err != nil {
+		b.endPump(p)
+		<-p.done
+		return err
+	}
+	b.mu.Lock()
+	p.subs = append(p.subs, sub)
+	b.mu.Unlock()
+	return nil
+}
+
+// settled waits until the server knows of the subscriptions.
+func (b *Bus) settled(p *pump, nc *nats.Conn) {
+	if !nc.IsConnected() {
+		return // reconnecting, which subscribes anew
+	}
+	if err := nc.FlushTimeout(flushTimeout); err == nil && nc == b.data {
+		n := int64(len(p.subs))
+		p.deaf.Store(n)
+		b.deaf.Add(n)
+	}
+}
+
+func (b *Bus) canceler(p *pump) func() {
 	return func() {
 		b.endPump(p)
 		<-p.done
-	}, nil
+	}
 }
 
-func (p *pump) run(take func(*nats.Msg), own func(*core.Sample)) {
+func (p *pump) run(take func(*nats.Msg)) {
+	defer close(p.done)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case m := <-p.queue:
+			take(m)
+		}
+	}
+}
+
+func (p *pump) runSamples(in *intake) {
 	defer close(p.done)
 	for {
 		// However much others publish, what our own probes learned goes first.
@@ -169,7 +294,7 @@ func (p *pump) run(take func(*nats.Msg), own func(*core.Sample)) {
 		case <-p.stop:
 			return
 		case s := <-p.own:
-			own(s)
+			in.own(s)
 			continue
 		default:
 		}
@@ -177,9 +302,15 @@ func (p *pump) run(take func(*nats.Msg), own func(*core.Sample)) {
 		case <-p.stop:
 			return
 		case s := <-p.own:
-			own(s)
+			in.own(s)
 		case m := <-p.queue:
-			take(m)
+			in.probe(m)
+		case m := <-p.metrics:
+			if m.own != nil {
+				in.own(m.own)
+			} else {
+				in.metric(m.msg)
+			}
 		}
 	}
 }
@@ -220,5 +351,23 @@ func (b *Bus) loopback(s *core.Sample) {
 		default:
 			b.counters.overflowed.Add(1)
 		}
+	}
+}
+
+// offer hands a metric that this process sent in a monitor's name to our own
+// subscribers.
+func (b *Bus) offer(s *core.Sample) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.samples {
+		b.queueMetric(p, metricIn{own: s})
+	}
+}
+
+func (b *Bus) queueMetric(p *pump, m metricIn) {
+	select {
+	case p.metrics <- m:
+	default:
+		b.counters.overflowed.Add(1)
 	}
 }

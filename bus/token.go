@@ -14,26 +14,22 @@ const upperHex = "0123456789ABCDEF"
 // equals sign is one of the few characters that are also legal in the keys of
 // NATS key-value stores, so that a token can be a key.
 func Escape(name string) string {
-	var b strings.Builder
-	appendToken(&b, name)
-	return b.String()
+	return string(appendEscaped(nil, name))
 }
 
-func appendToken(b *strings.Builder, name string) {
+func appendEscaped(b []byte, name string) []byte {
 	if name == "" {
-		b.WriteByte('=')
-		return
+		return append(b, '=')
 	}
 	for i := range len(name) {
 		c := name[i]
 		if plain(c) {
-			b.WriteByte(c)
+			b = append(b, c)
 			continue
 		}
-		b.WriteByte('=')
-		b.WriteByte(upperHex[c>>4])
-		b.WriteByte(upperHex[c&15])
+		b = append(b, '=', upperHex[c>>4], upperHex[c&15])
 	}
+	return b
 }
 
 // Unescape is the inverse of Escape. It takes only what Escape writes, so that

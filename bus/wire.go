@@ -19,28 +19,31 @@ import (
 // ignore what they do not know.
 const WireVersion = 1
 
-// The limits of a sample. A body beyond them is refused.
+// The limits of a sample, or of a list of them. A body beyond them is refused.
 const (
 	MaxSampleBytes = 64 << 10
-	MaxMetrics     = 64  // in one sample
-	MaxNameBytes   = 253 // a DNS name fits
-	MaxDetailBytes = 256 // longer details are cut, not refused
+	MaxBatch       = 4096 // readings in one list
+	MaxMetrics     = 64   // in one sample
+	MaxNameBytes   = 253  // a DNS name fits
+	MaxDetailBytes = 256  // longer details are cut, not refused
 )
+
+// MaxBackends is how many backends a message about a service may list.
+const MaxBackends = 4096
 
 const (
 	maxWindow = 24 * time.Hour
 	maxTook   = time.Hour
 	maxTTL    = time.Hour
+	maxUptime = 100 * 365 * 24 * time.Hour
 )
 
 // errMismatch marks a body that contradicts its subject. The subject is what
 // permissions are about, so such a body claims to be somebody else's.
 var errMismatch = errors.New("body contradicts subject")
 
-// A sampleBody is a core.Sample on the wire. A shell script can write it:
-//
-//	{"v":1,"src":"zabbix","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1",
-//	 "probe":"load","metrics":{"cpu":{"value":0.4,"unit":"ratio"}}}
+// A sampleBody is a core.Sample on the wire, as steelyard writes it. What monitors may
+// write instead is a readingBody.
 type sampleBody struct {
 	V    int    `json:"v"`
 	Src  string `json:"src"`
@@ -55,7 +58,7 @@ type sampleBody struct {
 	Type    string    `json:"type,omitempty"`
 	Role    core.Role `json:"role,omitempty"`
 
-	OK      *bool                 `json:"ok,omitempty"` // absent: true in a metric, false in a probe's sample
+	OK      *bool                 `json:"ok,omitempty"` // absent: false
 	Code    core.Code             `json:"code,omitempty"`
 	Detail  string                `json:"detail,omitempty"`
 	Metrics map[string]metricBody `json:"metrics,omitempty"`
@@ -74,13 +77,18 @@ type metricBody struct {
 type envelope struct {
 	source
 	seq  uint64
-	sent time.Time     // by the publisher's clock: when the probe ended
-	ttl  time.Duration // how late it may be; 0 means the reader's default
+	sent time.Time // by the publisher's clock: when the probe ended
+	// undated says that sent is by our clock, since the publisher said nothing.
+	undated bool
+	ttl     time.Duration // how late it may be; 0 means the reader's default
 }
 
-// decodeSample reads the body of a probe or metric subject. Its errors name the
-// subject, the field and the cause.
+// decodeSample reads the body of a probe subject. Its errors name the subject, the
+// field and the cause.
 func decodeSample(subj string, data []byte) (core.Sample, envelope, error) {
+	if s, env, ok := quickSample(subj, data); ok {
+		return s, env, nil
+	}
 	s, env, err := parseSample(subj, data)
 	if err != nil {
 		return core.Sample{}, envelope{}, fmt.Errorf("decode sample on %s: %w", subj, err)
@@ -96,65 +104,40 @@ func parseSample(subj string, data []byte) (core.Sample, envelope, error) {
 	if err != nil {
 		return core.Sample{}, envelope{}, err
 	}
+	if where.Class != ProbeClass {
+		return core.Sample{}, envelope{}, fmt.Errorf("class %q carries no samples of probes", where.Class)
+	}
 	var b sampleBody
 	if err := json.Unmarshal(data, &b); err != nil {
 		return core.Sample{}, envelope{}, fmt.Errorf("body is not a sample in JSON: %w", err)
 	}
-	ok, err := b.agree(where)
-	if err != nil {
-		return core.Sample{}, envelope{}, err
+	said := []string{b.Service, b.Backend, b.Probe, b.Src}
+	if !slices.Equal(said, where.Names) {
+		return core.Sample{}, envelope{}, fmt.Errorf("body says %q, subject says %q: %w", said, where.Names, errMismatch)
 	}
 	if err := b.check(); err != nil {
 		return core.Sample{}, envelope{}, err
 	}
-	s := b.sample(ok)
-	env := envelope{
+	return b.sample(), b.envelope(), nil
+}
+
+func (b *sampleBody) envelope() envelope {
+	return envelope{
 		source: source{b.Src, b.Inst}, seq: b.Seq, ttl: time.Duration(b.TTL) * time.Millisecond,
 		// The delay of a sample counts from the end of its probe: a probe that
 		// ran into its time-out is news, not a late message.
-		sent: s.TakenAt.Add(s.Took),
+		sent: time.Time(b.TS).Add(seconds(b.Took)),
 	}
-	return s, env, nil
 }
 
-// agree compares the body with its subject, fills in what a metric may leave
-// out, and returns whether the sample counts as good.
-func (b *sampleBody) agree(where Subject) (bool, error) {
-	var said []string
-	ok := b.OK != nil && *b.OK
-	switch where.Class {
-	case ProbeClass:
-		said = []string{b.Service, b.Backend, b.Probe, b.Src}
-	case MetricClass:
-		said = []string{b.Src, b.Service, b.Backend, b.Probe}
-		if b.Role == "" {
-			b.Role = core.MetricRole
-		}
-		if b.Role != core.MetricRole {
-			return false, fmt.Errorf("role %q: %w: only metrics are taken here", b.Role, errMismatch)
-		}
-		ok = ok || b.OK == nil
-	default:
-		return false, fmt.Errorf("class %q carries no samples", where.Class)
-	}
-	if i := slices.Compare(said, where.Names); i != 0 {
-		return false, fmt.Errorf("body says %q, subject says %q: %w", said, where.Names, errMismatch)
-	}
-	return ok, nil
-}
-
-func (b *sampleBody) sample(ok bool) core.Sample {
+func (b *sampleBody) sample() core.Sample {
 	s := core.Sample{
 		Backend: core.BackendID{Service: b.Service, Backend: b.Backend}, Probe: b.Probe, Type: b.Type, Role: b.Role,
 		Node: b.Src, Seq: b.Seq, TakenAt: time.Time(b.TS), Took: seconds(b.Took),
-		OK: ok, Code: b.Code, Detail: cut(b.Detail, MaxDetailBytes), Admin: b.Admin,
+		OK: b.OK != nil && *b.OK, Code: b.Code, Detail: cut(b.Detail, MaxDetailBytes), Admin: b.Admin,
 	}
 	for name, m := range b.Metrics {
-		cm := core.Metric{Name: name, Value: *m.Value, Unit: m.Unit, Window: seconds(m.Window)}
-		if m.At != nil {
-			cm.At = time.Time(*m.At)
-		}
-		s.Metrics = append(s.Metrics, cm)
+		s.Metrics = append(s.Metrics, m.metric(name))
 	}
 	slices.SortFunc(s.Metrics, func(a, b core.Metric) int { return strings.Compare(a.Name, b.Name) })
 	return s

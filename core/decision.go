@@ -115,7 +115,9 @@ type Input struct {
 // A Step is what one rule of shaping did to a backend's share.
 type Step struct {
 	// Name is that of the rule: drain, priority, full, sorry, panic, policy,
-	// freshness, slow_start, bounds, step, dead_band, health, slots.
+	// freshness, slow_start, bounds, step, dead_band, health, slots; of a service that
+	// another node leads also leader, what that gives, and gate, what it has more here
+	// for want of others.
 	Name   string  `json:"name"`
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`

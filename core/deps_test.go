@@ -24,6 +24,9 @@ var allowed = map[string][]string{
 	"core/conntrack":     {"core", "core/nlmsg"},
 	"core/neigh":         {"core", "core/nlmsg"},
 	"core/admin":         {"core"},
+	"core/cluster":       {"core"},
+	"core/ops":           {"core"},
+	"core/webhook":       {"core"},
 	"core/lab":           {"core", "core/lab"},
 	"core/lab/kernellab": {"core", "core/lab", "core/nft"},               // a program: it counts what the applier writes
 	"core/lab/peers":     {"core", "core/lab", "core/nft", "core/admin"}, // it measures them

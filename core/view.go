@@ -40,6 +40,8 @@ type NodeView struct {
 	Kernel   KernelView    `json:"kernel"`
 	Policies []PolicyView  `json:"policies"`
 	Services []ServiceView `json:"services"`
+	// Webhooks are sorted by name.
+	Webhooks []WebhookView `json:"webhooks,omitempty"`
 }
 
 // A BusView is what became of the messages on the bus since the start.
@@ -56,6 +58,7 @@ type BusView struct {
 	Repeated   uint64 `json:"repeated_total"`
 	Late       uint64 `json:"late_total"`
 	Crowded    uint64 `json:"crowded_total"`    // too many sources or subjects
+	Flooded    uint64 `json:"flooded_total"`    // a monitor sent too many
 	Overflowed uint64 `json:"overflowed_total"` // messages lost because a subscriber was slow
 }
 

@@ -49,6 +49,14 @@ func whyShare(policy string, reads []string, b BackendDecision) string {
 			big = s
 		}
 	}
+	lead, gate := noteOf(b.Steps, "leader"), noteOf(b.Steps, "gate")
+	switch {
+	case big.Name == "panic":
+	case lead != "" && gate != "":
+		return lead + ", " + gate
+	case lead != "":
+		return lead
+	}
 	switch big.Name {
 	case "panic":
 		return "panic: " + big.Note
@@ -73,8 +81,9 @@ func whyShare(policy string, reads []string, b BackendDecision) string {
 }
 
 // notOfSize are the steps that do not explain the size of a share: the policy's
-// own, which its readings do, and those that say who serves at all.
-var notOfSize = []string{"policy", "priority", "full"}
+// own, which its readings do, those of another node that leads, and those that say who
+// serves at all.
+var notOfSize = []string{"policy", "leader", "gate", "priority", "full"}
 
 // noteOf is the note of the step of that name; empty if there is none.
 func noteOf(steps []Step, name string) string {

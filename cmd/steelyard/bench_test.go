@@ -65,7 +65,7 @@ func newLoop(b *testing.B, services, backends int, policy string, specs ...core.
 	}
 	setup := engine.Setup{Services: r.services, Probes: map[string]core.ProbeSpec{
 		"alive": {Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 1, Fall: 1}}}
-	r.engine = engine.New(engine.Config{Node: "test", Scheduler: host, Applier: applier, Publisher: tap{publisher{s, log}, r.applied}, Log: log}, setup)
+	r.engine = engine.New(engine.Config{Node: "test", Scheduler: host, Applier: applier, Publisher: tap{publisher{bus: s, log: log}, r.applied}, Log: log}, setup)
 	ctx, cancel := context.WithCancel(b.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = host.Run(ctx) })

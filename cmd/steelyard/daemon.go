@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/config"
-	"github.com/steelyard-lb/steelyard/core/conntrack"
 	"github.com/steelyard-lb/steelyard/core/engine"
-	"github.com/steelyard-lb/steelyard/core/neigh"
 	"github.com/steelyard-lb/steelyard/core/nft"
 	"github.com/steelyard-lb/steelyard/plugins"
 	"github.com/steelyard-lb/steelyard/probes"
@@ -33,12 +32,9 @@ const answerTimeout = 5 * time.Second
 
 // A daemon is a running steelyard: the adapters and the engine, joined.
 type daemon struct {
+	parts
 	load        func() (*config.Config, error)
 	log         *slog.Logger
-	bus         *bus.Bus
-	applier     *nft.Applier
-	flows       *conntrack.Reader
-	hops        *neigh.Table
 	host        *plugins.Host
 	runner      *probes.Runner
 	engine      *engine.Engine // from the loading of the policies on
@@ -71,18 +67,8 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	}
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
-	var err error
-	if d.applier, err = nft.Open(table); err != nil {
-		return nil, err
-	}
-	if d.flows, err = conntrack.New(conntrack.Config{Log: log}); err != nil {
-		return nil, errors.Join(err, d.applier.Close())
-	}
-	if d.hops, err = neigh.Open(neigh.Config{Log: log}); err != nil {
-		return nil, errors.Join(err, d.flows.Close(), d.applier.Close())
-	}
-	if d.bus, err = bus.Start(ctx, busOptions(cfg, log)); err != nil {
-		return nil, errors.Join(err, d.hops.Close(), d.flows.Close(), d.applier.Close())
+	if err := d.open(ctx, table); err != nil {
+		return nil, errors.Join(err, d.parts.close())
 	}
 	keeper := newOverrideFile(filepath.Join(cfg.StateDir, overridesName))
 	overrides, err := keeper.load()
@@ -100,12 +86,26 @@ func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Con
 	}
 	d.host = plugins.NewHost(plugins.Config{Log: log, Event: d.policyEvent})
 	d.engineParts = engine.Config{
-		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.flows,
-		Neighbours: d.hops, Overrides: overrides, Keeper: keeper, Pins: pins, PinKeeper: pinKeeper,
-		Publisher: publisher{d.bus, log}, Log: log,
+		Node: cfg.Node, Scheduler: d.host, Applier: d.applier, Flows: d.engineFlows(), Cluster: d.others(),
+		Neighbours: d.neighbours(), Overrides: overrides, Keeper: keeper, Pins: pins, PinKeeper: pinKeeper,
+		Publisher: d.publisher(), Log: log,
 	}
 	d.runner = &probes.Runner{Node: cfg.Node, Out: d.publishSample, Log: log, Concurrency: cfg.Probing.Concurrency}
 	return d, nil
+}
+
+// open makes the parts, the netlink sockets first.
+func (d *daemon) open(ctx context.Context, table nft.Config) (err error) {
+	if err = d.openKernel(d.cfg.Cluster.Roles, table); err != nil {
+		return err
+	}
+	if d.bus, err = bus.Start(ctx, busOptions(d.cfg, d.log)); err != nil {
+		return err
+	}
+	if err = d.joinGroup(d.cfg, d.tell, d.log); err != nil {
+		return err
+	}
+	return d.tellOutside(d.cfg, d, d.tell, d.log)
 }
 
 // close leaves the rules in force, unless Stop was told to flush them, and says
@@ -118,9 +118,8 @@ func (d *daemon) close() (left string, err error) {
 	if flush {
 		left, err = "removed", d.applier.Flush(context.Background())
 	}
-	d.bus.Close()
 	signal.Stop(d.hup)
-	return left, errors.Join(err, d.applier.Close())
+	return left, errors.Join(err, d.parts.close())
 }
 
 // run joins the parts and waits for the first to fail, or for ctx. To be told to
@@ -143,6 +142,9 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		return errors.Join(err, g.Wait())
 	}
 	d.engine = engine.New(d.engineParts, d.setup(d.cfg))
+	if d.member != nil {
+		d.member.Follow(d.engine.OfferVector)
+	}
 	cancel, err := d.bus.SubscribeSamples(d.engine.Offer)
 	if err != nil {
 		d.stop()
@@ -170,8 +172,7 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		d.tellWarnings(cfg)
 		return d.runner.Run(ctx)
 	})
-	g.Go(func() error { return d.flows.Run(ctx) })
-	g.Go(func() error { return d.hops.Run(ctx) })
+	d.parts.run(ctx, g)
 	g.Go(func() error { return d.reloadLoop(ctx) })
 	g.Go(func() error { return control.Run(ctx) })
 	return g.Wait()
@@ -189,12 +190,24 @@ func (d *daemon) tellListenErr(node string) {
 // tellError publishes an error, if there is one.
 func (d *daemon) tellError(topic, node string, err error) {
 	if err != nil {
-		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: node, Severity: core.Error, Topic: topic, Message: err.Error()})
+		d.tell(core.Event{Node: node, Severity: core.Error, Topic: topic, Message: err.Error()})
 	}
 }
 
+// tell publishes an event of this node, of now if it has no time of its own.
+func (d *daemon) tell(e core.Event) {
+	if e.At.IsZero() {
+		e.At = time.Now().UTC()
+	}
+	e.Node = cmp.Or(e.Node, d.node)
+	d.publisher().Event(e)
+}
+
+func (d *daemon) publisher() publisher { return publisher{d.bus, d.http, d.log} }
+
 // publishSample is step 2 for our own probes.
 func (d *daemon) publishSample(s core.Sample) {
+	d.http.ObserveSample(s)
 	if err := d.bus.PublishSample(s); err != nil {
 		d.log.Debug("publish sample", "backend", s.Backend, "probe", s.Probe, "err", err)
 	}
@@ -224,6 +237,13 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.Policies = d.policyViews()
 	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())
+	if d.member != nil {
+		group := d.member.View()
+		v.Roles, v.Cluster = cfg.Cluster.Roles.Names(), &group
+	}
+	if d.hooks != nil {
+		v.Webhooks = d.hooks.View()
+	}
 	v.Probing.Types = d.runner.Stats()
 	return v, nil
 }
@@ -231,7 +251,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 func busView(s bus.Stats) core.BusView {
 	return core.BusView{
 		Connected: s.Connected, Reconnects: s.Reconnects, Published: s.Published, Unsent: s.Unsent, Received: s.Received,
-		Invalid: s.Invalid, Mismatched: s.Mismatched, Repeated: s.Repeated, Late: s.Late, Crowded: s.Crowded, Overflowed: s.Overflowed,
+		Invalid: s.Invalid, Mismatched: s.Mismatched, Repeated: s.Repeated, Late: s.Late, Crowded: s.Crowded, Flooded: s.Flooded, Overflowed: s.Overflowed,
 	}
 }
 
@@ -248,18 +268,5 @@ func (d *daemon) Subscribe(pattern string, fn func(subject string, data []byte))
 }
 
 func setup(cfg *config.Config) engine.Setup {
-	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, Probing: cfg.Probing, Maintenance: cfg.Maintenance, LocalClients: cfg.Kernel.LocalClients, OffloadDevices: offloadDevices(cfg)}
-}
-
-func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {
-	o := bus.Options{
-		Node: cfg.Node, StateDir: filepath.Join(cfg.StateDir, "bus"), Listen: cfg.Bus.Listen, Servers: cfg.Bus.Servers,
-		TLS: bus.TLSFiles{Cert: cfg.Bus.TLS.Cert, Key: cfg.Bus.TLS.Key}, Log: log,
-	}
-	l := cfg.Bus.Login
-	o.Login = bus.Login{User: l.User, Password: l.Password, Credentials: l.Credentials, CA: l.CA}
-	for _, u := range cfg.Bus.Users {
-		o.Users = append(o.Users, bus.User{Name: u.Name, Password: u.Password, Publish: u.Publish, Subscribe: u.Subscribe})
-	}
-	return o
+	return engine.Setup{Services: cfg.Services, Probes: cfg.Probes, Probing: cfg.Probing, Maintenance: cfg.Maintenance, LocalClients: cfg.Kernel.LocalClients, OffloadDevices: offloadDevices(cfg), Cluster: cfg.Cluster}
 }

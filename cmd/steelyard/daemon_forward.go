@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
@@ -47,7 +46,7 @@ func forwardWarnings(root string, services []core.Service) []string {
 func (d *daemon) tellWarnings(cfg *config.Config) {
 	for _, text := range d.warnings(cfg) {
 		d.log.Warn(text)
-		publisher{d.bus, d.log}.Event(core.Event{At: time.Now().UTC(), Node: cfg.Node, Severity: core.Warn, Topic: "kernel", Message: text})
+		d.tell(core.Event{Node: cfg.Node, Severity: core.Warn, Topic: "kernel", Message: text})
 	}
 }
 

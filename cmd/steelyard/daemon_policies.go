@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
@@ -67,11 +66,7 @@ func (d *daemon) policyNeeds(cfg *config.Config) (metrics, params, reads map[str
 // policyEvent passes on what the host tells of: a policy that was swapped, rolled
 // back or put into quarantine. It does not block.
 func (d *daemon) policyEvent(e core.Event) {
-	if e.At.IsZero() {
-		e.At = time.Now().UTC()
-	}
-	e.Node = d.node
-	publisher{d.bus, d.log}.Event(e)
+	d.tell(e)
 	select {
 	case d.swapped <- struct{}{}:
 	default: // one waiting is enough
@@ -88,7 +83,7 @@ func (d *daemon) followPolicies(ctx context.Context) {
 	if err := d.engine.SetPolicies(ctx, metrics, params, reads); err != nil {
 		return // it ends
 	}
-	d.flows.Watch(watched(cfg, d.host))
+	d.parts.watch(watched(cfg, d.host))
 }
 
 // lookAtPolicies loads the policies anew whose files have changed.

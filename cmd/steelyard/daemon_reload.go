@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -39,7 +40,7 @@ type reloadAnswer struct {
 }
 
 // reloadLoop reloads on SIGHUP and on request, one at a time, and follows what
-// changes about the policies between two reloads.
+// changes about the policies and the group between two reloads.
 func (d *daemon) reloadLoop(ctx context.Context) error {
 	var looks <-chan time.Time // nil, which never yields, unless the files of policies are watched
 	if d.policyFiles != nil {
@@ -53,6 +54,8 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 			return nil
 		case <-looks:
 			d.lookAtPolicies(ctx)
+		case <-d.moved():
+			d.followMembers()
 		case <-d.swapped:
 			d.followPolicies(ctx)
 		case <-d.hup:
@@ -147,21 +150,14 @@ func fixed(old, cfg *config.Config) error {
 		{"node", old.Node == cfg.Node},
 		{"state_dir", old.StateDir == cfg.StateDir},
 		{"control", old.Control == cfg.Control},
-		{"bus", busKey(old) == busKey(cfg)},
+		{"bus", reflect.DeepEqual(old.Bus, cfg.Bus)},
+		{"roles or cluster", old.Cluster == cfg.Cluster && old.Definitions == cfg.Definitions},
+		{"http", reflect.DeepEqual(old.HTTP, cfg.HTTP)},
+		{"webhooks", reflect.DeepEqual(old.Webhooks, cfg.Webhooks)},
 	} {
 		if !f.same {
 			return fmt.Errorf("%s: %s changed, which takes a restart of the daemon; the rules stay in force meanwhile", cfg.Path, f.key)
 		}
 	}
 	return nil
-}
-
-// busKey compares bus settings; a changed password counts.
-func busKey(c *config.Config) string {
-	l := c.Bus.Login
-	key := fmt.Sprint(c.Bus.Listen, c.Bus.Servers, c.Bus.TLS, l.User, l.Password.Reveal(), l.Credentials, l.CA)
-	for _, u := range c.Bus.Users {
-		key += fmt.Sprint(u.Name, u.Password.Reveal(), u.Publish, u.Subscribe)
-	}
-	return key
 }

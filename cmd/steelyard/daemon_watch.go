@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/cluster"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/conntrack"
 	"github.com/steelyard-lb/steelyard/core/engine"
@@ -20,10 +20,51 @@ import (
 // The engine asks for it at run time only.
 var _ engine.Reaper = (*conntrack.Reader)(nil)
 
-// watch points the probes and the connection counts at a configuration.
+// watch points the probes, the connection counts and the group at a configuration.
 func (d *daemon) watch(cfg *config.Config) {
-	d.flows.Watch(watched(cfg, d.host))
-	d.runner.SetTargets(targets(cfg))
+	d.parts.watch(watched(cfg, d.host))
+	list := targets(cfg)
+	if d.member == nil {
+		d.runner.SetTargets(list)
+		return
+	}
+	d.setDefinitions(cfg, clusterTargets(list))
+	d.runner.SetTargets(d.assigned(list))
+}
+
+// moved yields when other targets may fall to this node; never, for one alone.
+func (d *daemon) moved() <-chan struct{} {
+	if d.member == nil {
+		return nil
+	}
+	return d.member.Moved()
+}
+
+// followMembers keeps the probes to those targets that fall to this node, as others of
+// its group come and go.
+func (d *daemon) followMembers() {
+	d.mu.Lock()
+	cfg := d.cfg
+	d.mu.Unlock()
+	d.runner.SetTargets(d.assigned(targets(cfg)))
+}
+
+// assigned are the targets that this node probes.
+func (d *daemon) assigned(list []probes.Target) []probes.Target {
+	return slices.DeleteFunc(list, func(t probes.Target) bool { return !d.member.Probes(t.Addr, t.Spec.Name) })
+}
+
+func clusterTargets(list []probes.Target) []cluster.Target {
+	seen := make(map[cluster.Target]bool, len(list))
+	out := make([]cluster.Target, 0, len(list))
+	for _, t := range list {
+		one := cluster.Target{Addr: t.Addr, Probe: t.Spec.Name}
+		if !seen[one] {
+			seen[one] = true
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // targets are the backends to be probed: all but sorry servers.
@@ -122,10 +163,13 @@ func (d *daemon) Cut(ctx context.Context, id core.BackendID) (int, error) {
 			n = int(*backends[i].Connections)
 		}
 	}
+	if d.flows == nil {
+		return 0, errNoKernel
+	}
 	d.flows.Cut(id)
 	d.log.Warn("open connections cut by command", "service", id.Service, "backend", id.Backend, "connections", n)
-	publisher{d.bus, d.log}.Event(core.Event{
-		At: time.Now().UTC(), Node: v.Node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
+	d.tell(core.Event{
+		Node: v.Node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
 		Message: fmt.Sprintf("%s cut by command", plural(n, "open connection")),
 	})
 	return n, nil

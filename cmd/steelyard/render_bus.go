@@ -32,7 +32,7 @@ func dropped(v core.NodeView) string {
 		what string
 	}{
 		{v.Bus.Invalid, "invalid"}, {v.Bus.Mismatched, "mismatched"}, {v.Bus.Repeated, "repeated"}, {v.Bus.Late, "late"}, {v.Bus.Crowded, "crowded"},
-		{v.Bus.Overflowed + v.SamplesDropped, "too fast"}, {v.SamplesUnknown, "of unknown backends"}, {v.MetricsRefused, "with refused metrics"},
+		{v.Bus.Flooded, "flooding"}, {v.Bus.Overflowed + v.SamplesDropped, "too fast"}, {v.SamplesUnknown, "of unknown backends"}, {v.MetricsRefused, "with refused metrics"},
 	} {
 		if c.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))

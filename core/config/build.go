@@ -31,6 +31,7 @@ func (l *loader) build(tree map[string]any) *Config {
 	return &Config{
 		Path: l.opts.Path, Files: l.files, StateDir: r.StateDir,
 		Node: b.node(), Control: b.control(), Log: Log(r.Log), Kernel: Kernel(r.Kernel), Bus: b.bus(),
+		Cluster: b.cluster(), Definitions: r.Cluster.Definitions, HTTP: b.listener(), Webhooks: b.webhooks(),
 		Policies: b.policies(), Probes: b.probes(), Probing: b.probing(), Services: b.services(), Maintenance: b.maintenance(),
 	}
 }

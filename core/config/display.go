@@ -23,6 +23,13 @@ var (
 	plainKey  = regexp.MustCompile(`^[ -]*["']?[\w.-]+["']?:`)
 	endsValue = regexp.MustCompile(`^[ \t]*([,}\]#]|$)`) // what may follow a quote
 	userInfo  = regexp.MustCompile(`://[^/@\s]*@`)
+	// The path of an address that a webhook calls is often a token.
+	urlPath = regexp.MustCompile(`((?:https?:?|/)["'!*:x{ \t]*/["'!*:x{ \t]*[^/,}]+[/?])[^,}]+`)
+	// A seed of NATS, which belongs nowhere in a configuration.
+	seed = regexp.MustCompile(`\bS[A-Z][A-Z2-7]{40,}`)
+	// What a webhook calls, however it is written; other programs call a path so.
+	urlKey = regexp.MustCompile(`(\burl["']?[ \t]*:[ \t]*)["']?[^/\s"',}][^,}]*`)
+	urlCut = regexp.MustCompile(`https?:?[^\s"',}]*$`)
 	// commandWord is one that needs no quotes in YAML and none of a shell.
 	commandWord = regexp.MustCompile(`^[A-Za-z/-][A-Za-z0-9_./-]*$`)
 	plainWord   = regexp.MustCompile(`^(\./)?[A-Za-z/]([A-Za-z0-9_/.-]*[A-Za-z0-9_/])?$|^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|^[0-9]+(\.[0-9]+){3}$`)
@@ -113,6 +120,9 @@ func below(lines []string, n, depth int) bool {
 	if insideSecretMap(lines, n) {
 		return true
 	}
+	if n > 1 && urlCut.MatchString(lines[n-2]) && !plainKey.MatchString(lines[n-1]) {
+		return true // an address broken in two
+	}
 	here := indent(lines[n-1])
 	if n > 1 && (!plainKey.MatchString(lines[n-1]) || strings.TrimSpace(lines[n-2]) == "") {
 		here = max(here, indent(lines[n-2])) + 1 // broken: it may belong to what stands above
@@ -154,9 +164,15 @@ func braces(s string) int { return strings.Count(s, "{") - strings.Count(s, "}")
 
 func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
 
+// hideURLs leaves only the host of an address, and nothing of a seed.
+func hideURLs(s string) string {
+	s = urlPath.ReplaceAllString(userInfo.ReplaceAllString(s, "://"+hidden+"@"), "$1"+hidden)
+	return seed.ReplaceAllString(s, hidden)
+}
+
 // hideSecrets puts a word in place of each secret in the line.
 func hideSecrets(line string) string {
-	line = userInfo.ReplaceAllString(line, "://"+hidden+"@")
+	line = hideURLs(urlKey.ReplaceAllString(line, "$1"+hidden))
 	if m := noColon.FindStringIndex(line); m != nil {
 		end := valueEnd(line, m[0], m[1]-1)
 		line = blank(line[:end], m[1]-1) + line[end:]

@@ -42,7 +42,7 @@ func TestExamples(t *testing.T) {
 // FuzzLoad: whatever the file holds, Load returns a Config or Errors, never
 // both, and neither panics nor shows a secret.
 func FuzzLoad(f *testing.F) {
-	for _, file := range []string{"testdata/bad-type.yaml", "testdata/bad-snmp.yaml", "testdata/bad-syntax.yaml", "testdata/full-probes.yaml", "testdata/bad-probe-tcp.yaml", "testdata/bad-probe-http.yaml", "testdata/bad-maintenance.yaml", examples + "/reference.yaml"} {
+	for _, file := range []string{"testdata/bad-type.yaml", "testdata/bad-snmp.yaml", "testdata/bad-syntax.yaml", "testdata/full-probes.yaml", "testdata/bad-probe-tcp.yaml", "testdata/bad-probe-http.yaml", "testdata/bad-maintenance.yaml", "testdata/bad-webhooks.yaml", "testdata/bad-http.yaml", "testdata/bad-bus-users.yaml", "testdata/bad-cluster.yaml", examples + "/reference.yaml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)

@@ -15,6 +15,8 @@ var table = key{kind: kObject, foreign: foreignRoot, keys: []key{
 		doc:     "name of this balancer, in every event and decision"},
 	{name: "state_dir", kind: kText, def: "/var/lib/steelyard", pattern: absPattern, hint: absHint,
 		doc: "directory for what must survive a restart"},
+	rolesKey,
+	clusterKey,
 	{name: "control", kind: kObject, doc: "the control socket that show, explain and reload talk to", keys: []key{
 		{name: "socket", kind: kText, def: "/run/steelyard/control.sock", pattern: absPattern, hint: absHint,
 			doc: "path of the UNIX socket"},
@@ -33,6 +35,8 @@ var table = key{kind: kObject, foreign: foreignRoot, keys: []key{
 			doc:  "interfaces on which offload works, clients' and backends'; empty is all that are up and have an address"},
 	}},
 	busKey,
+	httpKey,
+	webhooksKey,
 	{name: "policies", kind: kMap, apart: true, doc: "your own policies, each a WASM module or a Lua script", elem: &key{name: "mine", kind: kObject, keys: policyKeys}},
 	{name: "probes", kind: kMap, doc: "what is asked of the backends; a service names the probes it wants", elem: &probeKey},
 	probingKey,
@@ -52,30 +56,3 @@ var policyKeys = []key{
 var absPattern = regexp.MustCompile(`^/`)
 
 const absHint = "write the whole path, from /"
-
-var busKey = key{name: "bus", kind: kObject, doc: "the event bus; without these keys it lives inside the process and listens nowhere", keys: []key{
-	{name: "listen", kind: kText, def: `""`, doc: "address and port for NATS clients, such as 127.0.0.1:4222; empty: none"},
-	{name: "servers", kind: kList, def: "[]", elem: &key{kind: kText},
-		doc: "an external NATS cluster instead of the one inside, such as nats://192.0.2.53:4222"},
-	{name: "users", kind: kMap, apart: true, doc: "who may use bus.listen", elem: &key{name: "zabbix", kind: kObject, keys: []key{
-		{name: "password", kind: kSecret, doc: "the password; give this one, or one of the next two"},
-		{name: "password_file", kind: kText, file: true, either: "password", example: "./zabbix.password", doc: "file that holds the password"},
-		{name: "password_env", kind: kText, either: "password", example: "ZABBIX_PASSWORD", doc: "environment variable that holds the password"},
-		{name: "publish", kind: kList, dynamic: "metric.NAME.>", example: `[metric.zabbix.>]`, elem: &key{kind: kText},
-			doc: "subjects the user may publish on, without steelyard.v1 in front"},
-		{name: "subscribe", kind: kList, dynamic: "everything", example: `[">"]`, elem: &key{kind: kText},
-			doc: "subjects the user may subscribe to"},
-	}}},
-	{name: "login", kind: kObject, apart: true, doc: "how to join bus.servers", keys: []key{
-		{name: "user", kind: kText, def: `""`, doc: "the user; empty: none"},
-		{name: "password", kind: kSecret, doc: "the password; give this one, or one of the next two"},
-		{name: "password_file", kind: kText, file: true, either: "password", example: "./nats.password", doc: "file that holds the password"},
-		{name: "password_env", kind: kText, either: "password", example: "NATS_PASSWORD", doc: "environment variable that holds the password"},
-		{name: "credentials", kind: kText, def: `""`, file: true, doc: "a .creds file, in place of user and password"},
-		{name: "ca", kind: kText, def: `""`, file: true, doc: "authorities to trust, PEM; empty means the system's"},
-	}},
-	{name: "tls", kind: kObject, doc: "needed when bus.listen is not a loopback address", keys: []key{
-		{name: "cert", kind: kText, def: `""`, file: true, doc: "certificate chain, PEM"},
-		{name: "key", kind: kText, def: `""`, file: true, doc: "private key, PEM"},
-	}},
-}}

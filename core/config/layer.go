@@ -33,6 +33,7 @@ type loader struct {
 	files  []string
 	layers int
 	hollow bool             // the main file has no word in it
+	pushed bool             // the layer that is read is one of Options.Layers
 	places map[string]place // by path, of the last layer that set it
 	spoilt map[string]bool  // paths with a problem already; "" when a file is lost
 }
@@ -83,6 +84,11 @@ func (l *loader) read() {
 			l.readFile(f)
 		}
 	}
+	for _, f := range l.opts.Layers {
+		l.pushed = true
+		l.readFile(f)
+	}
+	l.pushed = false
 	l.readEnv()
 	l.readFlags()
 }
@@ -128,6 +134,9 @@ func (l *loader) readFile(file string) {
 		// would only be blamed for that.
 		l.spoilt[""] = true
 		return
+	}
+	if l.pushed {
+		l.onlyShared(v)
 	}
 	l.merge(v)
 }

@@ -96,6 +96,7 @@ probes:
 		Kernel: Kernel{HashSeed: 1, OffloadDevices: []string{}},
 		Bus: Bus{Listen: "localhost:4222", Servers: []string{}, Users: []BusUser{
 			{Name: "all", Password: "x y"}, {Name: "zabbix", Password: "hunter2", Publish: []string{"metric.zabbix.>"}}}},
+		Cluster: core.ClusterSpec{Roles: core.AllRoles}, Definitions: DefinitionsFile,
 		Policies: []core.PolicySpec{{Name: "mine", Path: "/etc/mine.wasm"}},
 		Probes: map[string]core.ProbeSpec{
 			"alive": {Name: "alive", Type: "http", Role: core.HealthRole, Interval: 2 * time.Second, Timeout: time.Second, Jitter: 0.1, Rise: 2, Fall: 3,

@@ -165,7 +165,7 @@ type located struct {
 // add notes a problem of the key at path.
 func (ps *problems) add(at pos, path, hint, format string, args ...any) {
 	p := Problem{File: at.file(), Line: int(at.line), Column: int(at.col), Key: keyName(path), Hint: hint}
-	p.Message = inMessage.ReplaceAllString(fmt.Sprintf(format, args...), "$1: "+hidden)
+	p.Message = inMessage.ReplaceAllString(hideURLs(fmt.Sprintf(format, args...)), "$1: "+hidden)
 	if lines := ps.lines[p.File]; p.Line > 0 && p.Line <= len(lines) {
 		p.Source, p.Caret, p.Width = display(lines, p.Line, p.Column, max(int(at.width), 1))
 	}

@@ -2,11 +2,7 @@
 
 package config
 
-import (
-	"time"
-
-	"github.com/steelyard-lb/steelyard/core"
-)
+import "time"
 
 // The raw types are the merged tree with Go types, before anything is parsed
 // further or compared. A test holds them against the table.
@@ -14,10 +10,14 @@ type (
 	raw struct {
 		Node        string                    `key:"node"`
 		StateDir    string                    `key:"state_dir"`
+		Roles       []string                  `key:"roles"`
+		Cluster     rawCluster                `key:"cluster"`
 		Control     rawControl                `key:"control"`
 		Log         rawLog                    `key:"log"`
 		Kernel      rawKernel                 `key:"kernel"`
 		Bus         rawBus                    `key:"bus"`
+		HTTP        rawHTTP                   `key:"http"`
+		Webhooks    map[string]rawWebhook     `key:"webhooks"`
 		Policies    map[string]rawPolicy      `key:"policies"`
 		Probes      map[string]rawProbe       `key:"probes"`
 		Probing     rawProbing                `key:"probing"`
@@ -31,33 +31,6 @@ type (
 	rawLog struct {
 		Level  string `key:"level"`
 		Format string `key:"format"`
-	}
-	rawBus struct {
-		Listen  string             `key:"listen"`
-		Servers []string           `key:"servers"`
-		Users   map[string]rawUser `key:"users"`
-		Login   rawLogin           `key:"login"`
-		TLS     rawTLS             `key:"tls"`
-	}
-	rawLogin struct {
-		User string `key:"user"`
-		rawPassword
-		Credentials string `key:"credentials"`
-		CA          string `key:"ca"`
-	}
-	rawUser struct {
-		rawPassword
-		Publish   []string `key:"publish"`
-		Subscribe []string `key:"subscribe"`
-	}
-	rawPassword struct {
-		Password     core.Secret `key:"password"`
-		PasswordFile string      `key:"password_file"`
-		PasswordEnv  string      `key:"password_env"`
-	}
-	rawTLS struct {
-		Cert string `key:"cert"`
-		Key  string `key:"key"`
 	}
 	rawPolicy struct {
 		Path   string `key:"path"`

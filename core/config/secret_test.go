@@ -17,6 +17,15 @@ const secrets = `bus:
   listen: 127.0.0.1:4222
   users:
     zabbix: {password: "hunter2 bus", publish: [metric.zabbix.>]}
+http:
+  listen: 127.0.0.1:9190
+  users:
+    prometheus: {token: hunter2-token}
+webhooks:
+  pager: {url: https://hooks.example.org/hunter2-url, secret: hunter2-key, headers: {X-Key: hunter2-head}}
+  chat:
+    url: "https://hooks.example.org/hunter2/url?a=hunter2"
+    timeout: 5s
 probes:
   cpu: {type: snmp_cpu, community: hunter2-v2c}
   cpu3:
@@ -74,8 +83,8 @@ func TestSecretsNeverShow(t *testing.T) {
 			t.Errorf("%s shows a secret:\n%s", name, out)
 		}
 	}
-	if n := strings.Count(string(cfg.YAML(false)), "(secret)"); n != 12 {
-		t.Errorf("the view hides %d secrets, want 12:\n%s", n, cfg.YAML(false))
+	if n := strings.Count(string(cfg.YAML(false)), "(secret)"); n != 17 {
+		t.Errorf("the view hides %d secrets, want 17:\n%s", n, cfg.YAML(false))
 	}
 }
 

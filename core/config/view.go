@@ -51,6 +51,9 @@ func redact(k *key, v any) any {
 func (c *Config) complete() {
 	fill(&table, c.tree)
 	c.tree["node"] = c.Node
+	if !c.Cluster.Alone() {
+		c.tree["cluster"].(map[string]any)["quorum"] = c.Cluster.Quorum
+	}
 	c.completeProbes(c.tree["probes"].(map[string]any))
 	services := c.tree["services"].(map[string]any)
 	for i := range c.Services {

@@ -213,6 +213,7 @@ func (e *Engine) takeCommit(r commitResult) {
 	}
 	e.noteKernel(r.c, r.err)
 	var names []string
+	var decisions []uint64
 	for i, s := range r.job.services {
 		err := r.err
 		if some {
@@ -224,14 +225,23 @@ func (e *Engine) takeCommit(r commitResult) {
 				e.event(core.Error, "kernel", s.spec.Name, "", err.Error())
 			}
 		} else {
-			names = append(names, s.spec.Name)
+			names, decisions = append(names, s.spec.Name), append(decisions, s.madeReal(r.job.covered[i]))
 		}
 		e.finish(s, r.job.covered[i], r.c, err)
 	}
 	if len(names) > 0 {
-		r.c.Services = names
+		r.c.Services, r.c.Decisions = names, decisions
 		e.cfg.Publisher.Commit(r.c)
 	}
+}
+
+// madeReal is the Seq of the decision that a commit brings in which covers so many of
+// those that wait; 0 if none did.
+func (s *service) madeReal(covered int) uint64 {
+	if covered == 0 {
+		return 0
+	}
+	return s.waiting[covered-1].d.Seq
 }
 
 // refusedOf is which services of a Reweight were refused, and why, if the error
@@ -262,18 +272,19 @@ func (e *Engine) finishSync(j job, o syncOutcome) {
 	}
 	e.committer.tellWaiters(j.changes, o)
 	var names []string
+	var decisions []uint64
 	for i, s := range j.services {
 		err := o.err
 		if refused := o.refused[s.spec.Name]; refused != nil {
 			err = refused
 		}
 		if err == nil {
-			names = append(names, s.spec.Name)
+			names, decisions = append(names, s.spec.Name), append(decisions, s.madeReal(j.covered[i]))
 		}
 		e.synced(s, j.covered[i], o.commit, err)
 	}
 	if o.err == nil {
-		o.commit.Services = names
+		o.commit.Services, o.commit.Decisions = names, decisions
 		e.cfg.Publisher.Commit(o.commit)
 	}
 }

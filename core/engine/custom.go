@@ -19,7 +19,7 @@ type customs struct {
 
 // A custom is the latest word on a custom metric.
 type custom struct {
-	reading
+	sampled
 	unit string
 }
 
@@ -54,7 +54,7 @@ func (c *customs) under(names []string) *customs {
 
 // take files a value. What is not finite has no meaning for a policy, and is
 // refused with false.
-func (c *customs) take(m core.Metric, r reading, now time.Time) bool {
+func (c *customs) take(m core.Metric, r sampled, now time.Time) bool {
 	last := c.find(m.Name)
 	if last == nil {
 		return true
@@ -65,7 +65,7 @@ func (c *customs) take(m core.Metric, r reading, now time.Time) bool {
 	if !r.newer(last.reading, now) {
 		return true
 	}
-	if last.reading = r; last.unit != m.Unit {
+	if last.sampled = r; last.unit != m.Unit {
 		last.unit = m.Unit
 	}
 	return true
@@ -91,10 +91,10 @@ func (c *customs) inputs(to []core.Input, now time.Time, stale time.Duration) []
 	}
 	for i, name := range c.names {
 		r := c.last[i].seen(now, stale)
-		to = append(to, core.Input{
+		to = append(to, c.last[i].input(core.Input{
 			Metric: name, Unit: c.last[i].unit, Value: r.Value, Known: r.Known,
 			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
-		})
+		}))
 	}
 	return to
 }

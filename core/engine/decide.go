@@ -13,6 +13,7 @@ import (
 type cause struct {
 	trigger string
 	at      time.Time
+	samples []core.SampleRef // that did it, where samples did; at most core.MaxCauses
 }
 
 // decide runs steps 5 and 6 for one service and, if its slots change, leaves
@@ -23,30 +24,25 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 	d := core.Decision{
 		Seq: e.seq, Service: s.spec.Name, Node: e.cfg.Node, At: now.UTC(), Trigger: c.trigger,
 		Policy: s.spec.Policy, PolicyVersion: s.version, PolicyError: s.policyErr, PolicySeconds: s.policyTook.Seconds(),
-		SnapshotSeq: s.snapshotSeq,
+		SnapshotSeq: s.snapshotSeq, Causes: c.samples,
 	}
 	s.findHops(e.cfg.Neighbours)
 	s.gathers(now)
 	e.shaping = s.shapeInput(e.shaping[:0], now)
 	in := e.shaping
-	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, in, pace)
-	shares := make([]float64, len(shaped))
-	for i := range shaped {
-		shares[i] = shaped[i].Share
-	}
-	slots := core.Quantize(shares)
+	shaped, slots := s.shape(&d, in, pace)
 	s.slots = slots
 	on := s.backendDecisions(now, shaped, slots, e.spare)
 	e.spare, d.Backends = paper{}, on.backends
 	for i, b := range s.backends {
-		b.heldShare = core.HeldFrom(b.heldShare, shares[i], in[i].HeldFor, s.spec.Shaping)
+		b.heldShare = core.HeldFrom(b.heldShare, shaped[i].Share, in[i].HeldFor, s.spec.Shaping)
 	}
-	if s.shadow != nil {
+	if s.shadow != nil && !s.follows {
 		s.shadow.compare(s, &d, in, now)
 	}
 	s.moving = core.CutShort(shaped)
 	for i, b := range s.backends {
-		b.share = shares[i]
+		b.share = shaped[i].Share
 	}
 	e.planned = s.planBackends(e.planned[:0])
 	plan := e.planned
@@ -70,6 +66,22 @@ func (e *Engine) decide(s *service, c cause, pace core.Pace) {
 		e.tellEmptied(s)
 		e.recordNowAndThen(s, d, on, now)
 	}
+	e.tellOthers(s)
+	e.traceDecision(s, &d)
+}
+
+// shape makes the shares and slots of a service: from the opinions of its policy, or from
+// what its leader has decided.
+func (s *service) shape(d *core.Decision, in []core.ShapeBackend, pace core.Pace) ([]core.Shaped, []uint32) {
+	if s.follows {
+		return s.follow(d, in)
+	}
+	shaped := core.Shape(s.spec.Shaping, s.spec.MinUp, in, pace)
+	shares := make([]float64, len(shaped))
+	for i := range shaped {
+		shares[i] = shaped[i].Share
+	}
+	return shaped, core.Quantize(shares)
 }
 
 // maxWaiting bounds the decisions of a service that no commit has been started
@@ -142,6 +154,7 @@ func (e *Engine) record(s *service, d core.Decision, now time.Time) {
 		e.ring.add(d)
 	}
 	e.cfg.Publisher.Decision(d)
+	e.traceOutcome(&d, now)
 }
 
 // finish gives the decisions that a commit covered their outcome.

@@ -89,6 +89,8 @@ type Config struct {
 	Flows     Flows // nil: connections are unknown; it may be a Reaper
 	// Neighbours finds backends of dsr; nil: none is ever found.
 	Neighbours Neighbours
+	// Cluster are the other nodes that serve the same services; nil: this node is alone.
+	Cluster Cluster
 	// Overrides are those of an earlier life, and Keeper, unless it is nil, keeps
 	// those of this one.
 	Overrides map[core.BackendID]core.Override
@@ -130,6 +132,7 @@ type Engine struct {
 	commits  chan commitResult
 	meters   chan meterReading
 	ready    chan struct{} // closed after the first commit
+	vectors  *mailbox      // of other nodes
 
 	wg      sync.WaitGroup // every goroutine that Run started
 	dropped dropCounter
@@ -173,6 +176,13 @@ type Engine struct {
 	windowDue time.Time // when the next window of maintenance begins or ends; zero without windows
 	probeTold core.Seldom
 
+	sources  map[source]*source // see sourceOf
+	votes    map[*probe][]voice // nil unless several nodes ask each target
+	tracers  []*tracer          // nil while nobody follows a sample
+	targets  targets            // nil until a monitor names one
+	disowned bool               // this node suspects itself longer than it may, and others contradict it
+	suspects bool               // as the others were told
+
 	unknown uint64      // samples of others about what is not configured here
 	refused uint64      // metrics that cannot be used
 	told    core.Seldom // of either
@@ -184,7 +194,7 @@ func New(cfg Config, setup Setup) *Engine {
 	for id, o := range cfg.Overrides {
 		kept[id] = &o
 	}
-	return &Engine{
+	e := &Engine{
 		kept:     kept,
 		keptPins: cfg.Pins,
 		cfg:      cfg,
@@ -195,11 +205,16 @@ func New(cfg Config, setup Setup) *Engine {
 		commits:  make(chan commitResult),
 		meters:   make(chan meterReading),
 		ready:    make(chan struct{}),
+		vectors:  newMailbox(),
 		setup:    setup,
 		services: map[string]*service{},
 		busy:     map[batchKey]bool{},
 		ring:     newRing(2048),
 	}
+	if cfg.Cluster != nil {
+		e.vectors.only(setup.Services)
+	}
+	return e
 }
 
 // Ready is closed once the kernel carries the first plan.
@@ -234,6 +249,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.cfg.Neighbours != nil {
 		hops = e.cfg.Neighbours.Changed()
 	}
+	others := e.changed()
 	for {
 		select {
 		case <-ctx.Done():
@@ -252,6 +268,11 @@ func (e *Engine) Run(ctx context.Context) error {
 			f()
 		case <-hops:
 			e.takeHops()
+		case <-e.vectors.news:
+			e.takeVectors()
+		case <-others:
+			e.takeVoices(time.Now())
+			e.takeLeads()
 		case now := <-ticker.C:
 			e.endOverrides(now)
 			e.endPins(now)

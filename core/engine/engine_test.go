@@ -175,6 +175,7 @@ type log struct {
 	events    []core.Event    // guarded by mu
 	decisions []core.Decision // guarded by mu
 	healths   []string        // guarded by mu; "b1 up→down L4CON: connection refused"
+	commits   []core.Commit   // guarded by mu
 }
 
 func (l *log) Health(c core.HealthChange) {
@@ -210,7 +211,11 @@ func (l *log) Decision(d core.Decision) {
 	defer l.mu.Unlock()
 	l.decisions = append(l.decisions, d)
 }
-func (l *log) Commit(core.Commit) {}
+func (l *log) Commit(c core.Commit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.commits = append(l.commits, c)
+}
 func (l *log) Event(e core.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

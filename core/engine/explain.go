@@ -20,10 +20,16 @@ func (s *service) backendDecisions(now time.Time, shaped []core.Shaped, slots []
 			sum += b.opinion
 		}
 	}
-	on = on.sized(len(s.backends), s.countInputs())
+	inputs := 0
+	if !s.follows { // else no policy has read them
+		inputs = s.countInputs()
+	}
+	on = on.sized(len(s.backends), inputs)
 	for i, b := range s.backends {
 		first := len(on.inputs)
-		on.inputs = s.inputs(on.inputs, b, now)
+		if !s.follows {
+			on.inputs = s.inputs(on.inputs, b, now)
+		}
 		d := core.BackendDecision{
 			Backend: b.spec.Name, Health: b.health, Configured: b.spec.Weight, Override: shown(b.override),
 			State:  b.state(reserved(shaped[i])),
@@ -62,7 +68,7 @@ func (s *service) why(b *backend, d core.BackendDecision) string {
 		return b.override.String() // which says it all
 	}
 	if b.override != nil {
-		return b.override.String() + "; " + why
+		return b.override.String() + s.elsewhereText() + "; " + why
 	}
 	if said := b.saidText(); said != "" {
 		if b.weight() == 0 {
@@ -71,6 +77,14 @@ func (s *service) why(b *backend, d core.BackendDecision) string {
 		return said + "; " + why
 	}
 	return why
+}
+
+// elsewhereText says of a weight by command that the service goes by its leader's.
+func (s *service) elsewhereText() string {
+	if s.follows {
+		return " (counts when this node leads)"
+	}
+	return ""
 }
 
 // whyAlone is the reason for the share of a backend that is not drained, without
@@ -89,7 +103,7 @@ var measures = map[string]string{core.ProbeSNMPCPU: core.MetricCPU, core.ProbeRe
 // explainHold names the probe behind a missing opinion, where the policy is well
 // and a metric probe of the backend fails: "no cpu: SNMPTOUT, share held".
 func (s *service) explainHold(b *backend, steps []core.Step, now time.Time) []core.Step {
-	if s.policyErr != "" {
+	if s.policyErr != "" || s.follows {
 		return steps
 	}
 	for i := range steps {

@@ -368,7 +368,7 @@ func TestCPUAndClosedAreOfOneWindow(t *testing.T) {
 func TestCPUWaitsForItsCount(t *testing.T) {
 	now := time.Now()
 	b := &backend{cpu: reading{value: 0.1, at: now.Add(-time.Second)}}
-	b.takeMetric(core.MetricCPU, reading{value: 0.5, at: now, window: time.Second}, now)
+	b.takeMetric(core.MetricCPU, reading{value: 0.5, at: now, window: time.Second}, origin{}, now)
 	for _, step := range []struct {
 		counted time.Duration
 		want    float64

@@ -12,15 +12,16 @@ import (
 type measure struct {
 	metric, unit string
 	of           func(*backend) *reading
+	by           func(*origins) origin // nil of what this node counts itself
 }
 
 var measured = [...]measure{
-	{core.MetricCPU, "ratio", func(b *backend) *reading { return &b.cpu }},
-	{core.MetricCores, "count", func(b *backend) *reading { return &b.cores }},
-	{core.MetricResponse, "seconds", func(b *backend) *reading { return &b.response }},
-	{core.MetricConnections, "count", func(b *backend) *reading { return &b.open }},
-	{core.MetricNew, "per_second", func(b *backend) *reading { return &b.fresh }},
-	{core.MetricDone, "per_second", func(b *backend) *reading { return &b.done }},
+	{core.MetricCPU, "ratio", func(b *backend) *reading { return &b.cpu }, func(o *origins) origin { return o.cpu }},
+	{core.MetricCores, "count", func(b *backend) *reading { return &b.cores }, func(o *origins) origin { return o.cores }},
+	{core.MetricResponse, "seconds", func(b *backend) *reading { return &b.response }, func(o *origins) origin { return o.response }},
+	{core.MetricConnections, "count", func(b *backend) *reading { return &b.open }, nil},
+	{core.MetricNew, "per_second", func(b *backend) *reading { return &b.fresh }, nil},
+	{core.MetricDone, "per_second", func(b *backend) *reading { return &b.done }, nil},
 }
 
 // countInputs is how many inputs the record of a decision has. Every service keeps
@@ -48,10 +49,14 @@ func (s *service) inputs(to []core.Input, b *backend, now time.Time) []core.Inpu
 			continue // nobody asks for it
 		}
 		r := m.of(b).seen(now, stale)
-		to = append(to, core.Input{
+		var by origin
+		if m.by != nil && b.by != nil {
+			by = m.by(b.by)
+		}
+		to = append(to, by.input(core.Input{
 			Metric: m.metric, Unit: m.unit, Value: r.Value, Known: r.Known,
 			AgeSeconds: r.Age.Seconds(), WindowSeconds: r.Window.Seconds(),
-		})
+		}))
 	}
 	return b.saidInputs(b.custom.inputs(to, now, stale), now)
 }

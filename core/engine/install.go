@@ -16,16 +16,20 @@ func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropp
 	before := e.services
 	e.setup, e.services, e.order = setup, services, inOrder(services)
 	e.watchHops()
+	e.installLeads()
 	for _, s := range e.order {
 		for _, b := range s.backends {
 			e.catchUp(s.from, s, b)
 			e.tellHealth(s.from, b)
 		}
 	}
+	e.targets = nil
 	e.recount()
 	e.installGates(time.Now())
 	pins := e.installPins(before)
 	e.decideTipped()
+	e.takeLeads()
+	e.tellAll()
 	dropped := e.dropOverrides(before)
 	e.handOver(before, services)
 	return append(dropped, pins...)
@@ -38,7 +42,7 @@ func (e *Engine) handOver(before, services map[string]*service) {
 			continue
 		}
 		for _, w := range s.from.waiters {
-			if w.after > 0 { // the policy has answered the service before, if at all
+			if w.after > 0 && !s.follows { // the policy has answered the service before, if at all
 				w.seq, w.after = 0, e.seq
 				s.waiters = append(s.waiters, w)
 			} else {
@@ -91,7 +95,7 @@ func (e *Engine) tellHealth(before *service, b *backend) {
 func (e *Engine) catchUp(before, s *service, b *backend) {
 	now := time.Now()
 	if o := e.inherited(before, s.spec, *b.spec); before != nil && o != b.override {
-		if weightOf(o) != weightOf(b.override) {
+		if weightOf(o) != weightOf(b.override) && !s.follows {
 			s.setFree(e.seq)
 		}
 		b.override = o

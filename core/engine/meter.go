@@ -144,6 +144,9 @@ func (b *backend) matchCPU(counted time.Time) {
 		return
 	}
 	b.cpu, b.nextCPU = b.nextCPU, reading{}
+	if b.by != nil {
+		b.by.cpu = b.by.nextCPU
+	}
 	b.cpuSeq++
 	b.done = reading{}
 	if closed, ok := b.history.between(b.cpu.at.Add(-b.cpu.window), b.cpu.at); ok {

@@ -23,7 +23,11 @@ var limits = map[string]struct {
 // takeMetrics files the metrics of a sample that policies read.
 func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 	now := time.Now()
+	var from *source
 	for _, m := range s.Metrics {
+		if from == nil {
+			from = e.sourceOf(nil, s)
+		}
 		if lim, read := limits[m.Name]; read {
 			switch {
 			case m.Unit != "" && m.Unit != lim.unit:
@@ -41,12 +45,12 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 		if at.After(now) {
 			at = now // a clock ahead of ours must not shut out all that comes later
 		}
-		r := reading{value: m.Value, at: at, window: m.Window}
-		if !b.custom.take(m, r, now) {
+		r, by := reading{value: m.Value, at: at, window: m.Window}, origin{from, s.Seq}
+		if !b.custom.take(m, sampled{r, by}, now) {
 			e.refuse(b.id, s, "value", fmt.Sprintf("metric %s is %v; want a finite number", m.Name, m.Value))
 			continue
 		}
-		b.takeMetric(m.Name, r, now)
+		b.takeMetric(m.Name, r, by, now)
 		e.cpuWaits = e.cpuWaits || !b.nextCPU.at.IsZero()
 	}
 }
@@ -57,7 +61,7 @@ func (r reading) newer(than reading, now time.Time) bool {
 	return !r.at.Before(than.at) || than.at.After(now)
 }
 
-func (b *backend) takeMetric(name string, r reading, now time.Time) {
+func (b *backend) takeMetric(name string, r reading, by origin, now time.Time) {
 	switch name {
 	case core.MetricCPU:
 		latest := b.nextCPU
@@ -69,10 +73,12 @@ func (b *backend) takeMetric(name string, r reading, now time.Time) {
 			// window are counted to the end: see matchCPU.
 			r.value = min(r.value, 1)
 			b.nextCPU = r
+			b.origins().nextCPU = by
 		}
 	case core.MetricCores:
 		if r.newer(b.cores, now) {
 			b.cores = r
+			b.origins().cores = by
 		}
 	case core.MetricResponse:
 		if !r.newer(b.response, now) {
@@ -82,16 +88,17 @@ func (b *backend) takeMetric(name string, r reading, now time.Time) {
 			r.value = responseAlpha*r.value + (1-responseAlpha)*b.response.value
 		}
 		b.response = r
+		b.origins().response = by
 	}
 }
 
 // tooOld refuses a sample of others that no policy would be shown, and says so.
-func (e *Engine) tooOld(svc *service, s core.Sample) bool {
+func (e *Engine) tooOld(svc *service, b *backend, s core.Sample) bool {
 	stale, age := svc.spec.Shaping.StaleAfter, time.Since(s.TakenAt.Add(s.Took))
 	if stale == 0 || age <= stale || s.Node == e.cfg.Node {
 		return false
 	}
-	e.refuse(s.Backend, s, "old", fmt.Sprintf("it is %s old; readings count for %s (stale_after)", age.Round(time.Second), stale))
+	e.refuse(b.id, s, "old", fmt.Sprintf("it is %s old; readings count for %s (stale_after)", age.Round(time.Second), stale))
 	return true
 }
 
@@ -112,7 +119,7 @@ func (e *Engine) takeUnknown(s core.Sample) {
 	if s.Type != "" && s.Code != "" {
 		return
 	}
-	e.tell(s.Backend, s, "unknown", "sample dropped", fmt.Sprintf("no backend %s is configured here", s.Backend))
+	e.tell(s.Backend, s, "unknown", "sample dropped", unknownText(s.Backend))
 }
 
 func (e *Engine) tell(id core.BackendID, s core.Sample, reason, what, why string) {
@@ -122,4 +129,12 @@ func (e *Engine) tell(id core.BackendID, s core.Sample, reason, what, why string
 	}
 	e.log.Warn(what, "source", s.Node, "reason", reason, "backend", id, "probe", s.Probe, "why", why, "dropped_before", untold)
 	e.event(core.Warn, "bus", id.Service, id.Backend, fmt.Sprintf("%s: probe %q of source %q: %s", what, s.Probe, s.Node, why))
+}
+
+// unknownText says what is not configured: a backend, or the target of a monitor.
+func unknownText(id core.BackendID) string {
+	if id.Service == "" {
+		return fmt.Sprintf("no backend configured here has the name or the address %q, nor is it service/backend", id.Backend)
+	}
+	return fmt.Sprintf("no backend %s is configured here", id)
 }

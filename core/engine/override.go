@@ -58,6 +58,9 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 	if b == nil {
 		return core.OverrideResult{}, nil, fmt.Errorf("backend %s %w", id, ErrUnknownBackend)
 	}
+	if s.follows && set && o.Kind == core.OverrideWeight {
+		return core.OverrideResult{}, nil, s.leadsElsewhere(id)
+	}
 	was := b.override
 	res := core.OverrideResult{Backend: id.String(), Before: shown(was)}
 	save := func() error { return nil }
@@ -74,7 +77,7 @@ func (e *Engine) takeOverride(id core.BackendID, r core.OverrideRequest, w waite
 	}
 	e.decideTipped()
 	res.Override, res.Decision = shown(b.override), s.decision.Seq
-	if b.follows(was) {
+	if !s.follows && b.follows(was) {
 		w.after = e.seq
 		s.waiters = append(s.waiters, w)
 	} else {
@@ -95,7 +98,7 @@ func (e *Engine) setOverride(s *service, b *backend, o *core.Override, trigger s
 	if b.idle && b.drained() && e.cfg.Flows != nil {
 		e.cfg.Flows.SetIdle(b.id, true) // no commit will: whoever drains it wants the count of now
 	}
-	if weightOf(was) != weightOf(o) {
+	if weightOf(was) != weightOf(o) && !s.follows {
 		s.setFree(e.seq) // the operator asked for new weights
 	}
 	e.tip(s, trigger, now)

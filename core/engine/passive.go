@@ -124,7 +124,7 @@ func (b *backend) takeWrong(at time.Time, c core.FlowCount) {
 		n  uint64
 	}{{unanswered, lost}, {refused, reset}} {
 		if m.to != nil {
-			m.to.reading = reading{value: min(1, float64(m.n)/float64(opened)), at: at, window: window}
+			m.to.sampled = sampled{reading: reading{value: min(1, float64(m.n)/float64(opened)), at: at, window: window}}
 			m.to.unit = "ratio"
 		}
 	}

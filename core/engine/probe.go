@@ -14,7 +14,8 @@ import (
 // are targets, so of a sample it keeps only what is asked for later.
 type probe struct {
 	spec *core.ProbeSpec // shared by all backends
-	last lastSample      // zero until the first
+	last lastSample      // zero until the first; of another node, put to the time of this one
+	from *source         // of last
 
 	// These are of the health role only.
 
@@ -24,6 +25,9 @@ type probe struct {
 	good    bool   // counted in Suspicion.Good
 	failing bool   // counted in Suspicion.Failing
 	recent  uint32 // how often it is in Engine.wentDown
+	mine    bool   // this node asks it, and its own latest sample says something
+	mineOK  bool   // and was good
+	others  uint32 // the second, since the engine's start, of the latest word of another node; 0: none
 }
 
 // health is what follows the probe by rise and fall.

@@ -46,7 +46,7 @@ func (e *Engine) schedule(ctx context.Context, now time.Time) {
 		due[key].services, due[key].calls = append(due[key].services, s), append(due[key].calls, c)
 	}
 	for _, s := range e.order {
-		if s.inFlight || now.Before(s.nextAt) || e.busy[batchKey{s.spec.Policy, false}] {
+		if s.follows || s.inFlight || now.Before(s.nextAt) || e.busy[batchKey{s.spec.Policy, false}] {
 			continue
 		}
 		c := e.call(s, now)
@@ -71,6 +71,7 @@ func (e *Engine) call(s *service, now time.Time) core.Call {
 	s.inFlight = true
 	s.lastCallAt = now
 	s.nextAt = nextDue(s, now)
+	e.traceCall(s, e.seq)
 	return c
 }
 
@@ -135,19 +136,20 @@ func (e *Engine) takeResult(r policyResult) {
 	for i, s := range r.services {
 		current := e.services[s.spec.Name] == s // else a reload replaced it meanwhile
 		if r.shadow {
-			if current {
+			if current && !s.follows {
 				e.takeShadow(s, r.calls[i].Snapshot.Seq, r.results[i], now)
 			}
 			continue
 		}
 		s.inFlight = false
-		if !current {
+		if !current || s.follows {
 			continue
 		}
 		seq, pace := r.calls[i].Snapshot.Seq, s.pace()
 		if e.takeOpinions(s, r.results[i], now) {
 			s.free, s.snapshotSeq = s.free && seq <= s.freeFrom, seq
 		}
+		e.traceAnswer(s, seq, r.results[i])
 		e.decide(s, cause{trigger: "interval", at: now}, pace)
 		s.policyAnswered(seq)
 	}

@@ -53,6 +53,9 @@ type service struct {
 	params      map[string]float64 // of spec, as the policy gets them
 	reads       []string           // Setup.Reads of the policy
 	shadow      *shadow            // nil if there is none
+	follows     bool               // another node decides its shares
+	lead        *lead              // whose shares it goes by while it follows; nil: by configured weights
+	told        []uint32           // slots that the others were last told of; nil: none since it leads
 	carried     carried            // the kernel's counters
 
 	settings *core.Settings // of spec; nil until somebody asks
@@ -102,6 +105,7 @@ type backend struct {
 	nextCPU  reading // of a sample in whose window not all closed connections are counted yet
 	cores    reading
 	response reading
+	by       *origins // of the four above; nil until there is one
 	done     reading
 	fresh    reading // new connections per second
 	firsts   tally   // of counters, for fresh
@@ -166,6 +170,7 @@ func (e *Engine) build(setup Setup, adopted core.Plan) map[string]*service {
 			b.window = windowOf(windows, b.id)
 			s.backends = append(s.backends, b)
 		}
+		e.inheritLead(s, old)
 		s.spareLast()
 		s.shadow = newShadow(s, old)
 		s.setPolicies(setup)
@@ -192,6 +197,7 @@ func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Bac
 	if o := old.at(b.Addr); o != nil {
 		kept := *o
 		n = &kept
+		n.by = n.by.clone()
 		n.told, n.down = n.told && n.id == id, n.down && n.id == id
 		n.id, n.hash, n.spec = id, id.Hash(), b
 		// A probe that is new or has changed goes on from what is known, else a

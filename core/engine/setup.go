@@ -26,6 +26,8 @@ type Setup struct {
 	LocalClients bool
 	// OffloadDevices are the interfaces on whose packets offload works.
 	OffloadDevices []string
+	// Cluster is how this node works with others.
+	Cluster core.ClusterSpec
 }
 
 // customOf are the custom metrics that the policies of a service read.

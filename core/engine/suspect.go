@@ -5,6 +5,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -17,12 +18,13 @@ type downProbe struct {
 	at time.Time
 }
 
-// count brings the numbers of the suspicion up to a probe's latest sample and state.
-// An agent that is silent counts for nothing.
+// count brings the numbers of the suspicion up to what this node itself found last of a
+// probe, and to its state. An agent that is silent counts for nothing, and so does what
+// other nodes find: it is this node that is judged.
 func (e *Engine) count(p *probe) {
-	sampled := !p.last.at.IsZero() && p.last.code != core.AgentNone
-	good := sampled && (p.state == core.Up || p.recent > 0)
-	failing := good && (p.state == core.Down || !p.last.ok)
+	own := e.own(p)
+	good := own.said && (own.state == core.Up || p.recent > 0)
+	failing := good && (own.state == core.Down || !own.ok)
 	e.suspicion.Good += change(p.good, good)
 	e.suspicion.Failing += change(p.failing, failing)
 	p.good, p.failing = good, failing
@@ -41,6 +43,7 @@ func change(was, is bool) int {
 // recount counts the probes of a new configuration.
 func (e *Engine) recount() {
 	e.suspicion.Good, e.suspicion.Failing = 0, 0
+	e.keepVoices()
 	targets := map[string]int{}
 	e.watched = 0
 	for _, s := range e.order {
@@ -128,8 +131,10 @@ func (e *Engine) judgeSelf(now time.Time) {
 	}
 	turn := e.suspicion.Judge(e.setup.Probing, now)
 	if turn == core.NoTurn {
+		e.tellSuspects()
 		return
 	}
+	defer e.tellSuspects()
 	failing, good := e.suspicion.Failing, e.suspicion.Good
 	lasted := now.Sub(since).Round(100 * time.Millisecond)
 	switch turn {
@@ -148,6 +153,11 @@ func (e *Engine) judgeSelf(now time.Time) {
 		e.log.Info("the probes answer again; backends may go down again", "failing", failing, "good", good, "lasted", lasted)
 		e.event(core.Info, "probe", "", "", fmt.Sprintf("the suspicion of this node is over after %s: %d of %d health probes fail; what they say counts again", lasted, failing, good))
 	case core.SuspicionSpent:
+		if e.disowned = e.contradicted(); e.disowned {
+			e.log.Error("we suspect this node still: others find well what it finds dead", "failing", failing, "good", good, "lasted", lasted)
+			e.event(core.Error, "probe", "", "", fmt.Sprintf("this node was suspected for %s (probing: suspect_for), and %d of %d health probes fail still; other nodes find most of these well, and what this one says counts for nothing", lasted, failing, good))
+			return
+		}
 		e.log.Error("we suspected this node for as long as we may; what the probes say counts again", "failing", failing, "good", good, "lasted", lasted)
 		e.event(core.Error, "probe", "", "", fmt.Sprintf("this node was suspected for %s (probing: suspect_for), and %d of %d health probes fail still: what they say counts again", lasted, failing, good))
 	}
@@ -180,6 +190,53 @@ func (e *Engine) fewMachines() bool {
 	return n < 2 || float64(n) <= e.setup.Probing.SuspectRatio*float64(len(failing))
 }
 
+// tellSuspects says to the others whether this node suspects itself. A suspicion that
+// has lasted as long as it may is over for them, unless they contradict this node.
+func (e *Engine) tellSuspects() {
+	if e.cfg.Cluster == nil {
+		return
+	}
+	if !e.suspecting() {
+		e.disowned = false
+	}
+	if now := e.suspicion.Frozen() || e.disowned; now != e.suspects {
+		e.suspects = now
+		e.cfg.Cluster.Suspects(now)
+	}
+}
+
+// suspecting reports whether this node suspects itself, however long that has lasted.
+func (e *Engine) suspecting() bool { return !e.suspicion.Since().IsZero() }
+
+// contradicted reports whether other nodes find most of the probes good that fail here.
+func (e *Engine) contradicted() bool {
+	if e.cfg.Cluster == nil {
+		return false
+	}
+	well, now := 0, time.Now()
+	for _, s := range e.order {
+		for _, b := range s.backends {
+			for _, p := range b.probes {
+				if p.failing && e.saidWell(p, now) {
+					well++
+				}
+			}
+		}
+	}
+	return 2*well > e.suspicion.Failing
+}
+
+// saidWell reports whether another node has found a probe good of late.
+func (e *Engine) saidWell(p *probe, now time.Time) bool {
+	if !e.many() {
+		recent := time.Duration(e.second(now)-p.others)*time.Second <= p.patience()
+		return p.others != 0 && recent && p.from.node != e.cfg.Node && p.last.ok
+	}
+	return slices.ContainsFunc(e.votes[p], func(v voice) bool {
+		return v.from.node != e.cfg.Node && v.ok && e.speaks(p, &v, now)
+	})
+}
+
 // commonFailure is the code that most of the failing probes have, and a detail with
 // it.
 func (e *Engine) commonFailure() (most core.Code, detail string) {
@@ -194,13 +251,14 @@ func (e *Engine) commonFailure() (most core.Code, detail string) {
 				if !p.failing {
 					continue
 				}
-				f := codes[p.last.code]
+				own := e.own(p)
+				f := codes[own.code]
 				if f.n++; f.n == 1 {
-					f.detail = p.last.detail
+					f.detail = own.detail
 				}
-				codes[p.last.code] = f
-				if b := codes[most]; f.n > b.n || f.n == b.n && p.last.code < most {
-					most = p.last.code
+				codes[own.code] = f
+				if b := codes[most]; f.n > b.n || f.n == b.n && own.code < most {
+					most = own.code
 				}
 			}
 		}
@@ -216,11 +274,10 @@ func (e *Engine) takeBack(now time.Time) {
 		d.p.recent--
 		s := e.services[d.id.Service]
 		b := s.find(d.id.Backend)
-		if b == nil || d.p.state != core.Down || b.probe(d.p.spec.Name) != d.p {
+		if b == nil || b.probe(d.p.spec.Name) != d.p || !e.reopen(d.p, now) {
 			e.count(d.p)
 			continue
 		}
-		d.p.state, d.p.streak = core.Up, int32(d.p.spec.Fall)
 		e.count(d.p)
 		was := b.probed
 		b.probed = b.combined(s.spec.Health)
@@ -228,10 +285,27 @@ func (e *Engine) takeBack(now time.Time) {
 			b.rare.flap.TakeBack()
 			e.due(b.rare.flap.Over())
 		}
-		c := d.p.blame()
+		c := e.blame(d.p)
 		c.detail, c.at, c.undone = "taken back, since we suspect this node: "+c.detail, now, true
 		e.rejudge(s, b, c)
 	}
+}
+
+// reopen makes a probe up again that went down by samples of this node, and reports
+// whether it is. What another node has found dead stays so.
+func (e *Engine) reopen(p *probe, now time.Time) bool {
+	if !e.many() {
+		if p.state != core.Down || p.from.node != e.cfg.Node && !p.last.ok {
+			return false
+		}
+		p.state, p.streak = core.Up, int32(p.spec.Fall)
+		return true
+	}
+	if v := e.voice(p, e.cfg.Node); v != nil && v.state == core.Down {
+		v.state, v.streak = core.Up, int32(p.spec.Fall)
+	}
+	was := p.state
+	return e.poll(p, now) && was == core.Down
 }
 
 // suspected is why no health goes down, and since when; empty while nothing is wrong.

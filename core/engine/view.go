@@ -64,6 +64,9 @@ func (s *service) view() core.ServiceView {
 		Policy: s.spec.Policy, PolicyError: s.policyErr, Shadow: s.decision.Shadow, Error: s.kernelErr,
 		RefusedTotal: s.carried.last.Refused, TurnedAwayTotal: s.carried.last.Turned, TurnedAway: s.carried.last.Turned.Text(s.spec.Limits), QoS: s.spec.QoS.String(), CountBytes: s.spec.Bytes, Offload: s.spec.Offload, Traffic: s.carried.view(), DecisionSeq: s.decision.Seq, DecidedAt: s.decision.At, Settings: s.settings,
 	}
+	if s.follows {
+		v.Leader = s.decision.Leader
+	}
 	for _, p := range s.pins {
 		v.Pins = append(v.Pins, *shownPin(p))
 	}

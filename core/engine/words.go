@@ -76,6 +76,7 @@ func (e *Engine) takeWords(s *service, b *backend, p *probe, sample core.Sample)
 	}
 	if drained != b.drained() || was.admin != says.admin || (weight == 0) != (b.weight() == 0) {
 		e.saysOther(s, b, drained, fmt.Sprintf("%s of %s", p.spec.Name, b.spec.Name), says.at)
+		s.cause.blames(refOf(b, sample))
 	}
 	e.takeFull(s, b)
 }

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// presenceTTL is by how much longer than usual a presence may take. What is older
+// waited in some queue while the way was cut, and says nothing of now.
+const presenceTTL = 2 * time.Second
+
+// PublishPresence says that this node is there, and how. Node, Inst, Seq and At are
+// filled in where they are empty. Nothing is sent while nobody could hear it.
+func (b *Bus) PublishPresence(p core.Presence) error {
+	p.Node, p.Inst = cmp.Or(p.Node, b.opts.Node), cmp.Or(p.Inst, b.inst)
+	if p.Seq == 0 {
+		p.Seq = b.presences.Add(1)
+	}
+	p.At = b.stamped(p.At)
+	b.insts.Store(p.Inst, true)
+	body := presenceToBody(&p, time.Since(b.started))
+	subj := NodeSubject(p.Group, p.Node)
+	if err := b.unfit(subj, &body); err != nil {
+		return err
+	}
+	return b.publish(subj, nil, &body)
+}
+
+// PublishVector sends the shares of a service that this node leads.
+func (b *Bus) PublishVector(v core.Vector) error {
+	v.Node = cmp.Or(v.Node, b.opts.Node)
+	v.At = b.stamped(v.At)
+	body := vectorToBody(&v)
+	subj := WeightsSubject(v.Group, v.Service, v.Node)
+	if err := b.unfit(subj, &body); err != nil {
+		return err
+	}
+	return b.publishRecord(WeightsClass, v.At, subj, &body)
+}
+
+// PublishFlows sends how many connections this node carries for a service.
+func (b *Bus) PublishFlows(r core.FlowReport, group string) error {
+	r.Node, r.Inst = cmp.Or(r.Node, b.opts.Node), cmp.Or(r.Inst, b.inst)
+	r.At = b.stamped(r.At)
+	body := flowsToBody(&r, group)
+	subj := FlowsSubject(group, r.Service, r.Node)
+	if err := b.unfit(subj, &body); err != nil {
+		return err
+	}
+	return b.publish(subj, nil, &body)
+}
+
+// stamped is t, or now if it is zero.
+func (b *Bus) stamped(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
+	}
+	return t
+}
+
+// unfit holds a body against the limits that its readers will: nobody publishes what
+// nobody would take.
+func (b *Bus) unfit(subj string, body clusterBody) error {
+	err := body.check()
+	if err != nil {
+		b.counters.unsent.Add(1)
+		return fmt.Errorf("publish %s: %w", subj, err)
+	}
+	return nil
+}
+
+// SubscribePresences calls fn for what the other nodes of a group say of themselves, on
+// one goroutine. A presence that waited somewhere for long is dropped as late: by
+// its arrival a node is alive. What SubscribeSamples says of dropped messages, of
+// blocking and of cancel holds for all three.
+func (b *Bus) SubscribePresences(group string, fn func(core.Presence)) (cancel func(), err error) {
+	heard := &filter{}
+	return b.subscribeCluster(subject(NodeClass, group)+".*", func(m *nats.Msg, where Subject, now time.Time) (reason, error) {
+		var body presenceBody
+		if err := decodeCluster(m.Subject, where, m.Data, &body); err != nil {
+			return "", err
+		}
+		if body.Node == b.opts.Node {
+			return "", b.twin(m.Subject, body.Inst)
+		}
+		v, _ := heard.judge(m.Subject, b.presenceEnvelope(&body), now)
+		if r := v.reason(); r != "" {
+			return r, nil
+		}
+		fn(body.presence())
+		return "", nil
+	})
+}
+
+// twin complains of a presence in our name that we did not send.
+func (b *Bus) twin(subj, inst string) error {
+	if _, ours := b.insts.Load(inst); ours {
+		return nil
+	}
+	return fmt.Errorf("decode %s: another node has the name of this one; give each node its own name (node.name): %w", subj, errMismatch)
+}
+
+// presenceEnvelope is what the filter wants to know of a presence. The time at which
+// it was sent is told by clocks that nobody sets, ours and theirs, where it can be.
+func (b *Bus) presenceEnvelope(body *presenceBody) envelope {
+	e := envelope{source: source{body.Node, body.Inst}, seq: body.Seq, sent: time.Time(body.TS), ttl: presenceTTL}
+	if body.Uptime > 0 {
+		e.sent = b.started.Add(seconds(body.Uptime))
+	}
+	return e
+}
+
+// SubscribeVectors calls fn for the shares that other nodes of a group decide, in the
+// order in which they come: core.Vector.Before tells which is newer.
+func (b *Bus) SubscribeVectors(group string, fn func(core.Vector)) (cancel func(), err error) {
+	return b.subscribeCluster(subject(WeightsClass, group)+".*.*", func(m *nats.Msg, where Subject, _ time.Time) (reason, error) {
+		var body vectorBody
+		if err := decodeCluster(m.Subject, where, m.Data, &body); err != nil {
+			return "", err
+		}
+		if body.Node != b.opts.Node {
+			fn(body.vector())
+		}
+		return "", nil
+	})
+}
+
+// SubscribeFlows calls fn for the connections that other nodes of a group carry.
+func (b *Bus) SubscribeFlows(group string, fn func(core.FlowReport)) (cancel func(), err error) {
+	return b.subscribeCluster(subject(FlowsClass, group)+".*.*", func(m *nats.Msg, where Subject, _ time.Time) (reason, error) {
+		var body flowsBody
+		if err := decodeCluster(m.Subject, where, m.Data, &body); err != nil {
+			return "", err
+		}
+		if body.Node != b.opts.Node {
+			fn(body.report())
+		}
+		return "", nil
+	})
+}
+
+// subscribeCluster runs take for each message of a class by which nodes meet, and
+// counts and tells of what it refuses.
+func (b *Bus) subscribeCluster(pattern string, take func(*nats.Msg, Subject, time.Time) (reason, error)) (cancel func(), err error) {
+	told := &core.Seldom{}
+	handle := func(m *nats.Msg) {
+		now := time.Now()
+		where, err := ParseSubject(m.Subject)
+		var r reason
+		if err == nil {
+			r, err = take(m, where, now)
+		}
+		if err != nil {
+			r = reasonOf(err)
+		}
+		if r != "" {
+			b.drop(told, m, r, err, now)
+		}
+	}
+	cancel, err = b.pump(b.control, messageQueue, handle, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", pattern, err)
+	}
+	return cancel, nil
+}

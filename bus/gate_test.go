@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestGate(t *testing.T) {
+	var g gate
+	count := func(source string, tries int, at time.Time) int {
+		n := 0
+		for range tries {
+			if g.allow(source, 1, at) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, step := range []struct {
+		what   string
+		source string
+		after  time.Duration
+		want   int
+	}{
+		{"a burst", "zabbix", 0, metricBurst},
+		{"another one at the same time", "nagios", 0, metricBurst},
+		{"a second later", "zabbix", time.Second, metricRate},
+		{"in the same second", "zabbix", time.Second, 0},
+		{"our clock went back", "zabbix", 0, 0},
+		{"half a second later", "zabbix", 1500 * time.Millisecond, metricRate / 2},
+		{"after an hour of silence", "zabbix", time.Hour, metricBurst},
+	} {
+		if got := count(step.source, 2*metricBurst, noon.Add(step.after)); got != step.want {
+			t.Errorf("%s: %d passed, want %d", step.what, got, step.want)
+		}
+	}
+	// A list is let in as a whole, and paid for by what follows.
+	later := noon.Add(2 * time.Hour)
+	if !g.allow("nagios", 1, later) {
+		t.Error("a list was held back")
+	}
+	g.charge("nagios", 2*metricBurst)
+	if got := count("nagios", 1, later.Add(4*time.Second)); got != 0 {
+		t.Error("the next message passed before the list was paid for")
+	}
+	if got := count("nagios", 1, later.Add(time.Minute)); got != 1 {
+		t.Error("a minute later it did not pass")
+	}
+}
+
+func TestGateIsBounded(t *testing.T) {
+	var g gate
+	for i := range maxSources {
+		if !g.allow(fmt.Sprint(i), 1, noon) {
+			t.Fatalf("source %d", i)
+		}
+	}
+	if g.allow("one more", 1, noon) {
+		t.Error("there is room for any number of sources")
+	}
+	if !g.allow("one more", 1, noon.Add(time.Minute)) {
+		t.Error("sources that were silent make no room")
+	}
+	if n := len(g.buckets); n != 1 {
+		t.Errorf("%d sources are remembered, want 1", n)
+	}
+}
+
+func TestSourceToken(t *testing.T) {
+	for subject, want := range map[string]string{
+		"steelyard.v1.metric.zabbix.web1.cpu": "zabbix",
+		"steelyard.v1.metric.a=2Eb.web1.cpu":  "a=2Eb",
+		"steelyard.v1.metric.zabbix":          "zabbix",
+		"steelyard.v1.metric.":                "",
+	} {
+		if got := sourceToken(subject); got != want {
+			t.Errorf("%s: %q, want %q", subject, got, want)
+		}
+	}
+}

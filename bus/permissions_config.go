@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// PermissionsConfig is the part of a nats-server's configuration that says what a node
+// or user with these roles may do: a block of the name PermissionsName, for use in
+// users as "permissions: $NAME".
+func PermissionsConfig(roles []Role, node, group string) (string, error) {
+	if err := checkRoles(roles, node, group); err != nil {
+		return "", err
+	}
+	publish, subscribe := PermissionsOf(roles, node, group)
+	var b strings.Builder
+	names := make([]string, len(roles))
+	for i, r := range roles {
+		names[i] = string(r)
+	}
+	fmt.Fprintf(&b, "# What %s may do on NATS as %s", node, strings.Join(names, ", "))
+	if group != "" {
+		fmt.Fprintf(&b, " of the group %s", group)
+	}
+	fmt.Fprintf(&b, ".\n# steelyard bus permissions --role %s --node %s", strings.Join(names, ","), node)
+	if group != "" {
+		fmt.Fprintf(&b, " --group %s", group)
+	}
+	fmt.Fprintf(&b, "\n%s = {\n", PermissionsName(node))
+	writeList(&b, "publish", publish)
+	writeList(&b, "subscribe", subscribe)
+	b.WriteString("}\n")
+	return b.String(), nil
+}
+
+func writeList(b *strings.Builder, key string, subjects []string) {
+	// An empty list would mean everything to nats-server.
+	if len(subjects) == 0 {
+		fmt.Fprintf(b, "  %s: {deny: \">\"}\n", key)
+		return
+	}
+	fmt.Fprintf(b, "  %s: {allow: [\n", key)
+	for _, s := range subjects {
+		fmt.Fprintf(b, "    %q\n", s)
+	}
+	b.WriteString("  ]}\n")
+}
+
+// PermissionsName is the name of the block of PermissionsConfig.
+func PermissionsName(node string) string {
+	return "MAY_" + strings.NewReplacer("-", "_", "=", "_").Replace(strings.ToUpper(Escape(node)))
+}
+
+func checkRoles(roles []Role, node, group string) error {
+	if len(roles) == 0 {
+		return fmt.Errorf("no role; give one or more of %s", roleList())
+	}
+	if node == "" {
+		return errors.New("no name; give that of the node or user")
+	}
+	for _, r := range roles {
+		if !slices.Contains(Roles, r) {
+			return fmt.Errorf("unknown role %q; want %s", r, roleList())
+		}
+		if group == "" && (r == FollowerRole || r == PusherRole) {
+			return fmt.Errorf("role %s needs a group, whose definitions they are", r)
+		}
+	}
+	return nil
+}
+
+func roleList() string {
+	names := make([]string, len(Roles))
+	for i, r := range Roles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, ", ")
+}

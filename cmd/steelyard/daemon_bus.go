@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/ops"
+)
+
+func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {
+	c := cfg.Bus
+	o := bus.Options{
+		Node: cfg.Node, StateDir: filepath.Join(cfg.StateDir, "bus"), Listen: c.Listen, Servers: c.Servers,
+		TLS:   bus.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA},
+		Login: busLogin(c.Login), CloudEvents: c.CloudEvents, Log: log,
+	}
+	for _, u := range c.Users {
+		o.Users = append(o.Users, bus.User{
+			Name: u.Name, Password: u.Password, NKey: u.NKey, Certificate: u.Certificate,
+			Publish: u.Publish, Subscribe: u.Subscribe,
+		})
+	}
+	return o
+}
+
+func busLogin(l config.BusLogin) bus.Login {
+	return bus.Login{
+		User: l.User, Password: l.Password, NKey: core.Secret(l.NKeyFile), Credentials: l.Credentials, CA: l.CA,
+		TLS: bus.TLSFiles{Cert: l.Cert, Key: l.Key},
+	}
+}
+
+// Push takes what a monitor knows of a backend, or of all that match a target, and that
+// did not come over the bus. Source is its name.
+func (d *daemon) Push(source string, s core.Sample) error { return d.bus.PublishMetric(source, s) }
+
+// Ready tells whether this node should get traffic.
+func (d *daemon) Ready(ctx context.Context) []ops.Check {
+	v, err := d.View(ctx)
+	if err != nil {
+		return []ops.Check{{Name: "engine", Detail: err.Error()}}
+	}
+	return ops.Checks(v)
+}

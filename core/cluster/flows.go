@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+const (
+	// reportEvery is how often what has changed is reported, reportAgain how often what
+	// has not, for who came since. reportGone is for how long a report holds.
+	reportEvery = time.Second
+	reportAgain = 5 * time.Second
+	reportGone  = 2*reportAgain + reportEvery
+)
+
+// A Counter counts the connections of this node: engine.Flows has the words.
+type Counter interface {
+	Counts() map[core.BackendID]core.FlowCount
+	AsOf() (at time.Time, live bool)
+	SetIdle(backend core.BackendID, idle bool)
+}
+
+// A reaper is a Counter that is an engine.Reaper too.
+type reaper interface {
+	SetDown(core.BackendID, core.OnDown)
+	SetUp(core.BackendID)
+}
+
+// Peers are what a Member knows of the other nodes.
+type Peers interface {
+	Live(node string) bool
+	Ahead(node string) time.Duration
+}
+
+// A FlowsConfig is what Flows is made of.
+type FlowsConfig struct {
+	Group, Node, Inst string
+	Own               Counter // nil: this node carries no connections
+	Peers             Peers
+	Bus               Bus
+	Log               *slog.Logger // nil: no log
+}
+
+// Flows are the connections of all nodes of a group, for who decides for all of them.
+// They are an engine.Flows and an engine.Reaper.
+//
+// Open and Closed are summed. Opened and the counts of passive health stay those of this
+// node: they are only ever set against one another, and what went wrong on the way from
+// another node is for that node to see.
+type Flows struct {
+	cfg FlowsConfig
+
+	mu      sync.Mutex
+	report  map[string][]string       // service -> backends, to be reported; guarded by mu
+	remotes map[flowKey]*remote       // guarded by mu
+	closed  map[core.BackendID]uint64 // on other nodes, since we listen; guarded by mu
+
+	sent map[string]sentReport // of the goroutine in Run
+}
+
+type flowKey struct{ node, service string }
+
+// A remote is the latest report of a node about a service.
+type remote struct {
+	r      core.FlowReport
+	heard  time.Time
+	byName map[string]core.FlowOf
+}
+
+// A sentReport is what was last reported of a service.
+type sentReport struct {
+	at       time.Time
+	live     bool
+	backends []core.FlowOf
+}
+
+// NewFlows returns Flows that Run will connect with those of other nodes.
+func NewFlows(cfg FlowsConfig) *Flows {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Flows{
+		cfg: cfg, remotes: map[flowKey]*remote{}, closed: map[core.BackendID]uint64{},
+		sent: map[string]sentReport{},
+	}
+}
+
+// SetReported says of which services, and which of their backends, the connections of
+// this node are reported.
+func (f *Flows) SetReported(services map[string][]string) {
+	services = maps.Clone(services)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report = services
+}
+
+// Run reports and listens until ctx is done, when it returns nil. An error means that the
+// bus could not be subscribed.
+func (f *Flows) Run(ctx context.Context) error {
+	cancel, err := f.cfg.Bus.SubscribeFlows(f.cfg.Group, func(r core.FlowReport) { f.hear(r, time.Now()) })
+	if err != nil {
+		return fmt.Errorf("listen for connections in cluster %s: %w", f.cfg.Group, err)
+	}
+	defer cancel()
+	if f.cfg.Own == nil {
+		<-ctx.Done()
+		return nil
+	}
+	ticker := time.NewTicker(reportEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			f.publish(now)
+		}
+	}
+}
+
+// publish reports what is due.
+func (f *Flows) publish(now time.Time) {
+	f.mu.Lock()
+	report := f.report
+	f.mu.Unlock()
+	maps.DeleteFunc(f.sent, func(svc string, _ sentReport) bool { _, ok := report[svc]; return !ok })
+	if len(report) == 0 {
+		return
+	}
+	at, live := f.cfg.Own.AsOf()
+	if live {
+		at = now
+	}
+	counts := f.cfg.Own.Counts()
+	for _, svc := range slices.Sorted(maps.Keys(report)) {
+		list := flowsOf(svc, report[svc], counts)
+		last, ok := f.sent[svc]
+		if ok && last.live == live && slices.Equal(last.backends, list) && now.Sub(last.at) < reportAgain-reportEvery/2 {
+			continue
+		}
+		f.sent[svc] = sentReport{now, live, list}
+		r := core.FlowReport{Node: f.cfg.Node, Inst: f.cfg.Inst, Service: svc, At: at.UTC(), Live: live, Backends: list}
+		if err := f.cfg.Bus.PublishFlows(r, f.cfg.Group); err != nil {
+			f.cfg.Log.Debug("connections could not be reported to the group", "service", svc, "error", err)
+		}
+	}
+}
+
+// flowsOf picks the backends of a service that are counted.
+func flowsOf(svc string, backends []string, counts map[core.BackendID]core.FlowCount) []core.FlowOf {
+	out := make([]core.FlowOf, 0, len(backends))
+	for _, name := range backends {
+		if c, ok := counts[core.BackendID{Service: svc, Backend: name}]; ok {
+			out = append(out, core.FlowOf{Name: name, Open: c.Open, Opened: c.Opened, Closed: c.Closed})
+		}
+	}
+	return out
+}
+
+// hear takes the report of another node. What it closed counts from its second report
+// on, or after a silence from the next: all of a life, or of the time in between, would
+// look like a burst of this moment.
+func (f *Flows) hear(r core.FlowReport, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := flowKey{r.Node, r.Service}
+	last := f.remotes[key]
+	next := &remote{r: r, heard: now, byName: make(map[string]core.FlowOf, len(r.Backends))}
+	for _, b := range r.Backends {
+		next.byName[b.Name] = b
+	}
+	f.remotes[key] = next
+	if last == nil || last.r.Inst != r.Inst || now.Sub(last.heard) > reportGone {
+		return
+	}
+	for name, b := range next.byName {
+		if before, ok := last.byName[name]; ok && b.Closed > before.Closed {
+			f.closed[core.BackendID{Service: r.Service, Backend: name}] += b.Closed - before.Closed
+		}
+	}
+}
+
+// there reports whether a report still holds.
+func (f *Flows) there(o *remote, now time.Time) bool {
+	return now.Sub(o.heard) <= reportGone && f.cfg.Peers.Live(o.r.Node)
+}
+
+// Counts are those of this node and of the others that are there. A node that is gone
+// has no open connections any more; what it had closed stays counted.
+func (f *Flows) Counts() map[core.BackendID]core.FlowCount {
+	out := map[core.BackendID]core.FlowCount{}
+	if f.cfg.Own != nil {
+		maps.Copy(out, f.cfg.Own.Counts())
+	}
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, n := range f.closed {
+		c := out[id]
+		c.Closed += n
+		out[id] = c
+	}
+	for key, o := range f.remotes {
+		if !f.there(o, now) {
+			if now.Sub(o.heard) > forgetAfter {
+				delete(f.remotes, key)
+			}
+			continue
+		}
+		for name, b := range o.byName {
+			id := core.BackendID{Service: o.r.Service, Backend: name}
+			c := out[id]
+			c.Open += b.Open
+			out[id] = c
+		}
+	}
+	return out
+}
+
+// AsOf is live if all nodes that report are, and else of the oldest reading, by the clock
+// of this node.
+func (f *Flows) AsOf() (at time.Time, live bool) {
+	now := time.Now()
+	at, live = now, true
+	if f.cfg.Own != nil {
+		if at, live = f.cfg.Own.AsOf(); live {
+			at = now
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.remotes {
+		if o.r.Live || !f.there(o, now) {
+			continue
+		}
+		live = false
+		if then := o.r.At.Add(-f.cfg.Peers.Ahead(o.r.Node)); then.Before(at) {
+			at = then
+		}
+	}
+	return at, live
+}
+
+// SetIdle is for this node's own counts.
+func (f *Flows) SetIdle(backend core.BackendID, idle bool) {
+	if f.cfg.Own != nil {
+		f.cfg.Own.SetIdle(backend, idle)
+	}
+}
+
+// SetDown is for this node's own connections.
+func (f *Flows) SetDown(backend core.BackendID, mode core.OnDown) {
+	if r, ok := f.cfg.Own.(reaper); ok {
+		r.SetDown(backend, mode)
+	}
+}
+
+// SetUp is for this node's own connections.
+func (f *Flows) SetUp(backend core.BackendID) {
+	if r, ok := f.cfg.Own.(reaper); ok {
+		r.SetUp(backend)
+	}
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// vrrp gives the VIP and the servers' gateway to keepalived.
+func (s *stand) vrrp() {
+	s.t.Helper()
+	s.ip(s.router, "route add %s/32 dev backends", vip)
+	for _, n := range s.servers {
+		s.ip(n, "route replace default via %s", gateway)
+	}
+	for _, b := range s.balancers {
+		b.keepalived()
+	}
+	s.until("one balancer has the VIP", func() error {
+		if s.balancers[0].has(vip) == s.balancers[1].has(vip) {
+			return errors.New("both or none have it")
+		}
+		return nil
+	})
+	s.serves()
+}
+
+// keepalived runs with the files of packaging/.
+func (b *balancer) keepalived() {
+	s := b.s
+	s.t.Helper()
+	for _, name := range []string{"check-steelyard", "sync-connections"} {
+		b.write(name, s.packaged("keepalived/"+name), 0o755)
+	}
+	b.write("keepalived.conf", s.packaged("keepalived/keepalived.conf",
+		"/etc/keepalived/", b.dir+"/", "/run/steelyard-standby", b.path("standby")), 0o644)
+	if h := os.Getenv("HAHACK"); h != "" {
+		b.write("check-steelyard", "#!/bin/sh\nexec "+h+" status --socket "+b.path("control.sock")+" >/dev/null\n", 0o755)
+		c, _ := os.ReadFile(b.path("keepalived.conf"))
+		b.write("keepalived.conf", strings.Replace(string(c), "user nobody nogroup", "user root", 1), 0o644)
+	}
+	b.start("keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail", "--config-id", b.name,
+		"-f", b.path("keepalived.conf"), "-p", b.path("keepalived.pid"), "-r", b.path("vrrp.pid"))
+}
+
+// holder is the balancer that has the VIP, and other the one that has not.
+func (s *stand) holder() (holder, other *balancer) {
+	s.t.Helper()
+	s.until("one balancer has the VIP", func() error {
+		one, two := s.balancers[0], s.balancers[1]
+		switch a, b := one.has(vip), two.has(vip); {
+		case a == b:
+			return fmt.Errorf("lb1 has it: %t, lb2: %t", a, b)
+		case a:
+			holder, other = one, two
+		default:
+			holder, other = two, one
+		}
+		return nil
+	})
+	return holder, other
+}
+
+// moved waits until the VIP is where it has to be.
+func (s *stand) moved(to *balancer) {
+	s.t.Helper()
+	s.until("the VIP is at "+to.name, func() error {
+		if !to.has(vip) {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	s.serves()
+}
+
+// A setup is what a trial is made with.
+type setup struct {
+	name  string
+	words string // keys of the service
+	loose string // net.netfilter.nf_conntrack_tcp_loose
+	sync  string // DisableExternalCache of conntrackd; empty for no conntrackd
+	drop  bool   // steelyard-ha.nft is loaded
+}
+
+// recommended is what docs/ha.md advises.
+var recommended = setup{"recommended", "distribution: random", "0", "no", true}
+
+// cluster is two balancers with a VIP between them, and traffic.
+func cluster(t *testing.T, of setup) (*stand, *traffic) {
+	t.Helper()
+	need(t, "keepalived", "conntrackd")
+	s := newStand(t)
+	for _, b := range s.balancers {
+		s.must(b.node.Sysctl("net.netfilter.nf_conntrack_tcp_loose", of.loose))
+		if of.drop {
+			b.write("ha.nft", s.packaged("keepalived/steelyard-ha.nft"), 0o644)
+			_, err := b.node.Command(t.Context(), "nft", "-f", b.path("ha.nft"))
+			s.must(err)
+		}
+		b.balance(of.words)
+		if of.sync != "" {
+			b.conntrackd(of.sync)
+		}
+	}
+	s.vrrp()
+	f := s.traffic(100)
+	f.more(50)
+	return s, f
+}
+
+// survived checks what is promised of a change: nobody was refused, and the open
+// connections live.
+func (s *stand) survived(what string, a account) {
+	s.t.Helper()
+	s.t.Logf("%s: %s", what, a)
+	if a.refused > 0 || a.cut > 0 || a.survived < a.open {
+		s.t.Errorf("%s: want none refused or cut, and all open ones alive: %s", what, a)
+	}
+}
+
+// TestMachineDies: the other machine takes the addresses, with all connections.
+func TestMachineDies(t *testing.T) {
+	t.Parallel()
+	s, f := cluster(t, recommended)
+	holder, other := s.holder()
+	holder.die()
+	s.moved(other)
+	f.more(50)
+	s.survived("the machine dies", f.close())
+}
+
+// TestDaemonDies: a restart moves nothing and costs nothing. A daemon that stays away
+// hands the addresses over; if that happens on both machines, one kernel serves on.
+func TestDaemonDies(t *testing.T) {
+	t.Parallel()
+	s, f := cluster(t, recommended)
+	holder, other := s.holder()
+	holder.crash()
+	wait(time.Second) // as long as a service manager takes
+	holder.run()
+	f.more(50)
+	if !holder.has(vip) {
+		t.Error("a restart of the daemon moved the VIP")
+	}
+	a := f.close()
+	s.survived("the daemon is killed and restarted", a)
+	if a.unheard > 0 {
+		t.Errorf("a restart of the daemon cost %d connections", a.unheard)
+	}
+
+	f = s.traffic(100)
+	holder.crash()
+	s.moved(other)
+	f.more(50)
+	s.survived("the daemon stays away", f.close())
+
+	f = s.traffic(100)
+	other.crash()
+	s.until("both are not ready", func() error { return other.said("VRRP_Script(ready) failed") })
+	f.more(100)
+	a = f.close()
+	s.survived("neither has a daemon", a)
+	if a.unheard > 0 || !other.has(vip) {
+		t.Errorf("neither has a daemon: the VIP moved, or was away: %s", a)
+	}
+}
+
+// TestPlannedSwitch hands the addresses over and back.
+func TestPlannedSwitch(t *testing.T) {
+	t.Parallel()
+	s, f := cluster(t, recommended)
+	holder, other := s.holder()
+	holder.standby("1")
+	s.moved(other)
+	f.more(50)
+	s.survived("a planned switch", f.close())
+
+	holder.standby("0")
+	f = s.traffic(100)
+	f.more(100)
+	if !other.has(vip) {
+		t.Error("the VIP went back by itself")
+	}
+	other.standby("1")
+	s.moved(holder)
+	f.more(50)
+	s.survived("and back", f.close())
+}
+
+// standby says whether a machine shall leave the VIP to the other.
+func (b *balancer) standby(on string) {
+	b.s.t.Helper()
+	b.s.must(os.WriteFile(b.path("standby"), []byte(on+"\n"), 0o644))
+}
+
+// TestSoakSetups is the table of docs/ha.md: what becomes of open connections when
+// a machine dies, by what is set up.
+func TestSoakSetups(t *testing.T) {
+	if !long {
+		t.Skip("run it with `make soak`")
+	}
+	for _, of := range []setup{
+		{"random", "distribution: random", "1", "", false},
+		{"random, not loose", "distribution: random", "0", "", false},
+		{"hash", "distribution: hash, hash: source_port", "1", "", false},
+		{"hash, not loose", "distribution: hash, hash: source_port", "0", "", false},
+		{"conntrackd", "distribution: random", "1", "no", false},
+		{"conntrackd, not loose", "distribution: random", "0", "no", false},
+		{"conntrackd without its cache", "distribution: random", "1", "yes", false},
+		{"conntrackd without its cache, dropping", "distribution: random", "0", "yes", true},
+		recommended,
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			s, f := cluster(t, of)
+			holder, other := s.holder()
+			holder.die()
+			s.moved(other)
+			f.more(50)
+			t.Logf("the machine dies: %s", f.close())
+		})
+		t.Run(of.name+", planned", func(t *testing.T) {
+			s, f := cluster(t, of)
+			holder, other := s.holder()
+			holder.standby("1")
+			s.moved(other)
+			f.more(50)
+			t.Logf("a planned switch: %s", f.close())
+		})
+	}
+}
