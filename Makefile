@@ -51,7 +51,7 @@ check: ## Run exactly what CI runs: lint, check-policies, test, gates, examples,
 
 deps: ## Install the Debian packages that the tests use, where they are missing
 	@.ci/deps nftables iproute2 iputils-ping procps util-linux snmpd snmp conntrack nats-server clang lld rustc libstd-rust-dev-wasm32 lua5.1 \
-		openssl nginx libnginx-mod-mail redis-server bind9 unbound haproxy prometheus-node-exporter monitoring-plugins-basic monitoring-plugins-standard
+		openssl nginx libnginx-mod-mail redis-server bind9 unbound haproxy curl prometheus prometheus-node-exporter monitoring-plugins-basic monitoring-plugins-standard
 	@command -v npm >/dev/null || .ci/deps nodejs npm
 
 .PHONY: deps-demo

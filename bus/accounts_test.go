@@ -167,19 +167,15 @@ type testKey struct {
 
 func newKey(t *testing.T) testKey {
 	t.Helper()
-	pair, err := nkeys.CreateUser()
+	public, seed, err := bus.NewNKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := pair.PublicKey()
+	pair, err := nkeys.FromSeed([]byte(seed.Reveal()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return testKey{pair, public, string(seed)}
+	return testKey{pair, public, seed.Reveal()}
 }
 
 // TestPayloadOfMonitors: who only feeds readings may not send what no reading can be;

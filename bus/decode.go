@@ -48,7 +48,7 @@ func quickSample(subj string, data []byte) (s core.Sample, env envelope, ok bool
 		b.Took = c.number()
 	}
 	if c.may(`,"admin":`) {
-		b.Admin = core.AdminState(c.text())
+		c.failed = b.Admin.UnmarshalText(c.quoted()) != nil || c.failed
 	}
 	c.must(`}`)
 	if c.failed || len(c.rest) > 0 || b.check() != nil || !isProbeSubject(subj, &b) {

@@ -66,10 +66,11 @@ func FuzzQuickSample(f *testing.F) {
 	f.Add(subj, good)
 	for _, change := range [][2]string{
 		{`0.25`, `00.25`}, {`0.25`, `-0`}, {`0.25`, `1e999`}, {`0.25`, `1E+2`}, {`0.25`, `0x1p-2`}, {`0.25`, `1.`}, {`0.25`, `.5`},
-		{`"seq":7`, `"seq":07`}, {`"seq":7`, `"seq":0`}, {`"seq":7`, `"seq":99999999999999999999`}, {`"lb1"`, `"\u006cb1"`}, {`web1`, "web\xff"},
+		{`the agent`, "the \xff"}, {`"seq":7`, `"seq":07`}, {`"seq":7`, `"seq":0`}, {`"seq":7`, `"seq":99999999999999999999`}, {`"lb1"`, `"\u006cb1"`}, {`web1`, "web\xff"},
 		{`"cores"`, `"cpu"`}, {`"cores"`, `"d"`}, {`"ratio"`, `""`}, {`ok":true`, `ok":false`}, {`ok":true`, `ok":1`}, {`}`, ``}, {`{`, ` {`},
 		{`"detail":"the`, `"detail":"` + strings.Repeat("é", 200)}, {`12:00:00.123456789Z`, `12:00:00.123456789+01:00`}, {`12:00:00`, `12:60:00`},
 		{`"ttl_ms":1000`, `"ttl_ms":99999999999`}, {`"v":1`, `"v":2`}, {`"role":"metric"`, `"role":"boss"`},
+		{`"took_seconds":0.001234567`, `"admin":"drain"`}, {`"took_seconds":0.001234567`, `"admin":"boss"`},
 	} {
 		f.Add(subj, []byte(strings.Replace(string(good), change[0], change[1], 1)))
 	}

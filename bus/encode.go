@@ -38,7 +38,7 @@ func appendSample(s *core.Sample, inst string, ttl time.Duration, metrics []core
 	b = appendText(b, `,"backend":`, s.Backend.Backend)
 	b = appendText(b, `,"probe":`, s.Probe)
 	b = appendSome(b, `,"type":`, s.Type)
-	b = appendSome(b, `,"role":`, string(s.Role))
+	b = appendText(b, `,"role":`, string(s.Role))
 	b = append(b, `,"ok":`...)
 	b = strconv.AppendBool(b, s.OK)
 	b = appendSome(b, `,"code":`, string(s.Code))

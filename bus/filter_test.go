@@ -121,3 +121,21 @@ func TestSkewIsTranslated(t *testing.T) {
 		}
 	}
 }
+
+// TestUndatedIsNeverLate: what says no time is as old as its arrival, whatever the clock of
+// its source did where it said one.
+func TestUndatedIsNeverLate(t *testing.T) {
+	f := &filter{}
+	e := envelope{source: source{"zabbix", ""}, sent: noon.Add(time.Hour), ttl: time.Second} // its clock is ahead
+	if v, _ := f.judge("x", e, noon); v != fresh {
+		t.Fatalf("dated: %d", v)
+	}
+	e.sent, e.undated = noon.Add(time.Second), true
+	if v, _ := f.judge("x", e, noon.Add(time.Second)); v != fresh {
+		t.Errorf("undated: %d, want fresh", v)
+	}
+	e.sent, e.undated, e.ttl = noon, false, 0
+	if v, _ := f.judge("x", e, noon.Add(time.Minute)); v != fresh {
+		t.Errorf("without a time to live: %d, want fresh", v)
+	}
+}

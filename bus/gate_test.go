@@ -4,8 +4,13 @@ package bus
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 func TestGate(t *testing.T) {
@@ -66,6 +71,29 @@ func TestGateIsBounded(t *testing.T) {
 	}
 	if n := len(g.buckets); n != 1 {
 		t.Errorf("%d sources are remembered, want 1", n)
+	}
+}
+
+// TestListsArePaidFor: each reading of a list counts as a message.
+func TestListsArePaidFor(t *testing.T) {
+	b, err := Start(t.Context(), Options{Node: "lb1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	taken := 0
+	in := &intake{bus: b, fn: func(core.Sample) { taken++ }}
+	m := &nats.Msg{Subject: "steelyard.v1.metric.zabbix.web1.cpu", Data: []byte("[1" + strings.Repeat(",1", MaxBatch-1) + "]"), Sub: &nats.Subscription{}}
+	lists := 0
+	for in.pass(m) {
+		in.metric(m)
+		lists++
+	}
+	if most := metricBurst/MaxBatch + 1; lists == 0 || lists > most || taken != lists*MaxBatch {
+		t.Errorf("%d lists with %d readings passed, want %d at most", lists, taken, most)
+	}
+	if n := b.Stats().Flooded; n != 1 {
+		t.Errorf("%d messages flooded, want 1", n)
 	}
 }
 

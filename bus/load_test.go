@@ -53,6 +53,12 @@ func TestHammer(t *testing.T) {
 					if err == nil && i%2 == 0 {
 						cancel()
 					}
+					_ = b.PublishMetric("zabbix", s)
+					_ = b.PublishPresence(core.Presence{Group: "blue"})
+					cancel, err = b.SubscribePresences("blue", func(core.Presence) {})
+					if err == nil && i%3 == 0 {
+						cancel()
+					}
 					cancel, err = b.Subscribe(">", func(string, []byte) { _ = b.Stats() })
 					if err == nil && i%3 == 0 {
 						cancel()

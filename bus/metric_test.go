@@ -102,7 +102,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	calm, _ := dial(t, b, "quiet", oddPassword)
 	// As much at a time as the server holds for one connection of ours: beyond that it
 	// drops what it likes, and that is not what is tried here.
-	const rounds, flood = 20, 10_000
+	const rounds, flood = 8, 10_000
 	for i := range rounds {
 		for j := range flood {
 			body := fmt.Appendf(nil, `{"value":1,"inst":"i%d-%d","seq":1}`, i, j)

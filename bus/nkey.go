@@ -17,6 +17,23 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
+// NewNKey makes the key of a user: the public half is for the configuration of a server,
+// the seed for the user alone.
+func NewNKey() (public string, seed core.Secret, err error) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return "", "", fmt.Errorf("make nkey: %w", err)
+	}
+	if public, err = pair.PublicKey(); err != nil {
+		return "", "", fmt.Errorf("make nkey: %w", err)
+	}
+	text, err := pair.Seed()
+	if err != nil {
+		return "", "", fmt.Errorf("make nkey: %w", err)
+	}
+	return public, core.Secret(text), nil
+}
+
 // checkPublicKey refuses what is no public key of a user. It shows nothing of a key:
 // what was pasted by mistake may be the secret one.
 func checkPublicKey(key string) error {
@@ -48,15 +65,11 @@ func signed(key string, nonce []byte, sig string) bool {
 // in bytes and its subscriptions. The server reads them from a user's token and from
 // nowhere else; nobody is authenticated by it, since there is no operator to trust.
 func newPass(payload int64) (string, error) {
-	user, err := nkeys.CreateUser()
+	public, _, err := NewNKey()
 	if err != nil {
 		return "", fmt.Errorf("make limits: %w", err)
 	}
 	account, err := nkeys.CreateAccount()
-	if err != nil {
-		return "", fmt.Errorf("make limits: %w", err)
-	}
-	public, err := user.PublicKey()
 	if err != nil {
 		return "", fmt.Errorf("make limits: %w", err)
 	}

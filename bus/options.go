@@ -45,7 +45,7 @@ type Options struct {
 	Login   Login
 
 	// CloudEvents adds ce-* headers to what is published seldom: health, decisions,
-	// commits and events.
+	// commits, events and weights.
 	CloudEvents bool
 
 	SampleTTL time.Duration // 0 means DefaultSampleTTL; whole milliseconds

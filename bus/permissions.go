@@ -5,6 +5,8 @@ package bus
 import (
 	"slices"
 	"strings"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // A Role is what somebody does on the bus. A node has several of them.
@@ -44,11 +46,11 @@ type grant struct {
 }
 
 // ofNodes is what every node does, whatever its roles: say that it is there, judge
-// health for itself, tell what happens, and read what the others do.
+// health for itself, tell what happens, and read what the others do. It reads all of
+// steelyard's, since its operators do so through it (steelyard monitor).
 var ofNodes = grant{
-	publish: []string{"{v}.node.{group}.{node}", "{v}.health.*.*", "{v}.event.*.*"},
-	subscribe: []string{"{v}.node.{group}.*", "{v}.probe.*.*.*.*", "{v}.metric.*.*.*.*", "{v}.metric.*.*.*",
-		"{v}.weights.{group}.*.*", "{v}.flows.{group}.*.*", "{inbox}"},
+	publish:   []string{"{v}.node.{group}.{node}", "{v}.health.*.*", "{v}.event.*.*"},
+	subscribe: []string{"{v}.>", "{inbox}"},
 }
 
 // grants is the one table of who may do what. The documentation, the snippets of
@@ -61,25 +63,19 @@ var grants = []grant{
 	{IngestRole, []string{"{v}.metric.*.*.*.*", "{v}.metric.*.*.*"}, nil},
 	{FollowerRole, readsStore, []string{"$KV.{store}.>"}},
 	{PusherRole, append(slices.Clone(readsStore),
-		"$KV.{store}.>", "$O.{store}.>",
+		"$KV.{store}.>", "$O.{store}.>", "$JS.API.INFO",
 		"$JS.API.STREAM.CREATE.KV_{store}", "$JS.API.STREAM.CREATE.OBJ_{store}",
-		"$JS.API.STREAM.UPDATE.KV_{store}", "$JS.API.STREAM.UPDATE.OBJ_{store}",
 		"$JS.API.STREAM.PURGE.OBJ_{store}"), []string{"{inbox}"}},
 	{MonitorRole, []string{"{v}.metric.{node}.>"}, []string{"{inbox}"}},
 	{ViewerRole, nil, []string{"{v}.>", "{inbox}"}},
 }
 
-// readsStore are the requests with which the store is read. Reading a file makes a
-// consumer that the server forgets by itself.
+// readsStore are the requests with which the store is read. There is no consumer among
+// them: one would deliver to any subject that its maker names.
 var readsStore = []string{
-	"$JS.API.INFO",
 	"$JS.API.STREAM.INFO.KV_{store}", "$JS.API.STREAM.INFO.OBJ_{store}",
 	"$JS.API.DIRECT.GET.KV_{store}", "$JS.API.DIRECT.GET.KV_{store}.>",
 	"$JS.API.DIRECT.GET.OBJ_{store}", "$JS.API.DIRECT.GET.OBJ_{store}.>",
-	"$JS.API.STREAM.MSG.GET.KV_{store}", "$JS.API.STREAM.MSG.GET.OBJ_{store}",
-	"$JS.API.CONSUMER.CREATE.OBJ_{store}", "$JS.API.CONSUMER.CREATE.OBJ_{store}.>",
-	"$JS.API.CONSUMER.DELETE.OBJ_{store}.*",
-	"$JS.FC.OBJ_{store}.>",
 }
 
 // RolePermissions are the subjects that somebody with a role may publish on and
@@ -108,6 +104,20 @@ func PermissionsOf(roles []Role, node, group string) (publish, subscribe []strin
 	slices.Sort(publish)
 	slices.Sort(subscribe)
 	return slices.Compact(publish), slices.Compact(subscribe)
+}
+
+// NodeRoles are those of a node with these roles in its configuration.
+func NodeRoles(r core.Roles) []Role {
+	var out []Role
+	for _, one := range []struct {
+		has  bool
+		role Role
+	}{{r.Probe, ProberRole}, {r.Schedule, SchedulerRole}, {r.Apply, BalancerRole}} {
+		if one.has {
+			out = append(out, one.role)
+		}
+	}
+	return out
 }
 
 // alone reports whether the role is not one of a node.

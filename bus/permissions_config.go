@@ -62,6 +62,9 @@ func checkRoles(roles []Role, node, group string) error {
 	if node == "" {
 		return errors.New("no name; give that of the node or user")
 	}
+	if group != "" && !groupPattern.MatchString(group) {
+		return fmt.Errorf("group %q: want letters, digits, - and _", group)
+	}
 	for _, r := range roles {
 		if !slices.Contains(Roles, r) {
 			return fmt.Errorf("unknown role %q; want %s", r, roleList())
@@ -79,4 +82,30 @@ func roleList() string {
 		names[i] = string(r)
 	}
 	return strings.Join(names, ", ")
+}
+
+// PermissionsTable is the table of roles for the documentation, in Markdown: without
+// steelyard.v1. in front, and with STEELYARD_<group> as the store.
+func PermissionsTable() string {
+	names := strings.NewReplacer("{v}.>", Prefix+".>", "{v}.", "", "{inbox}", "_INBOX_<node>.>", "{node}", "<node>", "{group}", "<group>", "{store}", bucketName("<group>"))
+	cell := func(subjects []string) string {
+		if len(subjects) == 0 {
+			return "–"
+		}
+		quoted := make([]string, len(subjects))
+		for i, s := range subjects {
+			quoted[i] = "`" + names.Replace(s) + "`"
+		}
+		return strings.Join(quoted, " ")
+	}
+	var b strings.Builder
+	b.WriteString("| role | publishes | subscribes |\n|---|---|---|\n")
+	row := func(name string, g grant) {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, cell(g.publish), cell(g.subscribe))
+	}
+	row("every node", ofNodes)
+	for _, g := range grants {
+		row("`"+string(g.role)+"`", g)
+	}
+	return b.String()
 }

@@ -38,8 +38,16 @@ func metricSample(service, backend, name string, at time.Time, metrics ...core.M
 		Node: "zabbix", TakenAt: at, OK: true, Metrics: metrics}
 }
 
-// TestWhatMonitorsMaySend is the promise to them, form by form.
-func TestWhatMonitorsMaySend(t *testing.T) {
+// A monitorForm is one of the ways in which a monitor may say something.
+type monitorForm struct {
+	name, subject string
+	header        nats.Header
+	body          string
+	want          []core.Sample
+}
+
+// monitorForms are the promise to monitors.
+func monitorForms() []monitorForm {
 	const full, short = "metric.zabbix.web.web1.load", "metric.zabbix.web1.load"
 	load := core.Metric{Name: "load", Value: 0.42}
 	cpu := core.Metric{Name: "cpu", Value: 0.4, Unit: "ratio"}
@@ -50,12 +58,7 @@ func TestWhatMonitorsMaySend(t *testing.T) {
 	binary := nats.Header{"ce-specversion": {"1.0"}, "ce-id": {"7"}, "ce-source": {"/z"}, "ce-type": {"load"}}
 	dated := nats.Header{"Ce-Specversion": {"1.0"}, "ce-time": {"2026-01-02T12%3A00%3A00Z"}}
 	media := nats.Header{"content-type": {"application/cloudevents+json; charset=utf-8"}}
-	tests := []struct {
-		name, subject string
-		header        nats.Header
-		body          string
-		want          []core.Sample
-	}{
+	return []monitorForm{
 		{"a number", full, nil, `0.42`, []core.Sample{metricSample("web", "web1", "load", arrival, load)}},
 		{"a number about a target", short, nil, " 0.42\n", []core.Sample{metricSample("", "web1", "load", arrival, load)}},
 		{"about an address", "metric.zabbix.192=2E0=2E2=2E1.load", nil, `0.42`, []core.Sample{metricSample("", "192.0.2.1", "load", arrival, load)}},
@@ -95,7 +98,10 @@ func TestWhatMonitorsMaySend(t *testing.T) {
 		{"CloudEvents, a list of them", full, nil, `[` + event(`"data":0.42`) + `,` + event(`"data":0.42,"time":"2026-01-02T12:00:00Z"`) + `]`,
 			[]core.Sample{metricSample("web", "web1", "load", arrival, load), metricSample("web", "web1", "load", midday, load)}},
 	}
-	for _, tt := range tests {
+}
+
+func TestWhatMonitorsMaySend(t *testing.T) {
+	for _, tt := range monitorForms() {
 		t.Run(tt.name, func(t *testing.T) {
 			got, errs := take(tt.subject, tt.header, tt.body)
 			var samples []core.Sample

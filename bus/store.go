@@ -142,17 +142,19 @@ func (d *Definitions) call(ctx context.Context, what string, limit time.Duration
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	timed, cancelTime := context.WithTimeout(ctx, limit)
-	defer cancelTime()
-	timed, cancel := context.WithCancelCause(timed)
+	// Without a deadline, since nats.go gives each request of a call the whole time up to
+	// there, and callTimeout only if there is none.
+	limited, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
+	defer time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) }).Stop()
 	d.mu.Lock()
 	d.last++
 	id := d.last
 	d.calls[id] = cancel
 	d.mu.Unlock()
 
-	err = fn(timed, js)
+	err = fn(limited, js)
 
 	d.mu.Lock()
 	delete(d.calls, id)
@@ -162,8 +164,8 @@ func (d *Definitions) call(ctx context.Context, what string, limit time.Duration
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, ctx.Err())
-	case errors.Is(context.Cause(timed), nats.ErrPermissionViolation):
-		err = context.Cause(timed)
+	case limited.Err() != nil: // the server refused it, or it took too long
+		err = context.Cause(limited)
 	}
 	return fmt.Errorf("%s of group %s: %w", what, d.group, explain(err, nc.IsConnected()))
 }

@@ -17,8 +17,8 @@ var (
 	// ErrConflict means that somebody else has pushed since the revision on which a
 	// push is based.
 	ErrConflict = errors.New("somebody else pushed meanwhile")
-	// ErrDamaged means that what the store has is not what was pushed.
-	ErrDamaged = errors.New("it is damaged in the store; push it again")
+	// ErrDamaged means that what the store has is not what was pushed, or not there.
+	ErrDamaged = errors.New("it is damaged in the store, or gone; push it again")
 )
 
 // Codes of errors that nats.go has no names for.
@@ -44,18 +44,18 @@ func explain(err error, connected bool) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 		errors.Is(err, nats.ErrNoResponders):
 		return hint("enable JetStream on the NATS servers and for the account of the user, or keep the definitions in files")
-	case errors.Is(err, jetstream.ErrDigestMismatch), errors.Is(err, jetstream.ErrObjectNotFound), errors.Is(err, jetstream.ErrBadObjectMeta):
+	case errors.Is(err, jetstream.ErrObjectNotFound), errors.Is(err, jetstream.ErrBadObjectMeta):
 		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	case hasCode(err, codeNoResources, codeNoStorage):
 		return hint(fmt.Sprintf("the store sets up to %d MB aside: give JetStream more room (max_file_store, and the limits of the account)", (DefaultStoreBytes+bucketBytes)>>20))
 	case full(err):
 		return hint("the store is full: give the servers more room for JetStream, or push smaller files")
-	case hasCode(err, codeNotAvailable, codeClusterNotLeader):
+	case hasCode(err, codeNotAvailable, codeClusterNotLeader), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return hint("JetStream has no leader; see that more than half of its servers run")
 	case !connected, errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return hint("the connection to NATS is lost; see that its servers run")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return hint(fmt.Sprintf("JetStream did not answer within %v: see that more than half of its servers run, and that their disks have room", callTimeout))
+		return hint("JetStream did not answer in time: see that more than half of its servers run, and that their disks have room")
 	}
 	return err
 }

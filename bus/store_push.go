@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -88,7 +87,7 @@ func (r *Revision) describe(doc []byte, files map[string][]byte) (map[string][]b
 	if len(doc) == 0 || len(doc) > MaxDocumentBytes {
 		return nil, fmt.Errorf("document of %d bytes: want 1 to %d", len(doc), MaxDocumentBytes)
 	}
-	r.SHA256, r.Files = digest(doc), make(map[string]string, len(files))
+	r.SHA256, r.Files = digest(doc), nil
 	if r.At.IsZero() {
 		r.At = time.Now()
 	}
@@ -99,6 +98,9 @@ func (r *Revision) describe(doc []byte, files map[string][]byte) (map[string][]b
 			return nil, fmt.Errorf("file %q of %d bytes: want 1 to %d", name, len(data), MaxFileBytes)
 		}
 		sum := digest(data)
+		if r.Files == nil {
+			r.Files = make(map[string]string, len(files))
+		}
 		r.Files[name], contents[sum] = sum, data
 	}
 	return contents, r.check()
@@ -189,15 +191,11 @@ func (d *Definitions) upload(ctx context.Context, contents map[string][]byte) er
 
 func (d *Definitions) put(ctx context.Context, sum string, data []byte) error {
 	return d.call(ctx, "store "+sum, fileTimeout, func(ctx context.Context, js jetstream.JetStream) error {
-		files, err := js.ObjectStore(ctx, bucketName(d.group))
+		files, err := d.objects(ctx, js)
 		if err != nil {
 			return err
 		}
-		if info, err := files.GetInfo(ctx, sum); err == nil && info.Size == uint64(len(data)) {
-			return nil
-		}
-		_, err = files.PutBytes(ctx, sum, data)
-		return err
+		return files.put(ctx, sum, data)
 	})
 }
 
@@ -250,21 +248,10 @@ func (d *Definitions) clear(ctx context.Context, keep int, age time.Duration) er
 				used[sum] = true
 			}
 		}
-		files, err := js.ObjectStore(ctx, bucketName(d.group))
+		files, err := d.objects(ctx, js)
 		if err != nil {
 			return err
 		}
-		all, err := files.List(ctx)
-		if errors.Is(err, jetstream.ErrNoObjectsFound) {
-			return nil
-		}
-		// Both times are the store's.
-		stray := slices.DeleteFunc(all, func(o *jetstream.ObjectInfo) bool { return used[o.Name] || now.Sub(o.ModTime) < age })
-		for _, o := range stray {
-			if derr := files.Delete(ctx, o.Name); derr != nil && !errors.Is(derr, jetstream.ErrObjectNotFound) {
-				return derr
-			}
-		}
-		return err
+		return files.clear(ctx, used, now, age) // both times are the store's
 	})
 }

@@ -133,25 +133,12 @@ func (d *Definitions) File(ctx context.Context, sha256 string) (data []byte, err
 		return nil, fmt.Errorf("%s: not a SHA-256 in hexadecimal", what)
 	}
 	err = d.call(ctx, what, fileTimeout, func(ctx context.Context, js jetstream.JetStream) error {
-		files, err := js.ObjectStore(ctx, bucketName(d.group))
+		files, err := d.objects(ctx, js)
 		if err != nil {
 			return err
 		}
-		info, err := files.GetInfo(ctx, sha256)
-		if err != nil {
-			return err
-		}
-		if info.Size > MaxFileBytes {
-			return fmt.Errorf("%d bytes, want at most %d: %w", info.Size, MaxFileBytes, ErrDamaged)
-		}
-		data, err = files.GetBytes(ctx, sha256)
+		data, err = files.get(ctx, sha256)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	if digest(data) != sha256 {
-		return nil, fmt.Errorf("%s of group %s: %w (its digest is %s)", what, d.group, ErrDamaged, digest(data))
-	}
-	return data, nil
+	return data, err
 }

@@ -23,72 +23,98 @@ const (
 
 // Watch calls fn with the newest revision, and with each newer one, until ctx ends. It
 // may skip revisions that are overtaken meanwhile. Servers that are away are tried for
-// ever; errors are logged when they change. fn is called from this goroutine.
+// ever; an error is logged when it is another than before. fn is called from this
+// goroutine.
 func (d *Definitions) Watch(ctx context.Context, fn func(Revision)) {
-	var seen Revision
-	said := ""
-	wait := firstRetry
-	news := make(chan *nats.Msg, 1) // full: the news is that there is news
-	var sub *nats.Subscription
-	defer func() {
-		if sub != nil {
-			_ = sub.Unsubscribe()
-		}
-	}()
-	for left := 0; ; {
-		if sub == nil || !sub.IsValid() {
-			sub = d.listen(news)
-		}
-		r, err := d.newest(ctx)
+	w := watcher{Definitions: d, fn: fn, wait: firstRetry, news: make(chan *nats.Msg, 1)}
+	defer w.leave()
+	for {
+		w.listen()
+		next := w.look(ctx)
 		if ctx.Err() != nil {
 			return
-		}
-		var next time.Duration
-		switch {
-		case err == nil || errors.Is(err, ErrNoDefinitions):
-			if said != "" {
-				said = ""
-				d.bus.opts.Log.Info("the store of definitions is back", "part", "bus", "group", d.group)
-			}
-			// A store that was made anew counts from 1 again.
-			if err == nil && (r.Number != seen.Number || r.SHA256 != seen.SHA256) {
-				seen, left = r, 0
-				fn(r)
-			}
-			wait, next = firstRetry, pollEvery
-			if left--; left > 0 {
-				next = firstRetry << (nudges - left)
-			}
-		default:
-			if text := err.Error(); text != said {
-				said = text
-				d.bus.opts.Log.Warn("cannot read definitions; trying on with those at hand", "part", "bus", "err", err)
-			}
-			next, wait = wait, min(2*wait, lastRetry)
 		}
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-news:
-			left = nudges
+		case <-w.news:
+			w.nudged = nudges
+		case <-w.back:
+			w.wait = firstRetry
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
 }
 
+// A watcher is the state of one Watch.
+type watcher struct {
+	*Definitions
+	fn     func(Revision)
+	seen   Revision
+	said   string        // the latest complaint
+	wait   time.Duration // after the next error
+	nudged int           // how often the store is still to be read soon
+
+	nc   *nats.Conn
+	sub  *nats.Subscription
+	news chan *nats.Msg   // capacity 1; when full, it is known that there is news
+	back chan nats.Status // the connection is there again; of nats.go
+}
+
+// look reads the newest revision, and says when to do so next.
+func (w *watcher) look(ctx context.Context) time.Duration {
+	r, err := w.newest(ctx)
+	if err != nil && !errors.Is(err, ErrNoDefinitions) {
+		if text := err.Error(); text != w.said && ctx.Err() == nil {
+			w.said = text
+			w.bus.opts.Log.Warn("cannot read definitions; trying on with those at hand", "part", "bus", "err", err)
+		}
+		wait := w.wait
+		w.wait = min(2*w.wait, lastRetry)
+		return wait
+	}
+	if w.said != "" {
+		w.said = ""
+		w.bus.opts.Log.Info("the store of definitions is back", "part", "bus", "group", w.group)
+	}
+	w.wait = firstRetry
+	// A store that was made anew counts from 1 again.
+	if err == nil && (r.Number != w.seen.Number || r.SHA256 != w.seen.SHA256) {
+		w.seen, w.nudged = r, 0
+		w.fn(r)
+	}
+	if w.nudged == 0 {
+		return pollEvery
+	}
+	w.nudged--
+	return firstRetry << (nudges - 1 - w.nudged)
+}
+
 // listen subscribes to what is written to the bucket: the word of a push, on which the
 // store is read. It is no consumer, of which servers keep a record.
-func (d *Definitions) listen(news chan *nats.Msg) *nats.Subscription {
-	nc, err := d.join()
-	if err != nil {
-		return nil // newest says so, too
+func (w *watcher) listen() {
+	nc, err := w.join()
+	if err != nil || nc == w.nc {
+		return // look says what is wrong
 	}
-	sub, err := nc.ChanSubscribe("$KV."+bucketName(d.group)+"."+definitionsKey, news)
+	w.leave()
+	w.nc, w.back = nc, nc.StatusChanged(nats.CONNECTED)
+	w.sub, err = nc.ChanSubscribe("$KV."+bucketName(w.group)+"."+definitionsKey, w.news)
 	if err != nil {
-		return nil
+		w.bus.opts.Log.Warn("cannot hear of new definitions; looking now and then", "part", "bus", "err", err)
 	}
-	return sub
+}
+
+func (w *watcher) leave() {
+	if w.sub != nil {
+		_ = w.sub.Unsubscribe() // the connection may be closed: then it is done already
+		w.sub = nil
+	}
+	if w.nc != nil {
+		w.nc.RemoveStatusListener(w.back)
+		w.nc, w.back = nil, nil
+	}
 }

@@ -56,9 +56,9 @@ type sampleBody struct {
 	Backend string    `json:"backend"`
 	Probe   string    `json:"probe"`
 	Type    string    `json:"type,omitempty"`
-	Role    core.Role `json:"role,omitempty"`
+	Role    core.Role `json:"role"`
 
-	OK      *bool                 `json:"ok,omitempty"` // absent: false
+	OK      *bool                 `json:"ok"` // absent: false
 	Code    core.Code             `json:"code,omitempty"`
 	Detail  string                `json:"detail,omitempty"`
 	Metrics map[string]metricBody `json:"metrics,omitempty"`

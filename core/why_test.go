@@ -65,3 +65,21 @@ func TestWhyWithoutAnOpinion(t *testing.T) {
 		t.Errorf("%q, want %q", got, note)
 	}
 }
+
+// Of a service that another node leads its word counts, not readings.
+func TestWhyOfAFollower(t *testing.T) {
+	gives := Step{Name: "leader", Before: 0.9, After: 0.25, Note: "lb2 gives 25.0 % (decision 7)"}
+	gate := Step{Name: "gate", Before: 0.25, After: 0.5, Note: "more here without web1"}
+	panics := Step{Name: "panic", Before: 0.25, After: 0.5, Note: "only 1 of 4 backends are up"}
+	for want, b := range map[string]BackendDecision{
+		"lb2 gives 25.0 % (decision 7)":                         {Health: Up, Share: 0.25, Steps: []Step{gives}},
+		"lb2 gives 25.0 % (decision 7), more here without web1": {Health: Up, Share: 0.5, Steps: []Step{gives, gate}},
+		"panic: only 1 of 4 backends are up":                    {Health: Up, Share: 0.5, Steps: []Step{gives, panics}},
+		"down: L4TOUT":                                          {Health: Down, Steps: []Step{gives, {Name: "health", Note: "L4TOUT"}}},
+	} {
+		b.Configured = 100
+		if got := Why("least-cpu", nil, b); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -45,7 +45,8 @@ type watchKey struct {
 // Targets whose Spec differs in Name, Role, Rise and Fall only, and which so ask the
 // same address the same question, are asked once, and each gets a sample of its own. A
 // question that was asked before keeps its timer and its state whoever comes and goes;
-// a newcomer gets its first sample as soon as after a start. A target that is gone
+// a newcomer gets its first sample as soon as after a start: within half a second, or a
+// second for each 8,000 that come together, and its interval at most. A target that is gone
 // gets no sample any more, of a run in progress neither. Of two targets with the same
 // ID and Spec.Name the later one counts.
 func (r *Runner) SetTargets(ts []Target) {

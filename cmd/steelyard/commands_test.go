@@ -118,7 +118,7 @@ func run(t *testing.T, ctx context.Context, c control, line ...string) (stdout, 
 	root.SetFlagErrorFunc(flagError)
 	root.SetOut(&out)
 	g.addFlags(root.PersistentFlags())
-	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g),
+	root.AddCommand(newCheckCommand(g), newConfigCommand(g), newShowCommand(g), newExplainCommand(g), newTraceCommand(g),
 		newStatusCommand(g), newReloadCommand(g), newStopCommand(g), newVersionCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newProbeCommand(g))
 	root.SetArgs(line)
 	code = g.fail(root.ExecuteContext(ctx))

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -38,7 +40,13 @@ func busLogin(l config.BusLogin) bus.Login {
 
 // Push takes what a monitor knows of a backend, or of all that match a target, and that
 // did not come over the bus. Source is its name.
-func (d *daemon) Push(source string, s core.Sample) error { return d.bus.PublishMetric(source, s) }
+func (d *daemon) Push(source string, s core.Sample) error {
+	err := d.bus.PublishMetric(source, s)
+	if errors.Is(err, bus.ErrFlood) {
+		return fmt.Errorf("%w: %w", ops.ErrBusy, err)
+	}
+	return err
+}
 
 // Ready tells whether this node should get traffic.
 func (d *daemon) Ready(ctx context.Context) []ops.Check {

@@ -65,7 +65,7 @@ func (p *parts) joinGroup(cfg *config.Config, event func(core.Event), log *slog.
 	}
 	self := core.Presence{
 		Node: cfg.Node, Inst: rand.Text(), Roles: cfg.Cluster.Roles,
-		Version: version, ConfigHash: cfg.Hash, StartedAt: time.Now().UTC(),
+		Version: version, ConfigHash: cfg.GroupHash, StartedAt: time.Now().UTC(),
 	}
 	p.member, err = cluster.New(cluster.Config{
 		Spec: cfg.Cluster, Self: self, Bus: p.bus, Dir: cfg.StateDir, Log: log, Event: event,
@@ -194,7 +194,7 @@ func (p *parts) setDefinitions(cfg *config.Config, list []cluster.Target) {
 	}
 	p.member.SetServices(names)
 	p.member.SetTargets(list)
-	p.member.SetSelf(func(self *core.Presence) { self.ConfigHash = cfg.Hash })
+	p.member.SetSelf(func(self *core.Presence) { self.ConfigHash = cfg.GroupHash })
 }
 
 // close closes what is open, in the order in which it can be missed.

@@ -19,7 +19,7 @@ import (
 const (
 	exitOK          = 0
 	exitFailure     = 1
-	exitChanges     = 2 // of plan: something would change
+	exitChanges     = 2 // of plan and push --dry-run: something would change
 	exitConfig      = 3 // the configuration is invalid
 	exitUnreachable = 4 // no daemon answers
 	exitPermission  = 5
@@ -29,8 +29,8 @@ const (
 )
 
 // exitHelp is the part of the root command's help about the exit codes.
-const exitHelp = `Exit codes: 0 success, 1 failure, 2 something would change (plan), 3 configuration
-invalid, 4 daemon unreachable, 5 permission denied, 6 connections still open at a
+const exitHelp = `Exit codes: 0 success, 1 failure, 2 something would change (plan, push --dry-run), 3
+configuration invalid, 4 daemon unreachable, 5 permission denied, 6 connections still open at a
 drain's deadline, 7 a command was taken and is not in force yet, 64 wrong usage.`
 
 // A codedError is an error with its exit code and, for the operator, a hint.

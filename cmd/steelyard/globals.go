@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
@@ -26,6 +27,8 @@ type control interface {
 	Service(ctx context.Context, name string) (core.ServiceView, error)
 	// Decisions are the latest of a service, newest first.
 	Decisions(ctx context.Context, service string, last int) ([]core.Decision, error)
+	// Trace follows the next sample of a backend to its end.
+	Trace(ctx context.Context, id core.BackendID, probe string, timeout time.Duration) (core.Trace, error)
 	// Override changes a backend by command, or ends such a change.
 	Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error)
 	// Cut ends the open connections of a backend and returns how many there were.

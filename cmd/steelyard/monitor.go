@@ -20,11 +20,15 @@ one word, > is all that follows. Without a pattern everything is shown. The word
 after the class are escaped: the dots of 10.0.0.1 are written 10=2E0=2E0=2E1.
 
   probe.<service>.<backend>.<probe>.<node>      samples of this node's probes
-  metric.<source>.<service>.<backend>.<probe>   what monitors add
+  metric.<source>.<service>.<backend>.<name>    what monitors add
+  metric.<source>.<target>.<name>               the same, about a target
   health.<service>.<backend>                    up and down
   decision.<service>                            shares, before and after
   commit.<node>                                 transactions of the kernel
-  event.<severity>.<topic>                      what an operator should see`
+  event.<severity>.<topic>                      what an operator should see
+  node.<group>.<node>                           which nodes of a group are there
+  weights.<group>.<service>.<node>              the shares that the leader of a service decides
+  flows.<group>.<service>.<node>                connections at each balancer`
 
 // errEnough ends a stream from the inside.
 var errEnough = errors.New("enough")
@@ -41,6 +45,7 @@ func newMonitorCommand(g *globals) *cobra.Command {
 		ValidArgsFunction: cobra.FixedCompletions([]cobra.Completion{
 			"probe.>\tsamples", "metric.>\twhat monitors add", "health.>\tup and down", "decision.>\tshares",
 			"commit.>\ttransactions", "event.>\tevents", "event.error.>\terrors",
+			"node.>\tnodes of a group", "weights.>\tshares by leaders", "flows.>\tconnections by balancer",
 		}, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			pattern := ">"

@@ -40,20 +40,27 @@ func (f *monitorFormat) message(l admin.Line) (class, object, text string) {
 	if err != nil {
 		return "unknown", strings.TrimPrefix(l.Subject, bus.Prefix+"."), f.paint(yellow, clean(rawText(l.Data)))
 	}
+	where, err := bus.ParseSubject(l.Subject)
+	if err != nil {
+		return "unknown", l.Subject, clean(rawText(l.Data)) // Decode would have said so
+	}
 	switch b := body.(type) {
 	case core.Sample:
-		class = string(bus.ProbeClass)
-		if s, err := bus.ParseSubject(l.Subject); err == nil {
-			class = string(s.Class)
-		}
-		return class, b.Backend.String(), f.sample(b)
+		return string(where.Class), sampleObject(b), f.sample(b)
+	case []core.Sample:
+		return string(where.Class), where.Names[0], f.readings(b)
+	case core.Presence:
+		return string(where.Class), b.Node, f.presence(b)
+	case core.Vector:
+		return string(where.Class), b.Service, f.vector(b)
+	case core.FlowReport:
+		return string(where.Class), b.Service, f.flows(b)
 	case bus.HealthBody:
 		return "health", b.Service + "/" + b.Backend, f.health(b)
 	case bus.DecisionBody:
 		return "decision", b.Service, f.decision(b.Decision)
 	case bus.CommitBody:
-		text := fmt.Sprintf("generation %d, %s in %s", b.Generation, plural(b.Changed, "element"), seconds(b.Took))
-		return "commit", b.Node, text
+		return "commit", b.Node, commit(b)
 	case bus.EventBody:
 		return "event", eventObject(b), f.event(b)
 	default:
@@ -111,6 +118,10 @@ func (f *monitorFormat) decision(d core.Decision) string {
 	if d.Trigger != "" {
 		text += "; " + clean(d.Trigger)
 	}
+	if d.Leader != nil {
+		text += "; as " + clean(d.Leader.Node) + " decided"
+	}
+	text += causes(d.Causes)
 	if d.Commit != nil && d.Outcome == core.Applied {
 		text += fmt.Sprintf("; generation %d in %s", d.Commit.Generation, seconds(d.CommitSeconds))
 	}
@@ -153,10 +164,101 @@ func (f *monitorFormat) changes(d core.Decision) string {
 	if seen && len(moved) == 0 {
 		return "same shares"
 	}
-	if more := len(moved) - maxShares; more > 0 {
-		moved = append(moved[:maxShares], fmt.Sprintf("and %d more", more))
+	return firstOf(moved)
+}
+
+// causes names the first sample that made a decision due, and how many more did.
+func causes(refs []core.SampleRef) string {
+	if len(refs) == 0 {
+		return ""
 	}
-	return strings.Join(moved, ", ")
+	r := refs[0]
+	text := fmt.Sprintf("; sample %d of %s on %s by %s", r.Seq, clean(r.Probe), clean(r.Backend), clean(r.Node))
+	if more := len(refs) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// commit names the services of a transaction, each with its decision.
+func commit(b bus.CommitBody) string {
+	text := fmt.Sprintf("generation %d, %s in %s", b.Generation, plural(b.Changed, "element"), seconds(b.Took))
+	var parts []string
+	for i, name := range b.Services {
+		part := clean(name)
+		if i < len(b.Decisions) && b.Decisions[i] != 0 {
+			part += " " + clean(bus.DecisionID(b.Node, b.Decisions[i]))
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) > 0 {
+		text += "; " + firstOf(parts)
+	}
+	return text
+}
+
+// firstOf joins parts as far as a line should hold them.
+func firstOf(parts []string) string {
+	if more := len(parts) - maxShares; more > 0 {
+		parts = append(parts[:maxShares:maxShares], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// sampleObject is whom a sample is about: of a monitor perhaps a target.
+func sampleObject(s core.Sample) string {
+	if s.Backend.Service == "" {
+		return s.Backend.Backend
+	}
+	return s.Backend.String()
+}
+
+// readings is what a monitor sent as a list.
+func (f *monitorFormat) readings(list []core.Sample) string {
+	var parts []string
+	for _, s := range list {
+		for _, m := range s.Metrics {
+			parts = append(parts, clean(sampleObject(s))+" "+clean(m.Name)+" "+measured(m))
+		}
+	}
+	return plural(len(list), "reading") + ": " + firstOf(parts)
+}
+
+func (f *monitorFormat) presence(p core.Presence) string {
+	text := clean(p.Group) + ": " + p.Roles.String()
+	if p.Roles == (core.Roles{}) {
+		text += "no role"
+	}
+	if p.Epoch != 0 {
+		text += fmt.Sprintf("; epoch %d", p.Epoch)
+	}
+	if p.Suspects {
+		text += f.paint(yellow, "; suspects itself")
+	}
+	if p.Leaving {
+		text += f.paint(yellow, "; leaves")
+	}
+	return text
+}
+
+func (f *monitorFormat) vector(v core.Vector) string {
+	var parts []string
+	for _, b := range v.Backends {
+		parts = append(parts, clean(b.Name)+" "+ratio(float64(b.Slots)/core.Slots))
+	}
+	text := fmt.Sprintf("%s leads  %s; epoch %d, number %d", clean(v.Node), firstOf(parts), v.Epoch, v.Seq)
+	if v.Decision != 0 {
+		text += "; decision " + clean(bus.DecisionID(v.Node, v.Decision))
+	}
+	return text
+}
+
+func (f *monitorFormat) flows(r core.FlowReport) string {
+	var parts []string
+	for _, b := range r.Backends {
+		parts = append(parts, fmt.Sprintf("%s %d", clean(b.Name), b.Open))
+	}
+	return fmt.Sprintf("%s carries  %s", clean(r.Node), firstOf(parts))
 }
 
 func eventObject(b bus.EventBody) string {

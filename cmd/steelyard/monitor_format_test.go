@@ -46,6 +46,9 @@ func TestMonitorLines(t *testing.T) {
 	policy.PolicyError = "trap: out of bounds"
 	shadow := decisionBody(core.Unchanged, 0.25, 0.75)
 	shadow.Shadow = &core.ShadowDecision{Policy: "mine", SnapshotSeq: 7, Moved: 0.032}
+	caused := decisionBody(core.Unchanged, 0.25, 0.75)
+	caused.Causes = []core.SampleRef{{Backend: "web1", Probe: "http", Node: "lb2", Seq: 812}, {Backend: "web2", Probe: "http", Node: "lb2", Seq: 4}}
+	caused.Leader = &core.LeaderView{Node: "lb3"}
 	many := decisionBody(core.Applied, make([]float64, 11)...)
 	many.Service = "big"
 	const sample = `{"v":1,"src":"lb1","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1","probe":%q,"role":"%s",` +
@@ -77,9 +80,25 @@ func TestMonitorLines(t *testing.T) {
 		{"decision.web", applied, "decision  web               applied    web1 50.0% -> 25.0%, web2 50.0% -> 75.0%; web1 went down; generation 412 in 310 µs"},
 		{"decision.web", policy, "decision  web               unchanged  same shares; policy: trap: out of bounds"},
 		{"decision.web", shadow, "decision  web               unchanged  same shares; shadow mine moves 3.2%"},
+		{"decision.web", caused, "decision  web               unchanged  same shares; as lb3 decided; sample 812 of http on web1 by lb2 and 1 more"},
 		{"decision.big", many, "decision  big               applied    web1 0%, web2 0%, web3 0%, web4 0%, web5 0%, web6 0%, web7 0%, web8 0%, and 3 more"},
 		{"commit.lb1", `{"v":1,"node":"lb1","generation":412,"changed_elements":1,"took_seconds":0.00018}`,
 			"commit    lb1               generation 412, 1 element in 180 µs"},
+		{"commit.lb1", `{"v":1,"node":"lb1","generation":413,"changed_elements":2,"took_seconds":0.00018,"services":["web","mail"],"decisions":[12,0]}`,
+			"commit    lb1               generation 413, 2 elements in 180 µs; web lb1/12, mail"},
+		{"metric.zabbix.web1.cpu", `0.42`, "metric    web1              cpu                       cpu 42.0%"},
+		{"metric.zabbix._.cpu", `[{"target":"web1","value":0.42},{"target":"web2","value":0.1}]`,
+			"metric    zabbix            2 readings: web1 cpu 42.0%, web2 cpu 10.0%"},
+		{"node.blue.lb2", `{"v":1,"node":"lb2","group":"blue","inst":"A","seq":1,"ts":"2026-01-02T15:04:05Z","roles":["probe","apply"],"epoch":7,"suspects":true,"leaving":true}`,
+			"node      lb2               blue: probe,apply; epoch 7; suspects itself; leaves"},
+		{"node.blue.lb2", `{"v":1,"node":"lb2","group":"blue","inst":"A","seq":1,"ts":"2026-01-02T15:04:05Z","roles":[],"epoch":0,"suspects":false,"leaving":false}`,
+			"node      lb2               blue: no role"},
+		{"weights.blue.web.lb2", `{"v":1,"service":"web","group":"blue","node":"lb2","epoch":7,"seq":4,"ts":"2026-01-02T15:04:05Z","decision_seq":12,` +
+			`"backends":[{"name":"web1","slots":16384,"opinion":1,"health":"up"},{"name":"web2","slots":49152,"opinion":null,"health":"up"}]}`,
+			"weights   web               lb2 leads  web1 25.0%, web2 75.0%; epoch 7, number 4; decision lb2/12"},
+		{"flows.blue.web.lb2", `{"v":1,"node":"lb2","group":"blue","inst":"A","service":"web","ts":"2026-01-02T15:04:05Z","live":true,` +
+			`"backends":[{"name":"web1","open_connections":3,"opened_total":9,"closed_total":6},{"name":"web2","open_connections":0,"opened_total":0,"closed_total":0}]}`,
+			"flows     web               lb2 carries  web1 3, web2 0"},
 		{"event.error.policy", `{"v":1,"node":"lb1","severity":"error","topic":"policy","service":"web","message":"trap"}`,
 			"event     web               error  policy: trap"},
 		{"event.info.start", `{"v":1,"node":"lb1","severity":"info","topic":"start","message":"hello"}`,
@@ -114,6 +133,7 @@ func FuzzMonitorLine(f *testing.F) {
 	f.Add("steelyard.v1.event.info.x", []byte(`{"message":"a\u001bb"}`))
 	f.Add("steelyard.v1.decision.web", []byte(`{"backends":[{"backend":"\n","share_ratio":1e308}]}`))
 	f.Add("steelyard.v1.commit.lb1", []byte(`{"node":"\t"}`))
+	f.Add("steelyard.v1.metric.a=1B.b=0A._", []byte(`[{"name":"\u001b","value":1},{"name":"x","value":2,"unit":"\n"}]`))
 	f.Add("steelyard.v1.\x1b", []byte("\x00"))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
 		format := &monitorFormat{}

@@ -94,6 +94,14 @@ func field(w io.Writer, p painter, name, text string, c color) {
 
 func decisionFields(w io.Writer, p painter, d core.Decision) {
 	field(w, p, "decision", fmt.Sprintf("#%d at %s on %s, because of: %s", d.Seq, stamp(d.At), d.Node, d.Trigger), "")
+	leaderFields(w, p, d.Leader)
+	for i, c := range d.Causes {
+		name := ""
+		if i == 0 {
+			name = "causes"
+		}
+		field(w, p, name, causeText(d.Service, c), "")
+	}
 	policy := d.Policy
 	if d.PolicyVersion != "" {
 		policy += " (" + d.PolicyVersion + ")"
@@ -102,6 +110,29 @@ func decisionFields(w io.Writer, p painter, d core.Decision) {
 	if d.PolicyError != "" {
 		field(w, p, "", "! "+d.PolicyError+"; the last good weights hold", red)
 	}
+}
+
+// leaderFields say whose shares these are, where another node has decided.
+func leaderFields(w io.Writer, p painter, l *core.LeaderView) {
+	if l == nil {
+		return
+	}
+	field(w, p, "leader", fmt.Sprintf("%s decided these shares at %s as its #%d; epoch %d, %d, heard at %s", l.Node, stamp(l.At), l.Decision, l.Epoch, l.Seq, stamp(l.HeardAt)), "")
+	if len(l.Gated) > 0 {
+		field(w, p, "", "! less than it gave, since out of service here: "+fewOf(l.Gated), yellow)
+	}
+}
+
+// causeText names a sample: by whom, of what and when.
+func causeText(service string, c core.SampleRef) string {
+	text := fmt.Sprintf("sample of %s of %s/%s", cmp.Or(c.Probe, "a monitor"), service, c.Backend)
+	if c.Node != "" {
+		text += " by " + c.Node
+	}
+	if c.Seq > 0 {
+		text += fmt.Sprintf(" #%d", c.Seq)
+	}
+	return text + " at " + stamp(c.At)
 }
 
 func kernelFields(w io.Writer, p painter, d core.Decision) {
@@ -145,12 +176,24 @@ func inputTable(b core.BackendDecision) *table {
 				note = "stale: the policy did not see it"
 			}
 		}
-		t.add(in.Metric, val, age, window, cell{note, yellow})
+		t.add(in.Metric, val, age, window, inputNote(in, note))
 	}
 	if len(b.Inputs) == 0 {
 		t.add("none", unknown, unknown, unknown, "")
 	}
 	return t
+}
+
+// inputNote is what is wrong with an input, or which sample it is of.
+func inputNote(in core.Input, wrong string) cell {
+	if wrong != "" || in.Node == "" {
+		return cell{wrong, yellow}
+	}
+	text := fmt.Sprintf("%s by %s", in.Probe, in.Node)
+	if in.Seq > 0 {
+		text += fmt.Sprintf(" #%d", in.Seq)
+	}
+	return cell{text, dim}
 }
 
 func probeTable(probes []probeRow) *table {

@@ -50,6 +50,9 @@ func renderShow(w io.Writer, v core.NodeView, o showOptions) {
 	if v.Probing.Suspect != "" { // why those are up whose probes fail
 		fmt.Fprintf(w, "%s\n\n", p.paint(red, clean(suspectText(v.Probing, v.At))))
 	}
+	if v.Cluster != nil {
+		fmt.Fprintf(w, "%s\n\n", p.paint(dim, clusterText(v)))
+	}
 	if len(shown) == 0 {
 		fmt.Fprintln(w, "no services")
 	}
@@ -95,7 +98,15 @@ func serviceLine(s core.ServiceView, at time.Time, p painter) string {
 	if s.TurnedAway != "" {
 		fields = append(fields, p.paint(yellow, clean("turned away: "+s.TurnedAway)))
 	}
-	return strings.Join(append(fields, "decided "+ago(s.DecidedAt, at)), "  ")
+	return strings.Join(append(fields, "decided "+ago(s.DecidedAt, at)+leaderText(s.Leader)), "  ")
+}
+
+// leaderText says which other node has decided, if one has.
+func leaderText(l *core.LeaderView) string {
+	if l == nil {
+		return ""
+	}
+	return " by " + clean(l.Node)
 }
 
 // countedAgo says when the open connections of a service were counted, if that

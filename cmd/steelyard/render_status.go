@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -17,6 +18,7 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 	if v.ReloadError != "" {
 		field(w, p, "", "! the last reload was refused, and the configuration before holds: "+v.ReloadError, red)
 	}
+	clusterStatus(w, p, v)
 	nodeNotes(w, p, v)
 	field(w, p, "services", serviceCounts(v), "")
 	for _, s := range v.Services {
@@ -37,6 +39,20 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 	}
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "policies"))
 	policyTable(v.Policies, v.At).writeAlone(w, p)
+}
+
+// clusterStatus is how the node stands to others; nothing of one that is alone.
+func clusterStatus(w io.Writer, p painter, v core.NodeView) {
+	if v.Cluster == nil {
+		return
+	}
+	if all := core.AllRoles.Names(); len(v.Roles) > 0 && len(v.Roles) < len(all) {
+		field(w, p, "roles", strings.Join(v.Roles, ", "), "")
+	}
+	field(w, p, "cluster", clusterText(v), "")
+	for _, n := range clusterNotes(v) {
+		field(w, p, "", "! "+n, yellow)
+	}
 }
 
 func kernelStatus(w io.Writer, p painter, k core.KernelView) {

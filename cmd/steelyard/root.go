@@ -89,9 +89,9 @@ func newRootCommand(g *globals) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("use", newCheckCommand(g), newRunCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newReloadCommand(g), newStopCommand(g))
-	add("look", newShowCommand(g), newExplainCommand(g), newMonitorCommand(g), newStatusCommand(g))
-	add("tools", newSimulateCommand(g), newPluginCommand(g), newProbeCommand(g), newDemoCommand(), newConfigCommand(g), newVersionCommand(g))
+	add("use", newCheckCommand(g), newRunCommand(g), newBackendCommand(g), newSessionCommand(g), newPlanCommand(g), newReloadCommand(g), newStopCommand(g), newPushCommand(g), newMetricCommand(g))
+	add("look", newShowCommand(g), newExplainCommand(g), newTraceCommand(g), newMonitorCommand(g), newStatusCommand(g), newRevisionsCommand(g))
+	add("tools", newSimulateCommand(g), newPluginCommand(g), newProbeCommand(g), newDemoCommand(), newConfigCommand(g), newBusCommand(g), newVersionCommand(g))
 	root.AddCommand(newLabBackendCommand(), newLabClientCommand())
 	return root
 }

@@ -17,11 +17,13 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/lmittmann/tint"
 	"github.com/mattn/go-isatty"
+	"github.com/nats-io/nkeys"
 	"github.com/spf13/cobra"
 
 	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/nft"
+	"github.com/steelyard-lb/steelyard/core/webhook"
 	"github.com/steelyard-lb/steelyard/plugins"
 	"github.com/steelyard-lb/steelyard/probes"
 )
@@ -112,7 +114,14 @@ func configOptions(path string, set []string) (config.Options, error) {
 			_, err := bus.Pattern(pattern)
 			return err
 		},
-		Series: probes.CheckSeries,
+		BusKey: func(key string) error {
+			if !nkeys.IsValidPublicUserKey(key) {
+				return errors.New("this is no public key of a user: its check sum is wrong")
+			}
+			return nil
+		},
+		Template: webhook.CheckTemplate,
+		Series:   probes.CheckSeries,
 	}
 	for _, s := range set {
 		key, value, ok := strings.Cut(s, "=")

@@ -66,7 +66,7 @@ func newShowCommand(g *globals) *cobra.Command {
 	}
 	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "repeat, every 2s or --watch=TIME")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
-	cmd.AddCommand(newShowSessionsCommand(g), newShowPluginsCommand(g), newShowProbesCommand(g))
+	cmd.AddCommand(newShowSessionsCommand(g), newShowPluginsCommand(g), newShowProbesCommand(g), newShowNodesCommand(g))
 	cmd.Flags().BoolVar(&o.Stats, "stats", false, "connections, packets and bytes, in and out")
 	cmd.Flags().BoolVar(&o.Rate, "rate", false, "the same per second")
 	return cmd

@@ -101,6 +101,14 @@ func (n *fakeNode) Forget(_ context.Context, service string, f core.SessionFilte
 	return 3, n.err
 }
 
+func (n *fakeNode) Push(source string, s core.Sample) error {
+	if s.Backend.Backend == "refused" {
+		return errors.New("its unit is wrong")
+	}
+	n.note("push %s %s %s %v", source, s.Backend.Backend, s.Probe, s.Metrics)
+	return nil
+}
+
 func (n *fakeNode) Recordings(service string, cursor uint64) ([]core.Recorded, uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

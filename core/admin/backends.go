@@ -52,14 +52,16 @@ func readOverride(body io.Reader) (core.OverrideRequest, error) {
 }
 
 // readRequest reads a body that is one value of JSON without unknown keys.
-func readRequest[T any](body io.Reader) (T, error) {
+func readRequest[T any](body io.Reader) (T, error) { return readUpTo[T](body, maxRequest) }
+
+func readUpTo[T any](body io.Reader, limit int) (T, error) {
 	var req T
-	data, err := io.ReadAll(io.LimitReader(body, maxRequest+1))
+	data, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
 	switch {
 	case err != nil:
 		return req, fmt.Errorf("read request: %w", err)
-	case len(data) > maxRequest:
-		return req, fmt.Errorf("read request: want at most %d bytes", maxRequest)
+	case len(data) > limit:
+		return req, fmt.Errorf("read request: want at most %d bytes", limit)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()

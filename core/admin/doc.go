@@ -6,6 +6,7 @@
 //	GET  /v1/node                              core.NodeView
 //	GET  /v1/services/{service}                core.ServiceView
 //	GET  /v1/decisions?service=web&last=10     {"decisions": [core.Decision …]}, as the node orders them
+//	GET  /v1/trace?service=web&backend=web1&probe=alive&timeout=30s  core.Trace, when the next sample has come to its end
 //	POST /v1/backends/{service}/{backend}/override  core.OverrideRequest; core.OverrideResult, when it is in force, or why it is not
 //	POST /v1/backends/{service}/{backend}/cut       CutView
 //	GET  /v1/plan                              core.InForce: what is carried, secrets masked
@@ -16,6 +17,7 @@
 //	POST /v1/stop?flush=true                   {"stopping": true, "flush": true}
 //	GET  /v1/monitor?pattern=probe.web.>       a stream of lines, see Line
 //	GET  /v1/recordings?service=web&service=api&follow=true  a stream of core.Recorded, one a line, oldest of a service first
+//	POST /v1/metrics                           MetricsRequest; MetricsAnswer: what a monitor knows of backends
 //	GET  /v1/version                           VersionView
 //
 // # Promises

@@ -47,7 +47,8 @@ const (
 	CodeUnknownService   = "unknown_service"
 	CodeUnknownBackend   = "unknown_backend"
 	CodeCutFailed        = "cut_failed"
-	CodeRefused          = "refused" // a command that cannot be done, and changed nothing
+	CodeTraceFailed      = "trace_failed" // no sample came in time, or none can
+	CodeRefused          = "refused"      // a command that cannot be done, and changed nothing
 	CodeReloadFailed     = "reload_failed"
 	CodeInvalid          = "invalid_configuration" // a reload refused for what its files say
 	CodeStopFailed       = "stop_failed"

@@ -18,7 +18,7 @@ import (
 // message if it refuses.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{"/v1/node", "/v1/services/web", "/v1/services/wbe", "/v1/services/%2e%2e", "/v1/decisions?service=web&last=2",
-		"/v1/decisions?service=web&last=-1", "/v1/decisions?service=%zz", "/v1/stop?flush=maybe", "/v1/reload", "/v1/backends/web/web1/cut", "/v1/backends/web//override", "/v1/version", "/v1/monitor?pattern=bad", "/", "//v1/node", "/v2"} {
+		"/v1/decisions?service=web&last=-1", "/v1/decisions?service=%zz", "/v1/stop?flush=maybe", "/v1/reload", "/v1/backends/web/web1/cut", "/v1/backends/web//override", "/v1/version", "/v1/metrics", "/v1/monitor?pattern=bad", "/", "//v1/node", "/v2"} {
 		f.Add("GET", s)
 		f.Add("POST", s)
 	}
@@ -63,6 +63,25 @@ func FuzzOverride(f *testing.F) {
 		o, set, err := req.Override(time.Now())
 		if err == nil && set && (o.Check() != nil || o.Over(time.Now().Add(-time.Hour))) {
 			t.Fatalf("%q is taken as %+v", data, o)
+		}
+	})
+}
+
+// FuzzMetrics reads anything as the body of a push: what is taken is a number with a
+// name, of a target.
+func FuzzMetrics(f *testing.F) {
+	f.Add([]byte(`{"source":"cron","metrics":[{"target":"web/web1","name":"queue","value":12,"unit":"count","window_seconds":60,"at":"2026-01-02T15:04:05Z"}]}`))
+	f.Add([]byte(`{"source":"","metrics":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		req, err := readUpTo[MetricsRequest](bytes.NewReader(data), maxMetrics)
+		if err != nil {
+			return
+		}
+		for _, r := range req.Metrics {
+			s, err := r.sample(time.Unix(1, 0))
+			if err == nil && (s.Backend.Backend == "" || s.Probe == "" || len(s.Metrics) != 1 || s.Metrics[0].Window < 0) {
+				t.Fatalf("%q is taken as %+v", data, s)
+			}
 		}
 	})
 }

@@ -70,10 +70,16 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 	route(http.MethodGet, "/v1/sessions", answerTimeout, s.sessions)
 	route(http.MethodPost, "/v1/services/{service}/pin", changeTimeout, s.pin)
 	route(http.MethodPost, "/v1/services/{service}/forget", changeTimeout, s.forget)
+	route(http.MethodPost, "/v1/metrics", changeTimeout, s.metrics)
 	route(http.MethodGet, "/v1/version", answerTimeout, s.version)
 	mux.HandleFunc("/v1/monitor", func(w http.ResponseWriter, r *http.Request) {
 		if allow(w, r, http.MethodGet) {
 			s.monitor(ctx, w, r)
+		}
+	})
+	mux.HandleFunc("/v1/trace", func(w http.ResponseWriter, r *http.Request) {
+		if allow(w, r, http.MethodGet) {
+			s.trace(ctx, w, r)
 		}
 	})
 	mux.HandleFunc("/v1/recordings", func(w http.ResponseWriter, r *http.Request) {

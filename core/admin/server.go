@@ -42,6 +42,12 @@ type NodeInterface interface {
 	// that is in force; an error means that nothing was changed.
 	Pin(ctx context.Context, service string, r core.PinRequest) (core.PinResult, error)
 	Forget(ctx context.Context, service string, f core.SessionFilter, author string) (int, error)
+	// Push takes what a monitor knows of a backend, in the name of that monitor.
+	// Without a service, s.Backend.Backend is a target: see core.Sample.
+	Push(source string, s core.Sample) error
+	// Trace follows the next sample of a backend, of one probe if that is not empty,
+	// to its end, or to that of ctx.
+	Trace(ctx context.Context, id core.BackendID, probe string) (core.Trace, error)
 	// Recordings are the latest calls of policies for a service, of all if it is
 	// empty, oldest first, and the cursor to go on from; 0 is before all.
 	Recordings(service string, cursor uint64) ([]core.Recorded, uint64)

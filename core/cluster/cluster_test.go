@@ -4,11 +4,7 @@ package cluster
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -223,6 +219,31 @@ func TestRestarted(t *testing.T) {
 	})
 }
 
+// TestFlapping: a node that comes and goes moves nothing.
+func TestFlapping(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
+		net := newNet()
+		nodes := startAll(t, net, 2)
+		takeovers := func() uint64 { return nodes[0].View().Takeovers + nodes[1].View().Takeovers }
+		before := takeovers()
+		for range 5 {
+			n := start(t, net, nodeSpec{name: "lb3"})
+			time.Sleep(1900 * time.Millisecond)
+			if led := n.led(); len(led) > 0 {
+				t.Errorf("it leads %v", led)
+			}
+			if least, _ := probers(nodes); least == 0 {
+				t.Error("a target is left to it")
+			}
+			n.kill(net)
+		}
+		time.Sleep(settleTime)
+		if got := takeovers() - before; got > 0 {
+			t.Errorf("services moved %d times", got)
+		}
+	})
+}
+
 func TestCutOff(t *testing.T) {
 	bubbletest.Run(t, func(t *testing.T) {
 		net := newNet()
@@ -260,250 +281,4 @@ func TestAlone(t *testing.T) {
 			t.Errorf("%d vectors were sent to nobody", sent)
 		}
 	})
-}
-
-func TestSuspects(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		nodes := startAll(t, newNet(), 3)
-		nodes[0].Suspects(true)
-		took := until(t, "others take its targets over", 100*time.Millisecond, func() bool {
-			least, _ := probers(nodes[1:])
-			return least == 1 && !nodes[1].Counts("lb1")
-		})
-		t.Logf("its targets moved within %v", took)
-		if _, most := probers(nodes[:1]); most == 0 {
-			t.Error("it probes nothing and will never know that it is well")
-		}
-		wantOneLeader(t, nodes)
-		nodes[1].Suspects(true)
-		nodes[2].Suspects(true)
-		time.Sleep(time.Second)
-		wantProbedOnce(t, nodes)
-		for _, n := range nodes {
-			n.Suspects(false)
-		}
-		time.Sleep(time.Second)
-		wantProbedOnce(t, nodes)
-	})
-}
-
-func TestRoles(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		var nodes []*node
-		for name, roles := range map[string]core.Roles{
-			"p1": {Probe: true}, "p2": {Probe: true}, "s1": {Schedule: true}, "a1": {Apply: true}, "a2": {Apply: true},
-		} {
-			nodes = append(nodes, start(t, net, nodeSpec{name: name, roles: roles}))
-		}
-		time.Sleep(settleTime)
-		wantProbedOnce(t, nodes)
-		for _, n := range nodes {
-			want := 0
-			if n.name == "s1" {
-				want = len(testServices)
-			}
-			if got := len(n.led()); got != want {
-				t.Errorf("%s leads %d services, want %d", n.name, got, want)
-			}
-			if n.Counts("s1") && n.name != "s1" {
-				t.Errorf("at %s the verdicts of a node that does not probe count", n.name)
-			}
-		}
-		s1 := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n.name == "s1" })]
-		s1.SetSelf(func(p *core.Presence) { p.Roles = core.Roles{Apply: true} })
-		if got := len(s1.led()); got != 0 {
-			t.Errorf("without the role it leads %d services", got)
-		}
-	})
-}
-
-func TestProbers(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		var nodes []*node
-		for i := range 4 {
-			nodes = append(nodes, start(t, net, nodeSpec{name: fmt.Sprintf("lb%d", i+1), spec: core.ClusterSpec{Group: "g", Probers: 2, Quorum: 2, Scheduling: core.ScheduleLocal}}))
-		}
-		time.Sleep(settleTime)
-		if least, most := probers(nodes); least != 2 || most != 2 {
-			t.Errorf("targets are probed by %d to %d nodes, want 2", least, most)
-		}
-		for _, n := range nodes {
-			if got := len(n.led()); got != len(testServices) {
-				t.Errorf("%s decides %d services for itself, want all", n.name, got)
-			}
-			if len(n.taken) > 0 || len(n.bus.vectors) > 0 {
-				t.Errorf("%s exchanged vectors", n.name)
-			}
-		}
-	})
-}
-
-func TestTwoOfOneName(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		other := start(t, net, nodeSpec{name: "lb2"})
-		start(t, net, nodeSpec{name: "lb1"})
-		time.Sleep(settleTime)
-		start(t, net, nodeSpec{name: "lb1"})
-		time.Sleep(settleTime)
-		if !other.told(core.Error, "two nodes have the name lb1 (instances inst") {
-			t.Errorf("nobody told of it: %v", other.events)
-		}
-	})
-}
-
-func TestPoison(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		nodes := startAll(t, net, 2)
-		bad := net.bus(t, "lb9")
-		far := uint64(time.Now().Add(48*time.Hour).UnixMilli()) << 8
-		for i := range 20 {
-			if err := bad.PublishVector(core.Vector{Service: "web1", Group: "g", Node: "lb9", Epoch: far, Seq: uint64(i + 1)}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(time.Second)
-		wantOneLeader(t, nodes)
-		v := nodes[0].View()
-		if v.Refused != 20 || v.Epoch >= far {
-			t.Errorf("%d vectors were refused, want 20; the highest epoch is %d", v.Refused, v.Epoch)
-		}
-		told := 0
-		for _, e := range nodes[0].events {
-			if e.Severity == core.Error {
-				told++
-			}
-		}
-		if told != 1 || !nodes[0].told(core.Error, "the epoch of lb9 is more than a day ahead") {
-			t.Errorf("it was told of %d times, want once: %v", told, nodes[0].events)
-		}
-	})
-}
-
-func TestEpochKept(t *testing.T) {
-	dir := t.TempDir()
-	bubbletest.Run(t, func(t *testing.T) {
-		n := start(t, newNet(), nodeSpec{name: "lb1", dir: dir})
-		time.Sleep(settleTime)
-		epoch := n.View().Epoch
-		n.end()
-		again := start(t, newNet(), nodeSpec{name: "lb1", dir: dir})
-		if got := again.View().Epoch; got != epoch || epoch == 0 {
-			t.Errorf("after a restart the highest epoch is %d, want %d", got, epoch)
-		}
-	})
-}
-
-// TestEpochFileBroken: a node starts with whatever is on its disk, and says so.
-func TestEpochFileBroken(t *testing.T) {
-	for name, test := range map[string]struct{ text, want string }{
-		"cut off":   {"12", "its line has no end"},
-		"empty":     {"", "its line has no end"},
-		"no number": {"x\n", "want one number"},
-		"too far":   {"18446744073709551615\n", "more than a day ahead"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "cluster-epoch"), []byte(test.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			var log strings.Builder
-			m, err := New(Config{
-				Spec: core.ClusterSpec{Group: "g"}, Self: core.Presence{Node: "lb1", Inst: "i"}, Dir: dir,
-				Log: slog.New(slog.NewTextHandler(&log, nil)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !contains(log.String(), test.want) || !contains(log.String(), dir) {
-				t.Errorf("logged %q, want the path and %q", log.String(), test.want)
-			}
-			if err := m.epochs.write(77); err != nil {
-				t.Error(err)
-			}
-			if f, err := openEpochFile(dir, time.Now()); err != nil || f.kept != 77 {
-				t.Errorf("after a write: %+v, %v", f, err)
-			}
-		})
-	}
-}
-
-func FuzzParseEpoch(f *testing.F) {
-	f.Add("439000000000000\n")
-	f.Add("")
-	f.Add("-1\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		n, err := parseEpoch(text)
-		if err == nil && fmt.Sprintln(n) != text && !strings.HasPrefix(text, "0") && !strings.HasPrefix(text, "+") {
-			t.Errorf("%q is read as %d", text, n)
-		}
-	})
-}
-
-func TestView(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		nodes := startAll(t, net, 2)
-		nodes[0].SetTargets(testTargets)
-		nodes[1].SetSelf(func(p *core.Presence) { p.ConfigHash, p.Revision = "abc", 7 })
-		time.Sleep(100 * time.Millisecond)
-		v := nodes[0].View()
-		if len(v.Members) != 2 || v.Members[0].Node != "lb1" || v.Members[1].Node != "lb2" {
-			t.Fatalf("members: %+v", v.Members)
-		}
-		a, b := v.Members[0], v.Members[1]
-		if a.Leads+b.Leads != len(testServices) || a.Leads != v.Leads || a.Leads == 0 || b.Leads == 0 {
-			t.Errorf("services: %d and %d, and own %d", a.Leads, b.Leads, v.Leads)
-		}
-		if a.Probes+b.Probes != len(testTargets) || a.Probes != v.Probes || a.Probes == 0 || b.Probes == 0 {
-			t.Errorf("targets: %d and %d, and own %d", a.Probes, b.Probes, v.Probes)
-		}
-		if b.State != core.MemberLive || b.ConfigHash != "abc" || b.Revision != 7 || b.HeardSeconds > 0.3 {
-			t.Errorf("lb2: %+v", b)
-		}
-		if v.Takeovers == 0 || v.Taken == 0 {
-			t.Errorf("%d takeovers, %d vectors taken", v.Takeovers, v.Taken)
-		}
-		nodes[1].end()
-		time.Sleep(100 * time.Millisecond)
-		if got := nodes[0].View().Members[1].State; got != core.MemberLeft {
-			t.Errorf("lb2 is %s, want left", got)
-		}
-	})
-}
-
-// TestBusBlocks: a bus that takes nothing holds up neither the engine nor what is heard.
-func TestBusBlocks(t *testing.T) {
-	bubbletest.Run(t, func(t *testing.T) {
-		net := newNet()
-		bus := &stuckBus{fakeBus: net.bus(t, "lb1"), stuck: make(chan struct{})}
-		n := start(t, net, nodeSpec{name: "lb1", bus: bus})
-		start(t, net, nodeSpec{name: "lb2"})
-		time.Sleep(settleTime)
-		begin := time.Now()
-		for i := range 1000 {
-			n.Decided(core.Vector{Service: testServices[i%len(testServices)]})
-		}
-		if took := time.Since(begin); took > 0 {
-			t.Errorf("a thousand decisions took %v of fake time", took)
-		}
-		if got := len(n.View().Members); got != 2 {
-			t.Errorf("%d members, want 2: what others say is heard", got)
-		}
-		close(bus.stuck)
-	})
-}
-
-// A stuckBus does not take presences until stuck is closed.
-type stuckBus struct {
-	*fakeBus
-	stuck chan struct{}
-}
-
-func (b *stuckBus) PublishPresence(p core.Presence) error {
-	<-b.stuck
-	return b.fakeBus.PublishPresence(p)
 }

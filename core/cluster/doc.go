@@ -21,8 +21,8 @@
 //
 // # What it promises
 //
-// Leads, Counts, Probes and Live take no lock. No method waits for the bus; of vectors
-// that could not be sent in time, the newest of each service is. Vectors are handed on in
+// Leads, Counts and Probes take no lock. No method waits for the bus; of vectors that
+// could not be sent in time, the newest of each service is. Vectors are handed on in
 // order, each once, and never one that is below one handed on before.
 //
 // A node that was frozen does not take its own silence for that of others. A node that

@@ -11,23 +11,32 @@ import (
 
 // hear takes what another node says of itself.
 func (s *state) hear(p core.Presence, now time.Time) {
+	s.wake(now)
 	if p.Node == s.self.Node {
 		s.hearTwin(p, now)
 		return
 	}
-	m := s.members[p.Node]
-	known := m != nil
-	if !known {
-		m = &member{}
+	m, known := s.members[p.Node], true
+	if m == nil {
+		if len(s.members) >= maxMembers {
+			return
+		}
+		m, known = &member{}, false
 		s.members[p.Node] = m
 	}
-	if known && m.outlived(&p, now) {
+	switch {
+	case !known:
+	case m.outlived(&p, now):
 		s.tellTwins(m, p, now)
 		return
-	}
-	if known && p.Inst == m.said.Inst && p.Seq <= m.said.Seq {
+	case p.Inst == m.said.Inst && p.Seq <= m.said.Seq:
 		return // late, or twice
 	}
+	s.note(m, p, known, now)
+}
+
+// note files the latest word of a node, and sees to what is new in it.
+func (s *state) note(m *member, p core.Presence, known bool, now time.Time) {
 	before, wasUp, alone := m.said, known && m.within(silentAfter, now), s.isolated(now)
 	fresh := p.Inst != before.Inst
 	if fresh {
@@ -73,8 +82,8 @@ func (s *state) arrived(m *member, a arrival, now time.Time) {
 		s.settled = now.Add(settleAfter)
 	}
 	m.since, m.settled = now, now.Add(settleAfter+settledSlack)
-	if now.Before(s.settled) {
-		m.settled = s.settled // it is as new as we are, or older
+	if now.Before(s.settled.Add(listenFor - settleAfter)) {
+		m.settled = s.settled // it is about as new as we are, or older
 	}
 	if !a.known && now.Before(s.joined) && p.At.Sub(p.StartedAt) >= settleAfter {
 		m.since, m.settled = time.Time{}, now // it was here before us

@@ -9,6 +9,14 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
+const (
+	// relead is within what time a lead that ended and begins again may be one to the
+	// engine, which looks now and then: it decides nothing then, and its latest decision
+	// holds. decideWithin is how long that takes to be seen.
+	relead       = 10 * time.Second
+	decideWithin = time.Second
+)
+
 // nextEpoch is above all that this node knows.
 func (s *state) nextEpoch(now time.Time) uint64 {
 	s.seen = core.NextEpoch(s.seen, s.wall(now), s.self.Node)
@@ -18,8 +26,12 @@ func (s *state) nextEpoch(now time.Time) uint64 {
 // lead begins to lead, or goes on under a higher epoch: then the latest vector holds,
 // and is sent under the new one.
 func (s *state) lead(sv *service, epoch uint64, now time.Time) {
+	due := now
 	if !sv.ballot.Leads() {
-		sv.own = nil
+		if now.Sub(sv.ended) > relead {
+			sv.own = nil
+		}
+		due = now.Add(decideWithin)
 		s.takeovers++
 		s.measure(sv, now)
 		s.out.leads = true
@@ -27,8 +39,14 @@ func (s *state) lead(sv *service, epoch uint64, now time.Time) {
 	sv.ballot.Lead(epoch, now)
 	if sv.own != nil {
 		s.mark(sv, now)
-		sv.due = now
+		sv.due = due
 	}
+}
+
+// yield ends the lead of a service.
+func (s *state) yield(sv *service, now time.Time) {
+	sv.due, sv.ended = time.Time{}, now
+	s.out.leads = true
 }
 
 // mark gives the latest vector its place.
@@ -66,12 +84,11 @@ func (s *state) judge(now time.Time) {
 }
 
 // resign ends all leads of a node that may not lead any more.
-func (s *state) resign() {
+func (s *state) resign(now time.Time) {
 	for _, sv := range s.services {
 		sv.ballot.Resign()
-		sv.own, sv.due = nil, time.Time{}
+		s.yield(sv, now)
 	}
-	s.out.leads = true
 }
 
 // decided takes a vector that this node has decided, and reports whether it leads.
@@ -89,8 +106,13 @@ func (s *state) decided(v core.Vector, now time.Time) bool {
 
 // hearVector takes the shares that another node has decided.
 func (s *state) hearVector(v core.Vector, now time.Time) {
+	s.wake(now)
+	if s.spec.Scheduling == core.ScheduleLocal || v.Node == s.self.Node {
+		return
+	}
 	sv := s.services[v.Service]
-	if sv == nil || s.spec.Scheduling == core.ScheduleLocal || v.Node == s.self.Node {
+	if sv == nil {
+		s.putBy(v)
 		return
 	}
 	if !s.see(v.Epoch, v.Node, now) || !s.mayLead(v.Node) {
@@ -106,15 +128,12 @@ func (s *state) hearVector(v core.Vector, now time.Time) {
 		}
 	case core.VectorStale:
 		s.refused++
-		if sv.own != nil {
-			sv.due = later(s.quiet, now)
-		}
+		sv.due = later(s.quiet, now)
 	case core.VectorOutbid:
 		s.refused++
 		s.lead(sv, s.nextEpoch(now), now)
 	case core.VectorYield:
-		sv.own, sv.due = nil, time.Time{}
-		s.out.leads = true
+		s.yield(sv, now)
 		s.take(v)
 	case core.VectorTaken:
 		s.gap = max(s.gap, s.since(word, now))
@@ -122,7 +141,16 @@ func (s *state) hearVector(v core.Vector, now time.Time) {
 	}
 }
 
-// take hands a vector on. Whoever leads is settled, whatever we thought.
+// putBy keeps the vector of a service that is not configured here: another node may have
+// reloaded before us.
+func (s *state) putBy(v core.Vector) {
+	old, ok := s.unknown[v.Service]
+	if ok && old.Before(&v) || !ok && len(s.unknown) < maxUnknown {
+		s.unknown[v.Service] = v
+	}
+}
+
+// take hands a vector on.
 func (s *state) take(v core.Vector) {
 	s.taken++
 	s.follow(v)

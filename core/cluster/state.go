@@ -26,6 +26,9 @@ const (
 	// quietFor is how long a node that was cut off waits for the vectors of those whom
 	// it hears again before it sends its own.
 	quietFor = 500 * time.Millisecond
+	// maxMembers and maxUnknown bound what others can make this node remember.
+	maxMembers = 1024
+	maxUnknown = 16384
 )
 
 // A state is all that a node knows of its group, and decides by it. It has no clock, no
@@ -40,6 +43,7 @@ type state struct {
 
 	members  map[string]*member // the others
 	services map[string]*service
+	unknown  map[string]core.Vector // the latest of services that are not configured here, or not yet
 	targets  []Target
 	seen     uint64 // the highest epoch
 
@@ -82,8 +86,9 @@ type service struct {
 	key    uint64
 	ballot core.Ballot
 	place  int          // of this node among the leaders
-	own    *core.Vector // the latest of this node's own lead; nil before the first
+	own    *core.Vector // the latest that this node has decided; nil before the first
 	due    time.Time    // when own is to be sent; zero: not
+	ended  time.Time    // when the latest lead of this node ended
 }
 
 func newState(spec core.ClusterSpec, self core.Presence, now time.Time) *state {
@@ -93,6 +98,7 @@ func newState(spec core.ClusterSpec, self core.Presence, now time.Time) *state {
 		follow:   func(core.Vector) {},
 		members:  map[string]*member{},
 		services: map[string]*service{},
+		unknown:  map[string]core.Vector{},
 		counts:   map[string]bool{},
 	}
 	s.begin(now)
@@ -106,12 +112,19 @@ func (s *state) begin(now time.Time) {
 
 // tick looks at the time: who is silent, who may lead now.
 func (s *state) tick(now time.Time) {
-	if late := now.Sub(s.lastTick); late > frozenAfter {
-		s.thaw(late, now)
-	}
+	s.wake(now)
 	s.lastTick = now
 	s.look(now)
 	s.judge(now)
+}
+
+// wake finds out whether this node did not run for a while. It comes first in whatever
+// looks at the time: after a freeze it may be a message that is seen first.
+func (s *state) wake(now time.Time) {
+	if late := now.Sub(s.lastTick); late > frozenAfter {
+		s.lastTick = now
+		s.thaw(late, now)
+	}
 }
 
 // thaw makes up for a time in which this node did not run. What others said in it is
@@ -249,5 +262,12 @@ func (s *state) setServices(names []string, now time.Time) {
 	}
 	maps.DeleteFunc(s.services, func(name string, _ *service) bool { return !have[name] })
 	s.out.leads = true
+	s.look(now)
+	for name := range have {
+		if v, ok := s.unknown[name]; ok {
+			delete(s.unknown, name)
+			s.hearVector(v, now)
+		}
+	}
 	s.tick(now)
 }

@@ -241,7 +241,7 @@ func (n *worldNode) schedule() {
 	}
 	// A vector that was sent again under a higher epoch is in force under it.
 	for _, name := range w.names {
-		if sv := n.s.services[name]; sv.own != nil && sv.own.Mark() != n.applied[name] {
+		if sv := n.s.services[name]; sv.own != nil && sv.ballot.Leads() && sv.own.Mark() != n.applied[name] {
 			n.apply(*sv.own)
 		}
 	}
@@ -324,11 +324,15 @@ func (w *world) calm() {
 	w.loss, w.twice = 0, 0
 	w.revive()
 	w.pass(14 * time.Second)
-	// At rest nothing is on its way: nobody decides, and what was sent has come.
+	w.hush()
+	w.pass(6 * time.Second)
+}
+
+// hush ends all decisions of what is led now, so that soon nothing is on its way.
+func (w *world) hush() {
 	for _, n := range w.nodes {
 		for name := range n.decide {
 			n.decide[name] = w.now.Add(time.Hour)
 		}
 	}
-	w.pass(6 * time.Second)
 }

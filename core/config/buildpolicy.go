@@ -29,9 +29,11 @@ func (b *builder) policies() []core.PolicySpec {
 // policy checks that the module or script is there and is the one that was meant.
 func (b *builder) policy(path, name string, r rawPolicy) core.PolicySpec {
 	s := core.PolicySpec{Name: name, Path: b.resolve(join(path, "path"), r.Path), Lua: r.Lua, SHA256: r.SHA256}
-	if code := b.policyCode(path, s); code != nil && r.SHA256 != "" {
+	if code := b.policyCode(path, s); code != nil {
 		sum := sha256.Sum256(code)
-		if got := hex.EncodeToString(sum[:]); got != r.SHA256 {
+		got := hex.EncodeToString(sum[:])
+		b.policySums[name] = got
+		if r.SHA256 != "" && got != r.SHA256 {
 			b.wrong(join(path, "sha256"), "if the new content is meant, write that", "the policy has the hash %s", got)
 		}
 	}

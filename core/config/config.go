@@ -61,6 +61,10 @@ type Config struct {
 	Files []string // every file that was read, in their order
 	Hash  string   // SHA-256 of all below without its secrets, lower-case hex
 
+	// GroupHash is the same on all nodes of a group that have the same services, probes,
+	// policies and rules of working together, whatever else their files say.
+	GroupHash string
+
 	Warnings Errors // what may be, and was probably not meant
 
 	Node     string
@@ -215,7 +219,7 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	cfg.Warnings = l.warnings(cfg)
-	cfg.Hash = cfg.hash()
+	cfg.Hash, cfg.GroupHash = cfg.hash(), cfg.groupHash(l.policySums)
 	if o.KeepShared {
 		cfg.Shared = l.shared()
 	}

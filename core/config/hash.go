@@ -23,10 +23,26 @@ func (c *Config) hash() string {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
 		switch f := v.Type().Field(i); f.Name {
-		case "Path", "Files", "Hash", "Warnings", "Shared", "tree", "places": // where it came from
+		case "Path", "Files", "Hash", "GroupHash", "Warnings", "Shared", "tree", "places": // where it came from
 		default:
 			h.add(v.Field(i))
 		}
+	}
+	h.sum.Write(h.buf)
+	return hex.EncodeToString(h.sum.Sum(nil))
+}
+
+// groupHash is over what the nodes of a group must have in common to act alike: not
+// over their names, roles, sockets, logins and paths. Sums are the digests of policies.
+func (c *Config) groupHash(sums map[string]string) string {
+	h := hasher{sum: sha256.New(), lists: map[*netip.Prefix][]byte{}}
+	cluster, probing, policies := c.Cluster, c.Probing, slices.Clone(c.Policies)
+	cluster.Roles, probing.Concurrency = core.Roles{}, nil
+	for i := range policies {
+		policies[i].Path, policies[i].Lua, policies[i].SHA256 = "", "", sums[policies[i].Name]
+	}
+	for _, part := range []any{c.Services, c.Probes, policies, c.Maintenance, probing, cluster, c.Kernel.HashSeed} {
+		h.add(reflect.ValueOf(part))
 	}
 	h.sum.Write(h.buf)
 	return hex.EncodeToString(h.sum.Sum(nil))

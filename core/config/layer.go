@@ -26,16 +26,17 @@ const EnvPrefix = "STEELYARD_"
 // noted and left out, and its path remembered, so that nothing else is blamed
 // for it.
 type loader struct {
-	opts   Options
-	ps     problems
-	warned problems // what stops nothing
-	tree   map[string]any
-	files  []string
-	layers int
-	hollow bool             // the main file has no word in it
-	pushed bool             // the layer that is read is one of Options.Layers
-	places map[string]place // by path, of the last layer that set it
-	spoilt map[string]bool  // paths with a problem already; "" when a file is lost
+	opts       Options
+	ps         problems
+	warned     problems // what stops nothing
+	tree       map[string]any
+	files      []string
+	layers     int
+	hollow     bool              // the main file has no word in it
+	pushed     bool              // the layer that is read is one of Options.Layers
+	policySums map[string]string // SHA-256 of policies, by name
+	places     map[string]place  // by path, of the last layer that set it
+	spoilt     map[string]bool   // paths with a problem already; "" when a file is lost
 }
 
 // A place is where a key and its value are. Of a map, the value is where the
@@ -58,7 +59,7 @@ func newLoader(o Options) *loader {
 	lines := map[string][]string{}
 	return &loader{
 		opts: o, ps: problems{lines: lines}, warned: problems{lines: lines}, tree: map[string]any{},
-		places: map[string]place{}, spoilt: map[string]bool{},
+		policySums: map[string]string{}, places: map[string]place{}, spoilt: map[string]bool{},
 	}
 }
 

@@ -72,7 +72,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"unknown-key", "type", "enum", "range", "name", "missing", "probe-keys", "snmp", "policy-file", "frontends", "limits", "qos",
-		"probe-common", "probe-tcp", "probe-http", "probe-net", "probe-exec", "probe-metrics", "probe-foreign", "health", "maintenance"} {
+		"cluster", "http", "bus-users", "webhooks", "probe-common", "probe-tcp", "probe-http", "probe-net", "probe-exec", "probe-metrics", "probe-foreign", "health", "maintenance"} {
 		data, err := os.ReadFile("testdata/bad-" + name + ".yaml")
 		if err != nil {
 			t.Fatal(err)

@@ -123,6 +123,9 @@ func TestSharedLoadsAgain(t *testing.T) {
 	if d := cmp.Diff(a, b, cmpopts.IgnoreUnexported(Config{}), cmpopts.IgnoreFields(Config{}, "Shared", "Files", "Warnings", "Hash", "StateDir", "Kernel", "Probing"), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Errorf("what was pushed is something else (-want +got):\n%s", d)
 	}
+	if again.Hash == first.Hash || again.GroupHash != first.GroupHash {
+		t.Errorf("hashes %.8s and %.8s, of the group %.8s and %.8s; want the first two to differ, and the others not", first.Hash, again.Hash, first.GroupHash, again.GroupHash)
+	}
 	if again.Kernel.HashSeed != 9 || again.Kernel.LocalClients || again.Probing.SuspectMin != 4 || again.Probing.Concurrency != nil {
 		t.Errorf("kernel %+v, probing %+v", again.Kernel, again.Probing)
 	}

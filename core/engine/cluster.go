@@ -109,7 +109,7 @@ func (e *Engine) takeOver(s *service, now time.Time) {
 	if s.lead != nil && s.lead.vector.Node != "" {
 		trigger += ", after " + s.lead.vector.Node
 	}
-	s.follows, s.lead, s.told = false, nil, nil
+	s.follows, s.lead = false, nil
 	e.vectors.leads(s.spec.Name, true)
 	for _, b := range s.backends {
 		b.opinionFrom = now // or a share that was long held would decay at once

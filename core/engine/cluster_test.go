@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,9 +176,9 @@ func TestFollowNeedsNoNewCommitForTheSameSlots(t *testing.T) {
 // A policy is not called for a service that another node leads, and silence changes nothing.
 func TestFollowerCallsNoPolicy(t *testing.T) {
 	k, g := &kernel{}, newGroup(false)
-	calls := 0
+	var calls atomic.Int32
 	p := policies{"weighted": func(_ context.Context, s core.Snapshot) core.Result {
-		calls++
+		calls.Add(1)
 		return core.Result{Weights: []float64{9, 1}}
 	}}
 	setup := setupOf(web("web", "weighted", 1, 1))
@@ -190,8 +191,11 @@ func TestFollowerCallsNoPolicy(t *testing.T) {
 		e.sayAll(false, "b1")
 		e.sayAll(true, "b1")
 		want(t, k, "web", 10000, 55536)
-		if calls != 0 {
-			t.Errorf("the policy was called %d times", calls)
+		if calls.Load() != 0 {
+			t.Errorf("the policy was called %d times", calls.Load())
+		}
+		if d := e.latest(t, "web"); d.Shadow != nil || len(d.Backends[0].Inputs) != 0 {
+			t.Errorf("shadow %+v, inputs %+v of a policy that is not called", d.Shadow, d.Backends[0].Inputs)
 		}
 	})
 }
@@ -211,7 +215,12 @@ func TestAnswerAfterTheLeadIsDropped(t *testing.T) {
 		e.offer(vector(9, 1, 10000, 55536))
 		time.Sleep(time.Minute)
 		want(t, k, "web", 10000, 55536)
+		g.handed()
 		g.lead(true)
+		settle()
+		if v := g.handed(); len(v) != 1 || v[0].Backends[0].Opinion != 10000 {
+			t.Errorf("goes on with %+v, which are not lb2's opinions", v)
+		}
 		time.Sleep(time.Minute)
 		want(t, k, "web", 58982, 6554)
 	})
@@ -291,9 +300,9 @@ func TestOlderVectorsAreDropped(t *testing.T) {
 // others.
 func TestTakeOverIsBumpless(t *testing.T) {
 	k, g := &kernel{}, newGroup(false)
-	calls := 0
+	var calls atomic.Int32
 	p := policies{"even": func(_ context.Context, s core.Snapshot) core.Result {
-		calls++
+		calls.Add(1)
 		return core.Result{Weights: []float64{1, 1}, Version: "v1"}
 	}}
 	engineTestWith(t, k, p, setupOf(web("web", "even", 1, 1)), Config{Cluster: g}, func(t *testing.T, e *Engine, l *log) {
@@ -314,8 +323,8 @@ func TestTakeOverIsBumpless(t *testing.T) {
 			t.Errorf("trigger %q, leader %+v, policy %s", d.Trigger, d.Leader, d.Policy)
 		}
 		time.Sleep(50 * time.Millisecond)
-		if calls != 1 {
-			t.Errorf("the policy was called %d times within 50 ms, want once", calls)
+		if calls.Load() != 1 {
+			t.Errorf("the policy was called %d times within 50 ms, want once", calls.Load())
 		}
 		want(t, k, "web", 8193, 57343) // a step of a quarter
 		if v := g.handed(); len(v) != 1 || v[0].Backends[0].Slots != 8193 || v[0].PolicyVersion != "v1" {
@@ -379,6 +388,66 @@ func TestYield(t *testing.T) {
 	})
 }
 
+// The last vector of who led before may be unread when this node begins to lead. It is
+// what that goes on from, and nothing to come back to.
+func TestLastVectorBeforeATakeOver(t *testing.T) {
+	k, g := &kernel{}, newGroup(false)
+	even := func(_ context.Context, s core.Snapshot) core.Result {
+		return core.Result{Weights: []float64{1, 1}}
+	}
+	engineTestWith(t, k, policies{"even": even}, setupOf(web("web", "even", 1, 1)), Config{Cluster: g}, func(t *testing.T, e *Engine, l *log) {
+		e.sayAll(true, "b1", "b2")
+		if err := e.do(t.Context(), func() {
+			e.OfferVector(vector(9, 1, 6554, 58982))
+			g.lead(true)
+			e.takeLeads()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		want(t, k, "web", 6554, 58982)
+		time.Sleep(time.Minute)
+		want(t, k, "web", 32768, 32768)
+		g.lead(false)
+		settle()
+		want(t, k, "web", 32768, 32768)
+	})
+}
+
+// A command that waits for the policy is answered although the lead goes and a reload comes.
+func TestWaiterOverYieldAndReload(t *testing.T) {
+	k, g := &kernel{}, newGroup(true)
+	setup := setupOf(web("web", "weighted", 1, 1))
+	engineTestWith(t, k, policies{"weighted": weighted}, setup, Config{Cluster: g}, func(t *testing.T, e *Engine, l *log) {
+		e.sayAll(true, "b1", "b2")
+		time.Sleep(10 * time.Second)
+		k.slow(time.Second)
+		reloaded := make(chan error, 1)
+		go func() {
+			_, err := e.Reload(t.Context(), setup)
+			reloaded <- err
+		}()
+		settle()
+		began, answered := time.Now(), make(chan time.Duration, 1)
+		go func() {
+			e.command(t, "web", "b1", core.OverrideRequest{Kind: core.OverrideWeight, Weight: 3, Author: "alice"})
+			answered <- time.Since(began)
+		}()
+		synctest.Wait() // no tick, and so no policy
+		for range 2 {
+			e.say("web", "b2", false) // so that a commit is due
+		}
+		synctest.Wait()
+		g.lead(false)
+		if err := <-reloaded; err != nil {
+			t.Error(err)
+		}
+		if took := <-answered; took >= commitPatience {
+			t.Errorf("the command was answered after %s", took)
+		}
+	})
+}
+
 // A vector that comes before the word that this node leads no more is kept for then.
 func TestVectorBeforeTheYield(t *testing.T) {
 	k, g := &kernel{}, newGroup(true)
@@ -434,11 +503,26 @@ func TestVectorBeforeTheFirstSample(t *testing.T) {
 	})
 }
 
+// A service without connection tracking waits for its backends, unless a leader knows them.
+func TestVectorEndsTheGathering(t *testing.T) {
+	k, setup := &kernel{}, setupOf(web("web", "weighted", 1, 1))
+	setup.Services[0].Forwarding = core.Stateless
+	engineTestWith(t, k, policies{}, setup, Config{Cluster: newGroup(false)}, func(t *testing.T, e *Engine, l *log) {
+		e.sayAll(true, "b1")
+		want(t, k, "web", 0, 0)
+		e.offer(vector(9, 1, 20000, 45536))
+		want(t, k, "web", 20000, 45536)
+	})
+}
+
 func TestVectorsOfOtherBackends(t *testing.T) {
 	followTest(t, 2, func(t *testing.T, e *Engine, k *kernel, g *group, l *log) {
 		v := vector(9, 1, 32768, 16384, 16384) // b3 is not configured here
 		e.offer(v)
 		want(t, k, "web", 43691, 21845)
+		if why := e.latest(t, "web").Backends[0].Why; why != "lb2 gives 50.0 % (decision 4001), more here without those that are not configured here" {
+			t.Errorf("why: %q", why)
+		}
 		e.offer(core.Vector{Service: "web", Node: "lb2", Epoch: 9, Seq: 2, Backends: []core.VectorBackend{{Name: "b2", Slots: 65536, Health: core.Up}}})
 		want(t, k, "web", 0, 65536)
 		if why := e.latest(t, "web").Backends[0].Why; why != "lb2 does not know it (decision 0)" {

@@ -22,7 +22,7 @@
 //     one that changes a weight, when the policy has seen that, too. The answer says
 //     so if it is not in force.
 //   - Health goes by the backend's health probes and the service's rule for them; only
-//     samples of this node have a verdict. It is kept down by the rules for flapping and
+//     samples of this node, and of those that it works with, have a verdict. It is kept down by the rules for flapping and
 //     for passive health, which never take the last backend that would serve.
 //   - While nearly all probes that were good fail at once, this node is suspected: no
 //     health goes down, and what went down of the same cause is taken back.
@@ -30,6 +30,11 @@
 //     shares that they had, and commands of operators are in force; windows of
 //     maintenance come from the configuration. What was counted of flapping and of
 //     ejections begins anew, and an agent's wishes are those of its next word.
+//   - Of services that several nodes serve one node decides the shares, and the others
+//     have the very same slots, as long as all who have some are up there. Health is every
+//     node's own, so a dead backend leaves each kernel at once. Silence changes nothing.
+//   - No older vector takes the place of a newer one, and nobody is turned away whom a
+//     backend that is up could serve.
 //   - Decisions that wait for a kernel that does not answer are bounded.
 //   - When Run returns, every goroutine it started has ended. The kernel keeps
 //     what was committed last.

@@ -34,7 +34,7 @@ func (f *following) steps(i int) []core.Step {
 		}
 	}
 	if has > gives {
-		out = append(out, core.Step{Name: "gate", Before: gives, After: has, Note: "more here without " + shortList(f.gated())})
+		out = append(out, core.Step{Name: "gate", Before: gives, After: has, Note: f.moreText()})
 	}
 	return out
 }
@@ -67,6 +67,14 @@ func (f *following) aloneText() string {
 		return "too few are up here"
 	}
 	return "none of those that it feeds can serve here"
+}
+
+// moreText says whose part the others have here.
+func (f *following) moreText() string {
+	if gated := f.gated(); len(gated) > 0 {
+		return "more here without " + shortList(gated)
+	}
+	return "more here without those that are not configured here"
 }
 
 // shortList names the first few.

@@ -33,9 +33,9 @@ func (e *Engine) gather(s *service, now time.Time) {
 }
 
 // gathers notes whether a service waits still. Once it has begun, it never does
-// again.
+// again. One that follows a leader does as that does.
 func (s *service) gathers(now time.Time) {
-	s.gathering = now.Before(s.gatherUntil) && slices.ContainsFunc(s.backends, s.awaits)
+	s.gathering = now.Before(s.gatherUntil) && !(s.follows && s.lead != nil) && slices.ContainsFunc(s.backends, s.awaits)
 	if !s.gathering {
 		s.gatherUntil = time.Time{}
 	}

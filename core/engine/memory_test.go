@@ -16,7 +16,7 @@ import (
 // TestBackendIsSmall: what the engine keeps of a backend that is probed, with its
 // part in the latest decision. It was 4.7 kB.
 func TestBackendIsSmall(t *testing.T) {
-	const services, backends, most = 200, 16, 3000
+	const services, backends, most = 200, 16, 3100
 	var list []core.Service
 	for i := range services {
 		list = append(list, web(fmt.Sprintf("s%d", i), "weighted", slices.Repeat([]uint32{1}, backends)...))

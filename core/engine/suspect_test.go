@@ -22,6 +22,7 @@ import (
 type rack struct {
 	e    *Engine
 	spec core.ProbeSpec
+	node string
 
 	mu   sync.Mutex
 	dead []core.Code // guarded by mu; per backend, empty while it answers
@@ -54,7 +55,7 @@ func (r *rack) probe(ctx context.Context, i int, noise *rand.Rand) {
 		r.mu.Unlock()
 		s := core.Sample{
 			Backend: core.BackendID{Service: "web", Backend: fmt.Sprintf("b%03d", i)}, Probe: "alive", Role: core.HealthRole,
-			OK: code == "", Code: core.L4OK, TakenAt: began, Node: "test",
+			OK: code == "", Code: core.L4OK, TakenAt: began, Node: r.node,
 		}
 		if code != "" {
 			s.Code, s.Detail = code, "no answer"
@@ -82,18 +83,7 @@ var suspicious = core.Probing{SuspectRatio: 0.8, SuspectMin: 10, SuspectFor: 10 
 // rackTest runs an engine with n backends that are probed, and waits until all are up.
 func rackTest(t *testing.T, n, fall int, probing core.Probing, f func(t *testing.T, e *Engine, l *log, r *rack)) {
 	t.Helper()
-	spec := core.ProbeSpec{
-		Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 2, Fall: fall,
-		Interval: 2 * time.Second, Timeout: time.Second, Jitter: 0.1,
-	}
-	s := web("web", "weighted")
-	s.Every = time.Minute // these tests are about health
-	for i := range n {
-		s.Backends = append(s.Backends, core.Backend{Name: fmt.Sprintf("b%03d", i), Weight: 1, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)})
-	}
-	setup := Setup{Services: []core.Service{s}, Probes: map[string]core.ProbeSpec{"alive": spec}, Probing: probing}
-	engineTest(t, &kernel{}, policies{"weighted": weighted}, setup, func(t *testing.T, e *Engine, l *log) {
-		r := &rack{e: e, spec: spec, dead: make([]core.Code, n)}
+	rackTestOf(t, n, fall, probing, nil, 1, func(t *testing.T, e *Engine, l *log, r *rack) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for i := range n {
@@ -106,6 +96,29 @@ func rackTest(t *testing.T, n, fall int, probing core.Probing, f func(t *testing
 		}
 		l.changes()
 		f(t, e, l, r)
+	})
+}
+
+// rackTestOf runs an engine with n backends that nobody probes yet, alone or with others.
+func rackTestOf(t *testing.T, n, fall int, probing core.Probing, m *members, probers int, f func(t *testing.T, e *Engine, l *log, r *rack)) {
+	t.Helper()
+	spec := core.ProbeSpec{
+		Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Rise: 2, Fall: fall,
+		Interval: 2 * time.Second, Timeout: time.Second, Jitter: 0.1,
+	}
+	s := web("web", "weighted")
+	s.Every = time.Minute // these tests are about health
+	for i := range n {
+		s.Backends = append(s.Backends, core.Backend{Name: fmt.Sprintf("b%03d", i), Weight: 1, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)})
+	}
+	setup := Setup{Services: []core.Service{s}, Probes: map[string]core.ProbeSpec{"alive": spec}, Probing: probing}
+	setup.Cluster.Probers, setup.Cluster.Quorum = probers, probers
+	cfg := Config{}
+	if m != nil {
+		cfg.Cluster = m
+	}
+	engineTestWith(t, &kernel{}, policies{"weighted": weighted}, setup, cfg, func(t *testing.T, e *Engine, l *log) {
+		f(t, e, l, &rack{e: e, spec: spec, node: "test", dead: make([]core.Code, n)})
 	})
 }
 

@@ -69,11 +69,12 @@ func leaderText(s *service, d *core.Decision) string {
 	return fmt.Sprintf("%s is decided by %s: its decision %d came as vector %d of epoch %d", s.spec.Name, l.Node, l.Decision, l.Seq, l.Epoch)
 }
 
-// shapedText are the steps of shaping of one backend: "policy 25% → 50% ×2".
+// shapedText are the steps of shaping of one backend, those that changed nothing with a
+// "=": "policy 25.0% → 50.0% ×2.000, dead_band 50.0% =".
 func shapedText(b core.BackendDecision) string {
 	var parts []string
 	for _, st := range b.Steps {
-		part := st.Name + " ="
+		part := fmt.Sprintf("%s %s =", st.Name, percentText(st.After))
 		if st.Before != st.After {
 			part = fmt.Sprintf("%s %s → %s", st.Name, percentText(st.Before), percentText(st.After))
 			if st.Before != 0 {

@@ -10,10 +10,9 @@ var states = []core.BackendState{
 	core.StateReserve, core.StateSorry, core.StateMaint, core.StateEjected,
 }
 
-// backendFamilies come in the order in which they are missed least: the state set is
-// nine series per backend, and says little that up does not.
-func backendFamilies(p *page, v *core.NodeView, m *meter) {
-	each := func(name string, k kind, help string, series func(service string, b *core.BackendView)) {
+// ofBackends makes a family with what series adds for each backend.
+func ofBackends(p *page, v *core.NodeView) func(name string, k kind, help string, series func(service string, b *core.BackendView)) {
+	return func(name string, k kind, help string, series func(service string, b *core.BackendView)) {
 		p.family(name, k, help, func() {
 			for i := range v.Services {
 				s := &v.Services[i]
@@ -23,6 +22,12 @@ func backendFamilies(p *page, v *core.NodeView, m *meter) {
 			}
 		})
 	}
+}
+
+// backendFamilies come in the order in which they are missed least: the state set is
+// nine series per backend, and says little that up does not.
+func backendFamilies(p *page, v *core.NodeView, m *meter) {
+	each := ofBackends(p, v)
 	each("steelyard_backend_up", gauge, "1 if the backend is up by its probes and by what its clients meet.", func(service string, b *core.BackendView) {
 		p.fact(b.Health == core.Up, "service", service, "backend", b.Name)
 	})
@@ -46,6 +51,17 @@ func backendFamilies(p *page, v *core.NodeView, m *meter) {
 			p.add(float64(o.Weight), "service", service, "backend", b.Name, "kind", "command")
 		}
 	})
+	backendReadings(p, v)
+	each("steelyard_backend_state", gauge, "State of the backend: 1 for the one it is in, 0 for all others.", func(service string, b *core.BackendView) {
+		for _, st := range states {
+			p.fact(b.State == st, "service", service, "backend", b.Name, "state", string(st))
+		}
+	})
+}
+
+// backendReadings are known of some backends only.
+func backendReadings(p *page, v *core.NodeView) {
+	each := ofBackends(p, v)
 	each("steelyard_backend_cpu_ratio", gauge, "Busy part of the processors, 0 to 1, where a probe or a monitor tells it.", func(service string, b *core.BackendView) {
 		if b.CPU != nil {
 			p.add(*b.CPU, "service", service, "backend", b.Name)
@@ -66,11 +82,6 @@ func backendFamilies(p *page, v *core.NodeView, m *meter) {
 		if t := b.Traffic; t != nil {
 			p.count(t.BytesIn, "service", service, "backend", b.Name, "direction", "in")
 			p.count(t.BytesOut, "service", service, "backend", b.Name, "direction", "out")
-		}
-	})
-	each("steelyard_backend_state", gauge, "State of the backend: 1 for the one it is in, 0 for all others.", func(service string, b *core.BackendView) {
-		for _, st := range states {
-			p.fact(b.State == st, "service", service, "backend", b.Name, "state", string(st))
 		}
 	})
 }

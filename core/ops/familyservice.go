@@ -4,14 +4,19 @@ package ops
 
 import "github.com/steelyard-lb/steelyard/core"
 
-func serviceFamilies(p *page, v *core.NodeView, m *meter) {
-	each := func(name string, k kind, help string, series func(s *core.ServiceView)) {
+// ofServices makes a family with what series adds for each service.
+func ofServices(p *page, v *core.NodeView) func(name string, k kind, help string, series func(s *core.ServiceView)) {
+	return func(name string, k kind, help string, series func(s *core.ServiceView)) {
 		p.family(name, k, help, func() {
 			for i := range v.Services {
 				series(&v.Services[i])
 			}
 		})
 	}
+}
+
+func serviceFamilies(p *page, v *core.NodeView, m *meter) {
+	each := ofServices(p, v)
 	each("steelyard_service_info", gauge, "Always 1; the labels tell how the service is configured.", func(s *core.ServiceView) {
 		p.add(1, "service", s.Name, "vip", s.VIP, "protocol", string(s.Protocol), "policy", s.Policy)
 	})
@@ -36,6 +41,11 @@ func serviceFamilies(p *page, v *core.NodeView, m *meter) {
 	each("steelyard_service_led_elsewhere", gauge, "1 while another node decides the shares.", func(s *core.ServiceView) {
 		p.fact(s.Leader != nil, "service", s.Name)
 	})
+	serviceTraffic(p, v)
+}
+
+func serviceTraffic(p *page, v *core.NodeView) {
+	each := ofServices(p, v)
 	each("steelyard_service_connections", gauge, "Open connections.", func(s *core.ServiceView) {
 		if s.Connections != nil {
 			p.count(*s.Connections, "service", s.Name)

@@ -18,9 +18,7 @@ const aliveWithin = 2 * time.Second
 // healthz says whether the event loop turns: a process that does not answer here
 // should be started again.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request, _ *User) {
-	ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
-	defer cancel()
-	if _, err := s.cfg.Node.View(ctx); err != nil {
+	if _, err := s.view.get(r.Context(), s.within, s.cfg.Node.View); err != nil {
 		writeText(w, http.StatusServiceUnavailable, "the event loop does not answer: "+err.Error()+"\n")
 		return
 	}
@@ -36,11 +34,10 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request, _ *User) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
-	defer cancel()
-	checks := s.cfg.Node.Ready(ctx)
+	checks, _ := s.ready.get(r.Context(), s.within, func(ctx context.Context) ([]Check, error) { return s.cfg.Node.Ready(ctx), nil })
+	checks = slices.Clone(checks)
 	for _, name := range q["service"] {
-		checks = append(checks, s.serviceCheck(ctx, name))
+		checks = append(checks, s.serviceCheck(r.Context(), name))
 	}
 	names := make([]string, len(checks))
 	for i, c := range checks {
@@ -64,7 +61,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request, _ *User) {
 }
 
 func (s *Server) serviceCheck(ctx context.Context, name string) Check {
-	v, err := s.cfg.Node.View(ctx)
+	v, err := s.view.get(ctx, s.within, s.cfg.Node.View)
 	if err != nil {
 		return Check{Name: "service " + name, Detail: "the event loop does not answer: " + err.Error()}
 	}

@@ -75,10 +75,8 @@ func TestReadiness(t *testing.T) {
 
 func TestReadinessOfALoopThatHangs(t *testing.T) {
 	s := fed(t, Config{Node: &fakeNode{hang: true}})
-	r, cancel := requestThatEnds(t, "/readyz?verbose&service=web")
-	defer cancel()
-	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, r)
+	s.within = 10 * time.Millisecond
+	w := get(s, "/readyz?verbose&service=web")
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "[-]engine: context deadline exceeded\n") {
 		t.Errorf("/readyz: %d %s", w.Code, w.Body)
 	}
@@ -87,5 +85,18 @@ func TestReadinessOfALoopThatHangs(t *testing.T) {
 func TestNoChecksAreNotReady(t *testing.T) {
 	if ready, text := verdict(nil, nil, nil); ready {
 		t.Errorf("ready without a check: %s", text)
+	}
+}
+
+// Who needs no password cannot keep the event loop busy.
+func TestHealthIsCheap(t *testing.T) {
+	node := &fakeNode{view: populated(1, 1)}
+	s := fed(t, Config{Node: node})
+	for range 1000 {
+		get(s, "/healthz")
+		get(s, "/readyz?service=svc0000")
+	}
+	if node.asked > 100 {
+		t.Errorf("2000 requests cost %d views", node.asked)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,8 +248,8 @@ func TestLimitOfSeries(t *testing.T) {
 
 func TestLabelsAreEscaped(t *testing.T) {
 	p := &page{max: 10}
-	p.family("x", gauge, "X.", func() { p.add(0.5, "a", "q\"b\\s\nn", "b", "") })
-	want := "# HELP x X.\n# TYPE x gauge\n" + `x{a="q\"b\\s\nn",b=""} 0.5` + "\n"
+	p.family("x", gauge, "X.", func() { p.add(0.5, "a", "q\"b\\s\nn", "b", "", "c", "é\xff") })
+	want := "# HELP x X.\n# TYPE x gauge\n" + `x{a="q\"b\\s\nn",b="",c="é` + "\uFFFD" + `"} 0.5` + "\n"
 	if got := string(p.buf); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -288,12 +289,36 @@ func TestScrapesShareAPage(t *testing.T) {
 	}
 }
 
+// Everything at once, for the race detector.
+func TestHammer(t *testing.T) {
+	node := &fakeNode{view: populated(3, 3)}
+	s := fed(t, Config{Node: node})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 100 {
+				id := core.BackendID{Service: "svc0000", Backend: fmt.Sprintf("web%02d", j%5)}
+				s.Observe(core.Decision{Service: fmt.Sprintf("svc%04d", j%5), Policy: "weighted"})
+				s.ObserveHealth(core.HealthChange{Backend: id})
+				s.ObserveSample(core.Sample{Backend: id, Probe: fmt.Sprintf("p%d", j%7), Took: time.Millisecond})
+				s.ObserveCommit(core.Commit{Took: time.Millisecond})
+				if j%10 == i {
+					scrape(t, s)
+					get(s, "/readyz?verbose")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if text := scrape(t, s); !strings.Contains(text, "steelyard_nft_commit_duration_seconds_count 401\n") {
+		t.Errorf("want 401 commits:\n%s", text)
+	}
+}
+
 func TestSlowLoopIsTold(t *testing.T) {
 	s := fed(t, Config{Node: &fakeNode{hang: true}})
-	r, cancel := requestThatEnds(t, "/healthz")
-	defer cancel()
-	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, r)
+	s.within = 10 * time.Millisecond
+	w := get(s, "/healthz")
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("/healthz of a loop that hangs: %d %s", w.Code, w.Body)
 	}

@@ -146,9 +146,10 @@ func byHealth(d *core.Decision) bool {
 // snapshot is a copy for one page. What is of services and backends that are gone is
 // forgotten: their names may come from a configuration of long ago.
 func (m *meter) snapshot(v *core.NodeView) *meter {
+	there := placesOf(v) // before the lock: the engine may wait for it
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forget(v)
+	m.forget(there)
 	out := &meter{
 		toKernel: m.toKernel.clone(), commits: m.commits.clone(), probes: make(map[string]*histogram, len(m.probes)),
 		panics: maps.Clone(m.panics), changes: maps.Clone(m.changes), pushed: maps.Clone(m.pushed),
@@ -169,20 +170,29 @@ func (m *meter) snapshot(v *core.NodeView) *meter {
 	return out
 }
 
-// forget drops what is of a service or backend that the view does not have.
-func (m *meter) forget(v *core.NodeView) {
-	services := make(map[string]bool, len(v.Services))
-	backends := make(map[core.BackendID]bool, len(m.changes))
+// A places is what a view has.
+type places struct {
+	services map[string]bool
+	backends map[core.BackendID]bool
+}
+
+func placesOf(v *core.NodeView) places {
+	out := places{make(map[string]bool, len(v.Services)), make(map[core.BackendID]bool)}
 	for i := range v.Services {
 		s := &v.Services[i]
-		services[s.Name] = true
+		out.services[s.Name] = true
 		for j := range s.Backends {
-			backends[core.BackendID{Service: s.Name, Backend: s.Backends[j].Name}] = true
+			out.backends[core.BackendID{Service: s.Name, Backend: s.Backends[j].Name}] = true
 		}
 	}
-	maps.DeleteFunc(m.decisions, func(k decisionKey, _ uint64) bool { return !services[k.service] })
-	maps.DeleteFunc(m.panics, func(name string, _ bool) bool { return !services[name] })
-	maps.DeleteFunc(m.changes, func(id core.BackendID, _ uint64) bool { return !backends[id] })
+	return out
+}
+
+// forget drops what is of a service or backend that is not there.
+func (m *meter) forget(there places) {
+	maps.DeleteFunc(m.decisions, func(k decisionKey, _ uint64) bool { return !there.services[k.service] })
+	maps.DeleteFunc(m.panics, func(name string, _ bool) bool { return !there.services[name] })
+	maps.DeleteFunc(m.changes, func(id core.BackendID, _ uint64) bool { return !there.backends[id] })
 }
 
 // push counts metrics that came in over HTTP.

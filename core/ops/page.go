@@ -5,6 +5,8 @@ package ops
 import (
 	"math"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 // A kind is the type of a family of metrics.
@@ -121,17 +123,25 @@ func (p *page) label(separator byte, name, value string) {
 	p.buf = append(p.buf, separator)
 	p.buf = append(p.buf, name...)
 	p.buf = append(p.buf, '=', '"')
-	for i := range len(value) {
-		switch c := value[i]; c {
-		case '\\', '"':
+	p.escaped(value, false)
+	p.buf = append(p.buf, '"')
+}
+
+// escaped writes a text. One that is no UTF-8 would have the page as a whole refused.
+func (p *page) escaped(text string, valid bool) {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '\\' || c == '"':
 			p.buf = append(p.buf, '\\', c)
-		case '\n':
+		case c == '\n':
 			p.buf = append(p.buf, '\\', 'n')
+		case c >= utf8.RuneSelf && !valid:
+			p.escaped(strings.ToValidUTF8(text[i:], "\uFFFD"), true)
+			return
 		default:
 			p.buf = append(p.buf, c)
 		}
 	}
-	p.buf = append(p.buf, '"')
 }
 
 // appendValue writes a whole number without an exponent as long as it is exact.

@@ -64,6 +64,10 @@ func (s *Server) pushAlerts(w http.ResponseWriter, r *http.Request, u *User) {
 // push reads a body and hands on what is in it. What is wrong with one entry costs no
 // other.
 func (s *Server) push(w http.ResponseWriter, r *http.Request, u *User, decode func([]byte) (found, error)) {
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		writeError(w, http.StatusUnsupportedMediaType, problem{"bad_request", fmt.Sprintf("a body of Content-Encoding %.20q is not read", e), "send it without; for Telegraf leave content_encoding out"})
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		writeError(w, bodyStatus(err), problem{"bad_request", "read body: " + err.Error(), fmt.Sprintf("a body has at most %d bytes", maxBody)})

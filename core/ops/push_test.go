@@ -227,6 +227,18 @@ func TestNothingOfABatch(t *testing.T) {
 	}
 }
 
+func TestPackedBodiesAreRefused(t *testing.T) {
+	s := pusher(t, &fakeNode{})
+	r := httptest.NewRequest(http.MethodPost, "/v1/metrics", strings.NewReader("1"))
+	r.Header.Set("Authorization", "Bearer t")
+	r.Header.Set("Content-Encoding", "gzip")
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, r)
+	if w.Code != http.StatusUnsupportedMediaType || !strings.Contains(w.Body.String(), "content_encoding") {
+		t.Errorf("%d %s, want 415 and the remedy", w.Code, w.Body)
+	}
+}
+
 func TestFloodIsToldToComeBack(t *testing.T) {
 	s := pusher(t, &fakeNode{refuse: func(core.Sample) error { return fmt.Errorf("publish: %w", ErrBusy) }})
 	w, _ := post(t, s, "/v1/metrics", `{"target":"web1","name":"cpu","value":1}`)

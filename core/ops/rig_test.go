@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -142,10 +140,4 @@ func serving(t *testing.T, s *Server, scheme string) string {
 		}
 	})
 	return url
-}
-
-// requestThatEnds is a request whose client goes away soon.
-func requestThatEnds(t *testing.T, path string) (*http.Request, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	return httptest.NewRequest(http.MethodGet, path, nil).WithContext(ctx), cancel
 }

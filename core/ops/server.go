@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -56,15 +54,14 @@ const DefaultMaxSeries = 100_000
 
 // Limits towards clients, who are not all friends.
 const (
-	headerTimeout  = 5 * time.Second
-	readTimeout    = 15 * time.Second // for the whole request
-	writeTimeout   = time.Minute      // a large page over a slow line
-	idleTimeout    = 2 * time.Minute  // longer than scrapes are apart
-	closeTimeout   = 2 * time.Second  // for answers that are under way at the end
-	listenAgain    = 5 * time.Second
-	maxHeader      = 16 << 10
-	maxBody        = 1 << 20
-	maxConnections = 256
+	headerTimeout = 5 * time.Second
+	readTimeout   = 15 * time.Second // for the whole request
+	writeTimeout  = time.Minute      // a large page over a slow line
+	idleTimeout   = 2 * time.Minute  // longer than scrapes are apart
+	closeTimeout  = 2 * time.Second  // for answers that are under way at the end
+	listenAgain   = 5 * time.Second
+	maxHeader     = 16 << 10
+	maxBody       = 1 << 20
 )
 
 // A Server is the listener. A nil Server observes nothing, so that who feeds it need
@@ -75,7 +72,12 @@ type Server struct {
 	auth  *keeper
 	meter meter
 	pages pages
-	again time.Duration // between two attempts to listen
+	crowd crowd
+	view  recent[core.NodeView]
+	ready recent[[]Check]
+
+	again  time.Duration // between two attempts to listen
+	within time.Duration // the event loop must answer /healthz and /readyz
 
 	mu        sync.Mutex
 	listener  net.Listener // guarded by mu; nil until Listen succeeded
@@ -85,7 +87,7 @@ type Server struct {
 // New checks a configuration and reads its certificates. It opens nothing.
 func New(cfg Config) (*Server, error) {
 	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, DefaultMaxSeries)
-	s := &Server{cfg: cfg, log: cfg.Log, again: listenAgain}
+	s := &Server{cfg: cfg, log: cfg.Log, again: listenAgain, within: aliveWithin}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +138,6 @@ func (s *Server) Listen() error {
 	if err != nil {
 		return s.listened(nil, fmt.Errorf("listen for metrics and health: %w", err))
 	}
-	l = netutil.LimitListener(l, maxConnections)
 	return s.listened(withTLS(l, tlsConfig), nil)
 }
 
@@ -203,6 +204,7 @@ func (s *Server) serve(ctx context.Context) error {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnState:         s.crowd.state,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -53,7 +53,7 @@ var errURL = errors.New("not an http or https URL with a host")
 func newHook(cfg Config) (*hook, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
 	cfg.Queue = cmp.Or(cfg.Queue, DefaultQueue)
-	h := &hook{cfg: cfg, queue: newQueue(cfg.Queue)}
+	h := &hook{cfg: cfg, queue: newQueue(cfg.Queue), json: isJSON(cfg.Headers)}
 	u, err := url.Parse(cfg.URL.Reveal())
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, h.wrong("url", errURL)
@@ -65,7 +65,7 @@ func newHook(cfg Config) (*hook, error) {
 	if h.key, err = signingKey(cfg.Secret); err != nil {
 		return nil, h.wrong("secret", err)
 	}
-	if h.body, err = parseTemplate(cfg.Template, isJSON(cfg.Headers)); err != nil {
+	if h.body, err = parseTemplate(cfg.Template, h.json); err != nil {
 		return nil, h.wrong("template", err)
 	}
 	if h.client, err = newClient(cfg); err != nil {
@@ -111,6 +111,7 @@ type hook struct {
 	host   string
 	key    []byte             // of the signature; nil: none
 	body   *template.Template // nil: the CloudEvent
+	json   bool               // the receiver is told that it is
 	client *http.Client
 	queue  *queue
 	stats  stats

@@ -47,12 +47,13 @@ func (h *hook) request(m message) (request, bool) {
 	r := request{subject: m.subject, id: idOf(m), at: m.at, kind: "application/cloudevents+json; charset=utf-8"}
 	e := newEvent(m, a, class, r.id)
 	if h.body != nil {
-		if body, err := render(h.body, view(m, e)); err == nil {
+		body, err := render(h.body, view(m, e))
+		if err == nil && (!h.json || json.Valid(body)) {
 			r.body, r.kind = body, "application/json"
 			return r, true
 		}
-		// It rendered every sample when it was loaded. A message that it fails on is
-		// better told plainly than not at all.
+		// The template was good for every sample. A message that it fails on is better
+		// told plainly than not at all.
 	}
 	r.body, _ = json.Marshal(e) // cannot fail: the data is JSON
 	return r, true

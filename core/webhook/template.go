@@ -74,8 +74,12 @@ func parseTemplate(text string, asJSON bool) (*template.Template, error) {
 	return t, nil
 }
 
-// tame refuses what could run without end: templates that call each other, and numbers
-// to count to.
+// maxRanges is how deep ranges may stand in each other: the steps of the backends of a
+// decision.
+const maxRanges = 2
+
+// tame refuses what could run without end: templates that call each other, ranges over
+// anything but lists of the message, and those in each other without a limit.
 func tame(t *template.Template) error {
 	if len(t.Templates()) > 1 {
 		return errors.New("define and block cannot be used here")
@@ -83,51 +87,53 @@ func tame(t *template.Template) error {
 	if t.Tree == nil {
 		return nil
 	}
-	return tameNodes(t.Root)
+	return tameNode(t.Root, 0)
 }
 
-func tameNodes(n parse.Node) error {
+func tameNode(n parse.Node, ranges int) error {
 	switch n := n.(type) {
 	case *parse.ListNode:
 		if n == nil {
 			return nil
 		}
 		for _, one := range n.Nodes {
-			if err := tameNodes(one); err != nil {
+			if err := tameNode(one, ranges); err != nil {
 				return err
 			}
 		}
 	case *parse.TemplateNode:
 		return errors.New("template cannot be used here")
 	case *parse.RangeNode:
-		if hasNumber(n.Pipe) {
-			return errors.New("range goes over fields of the message, not over numbers")
-		}
-		return errors.Join(tameNodes(n.List), tameNodes(n.ElseList))
+		return tameRange(n, ranges+1)
 	case *parse.IfNode:
-		return errors.Join(tameNodes(n.List), tameNodes(n.ElseList))
+		return errors.Join(tameNode(n.List, ranges), tameNode(n.ElseList, ranges))
 	case *parse.WithNode:
-		return errors.Join(tameNodes(n.List), tameNodes(n.ElseList))
-	case *parse.ActionNode:
-		if len(n.Pipe.Decl) > 0 && hasNumber(n.Pipe) {
-			return errors.New("a variable cannot be a number here")
-		}
+		return errors.Join(tameNode(n.List, ranges), tameNode(n.ElseList, ranges))
 	}
 	return nil
 }
 
-func hasNumber(p *parse.PipeNode) bool {
-	for _, c := range p.Cmds {
-		for _, a := range c.Args {
-			switch a := a.(type) {
-			case *parse.NumberNode:
-				return true
-			case *parse.PipeNode:
-				if hasNumber(a) {
-					return true
-				}
-			}
-		}
+func tameRange(n *parse.RangeNode, ranges int) error {
+	switch {
+	case ranges > maxRanges:
+		return fmt.Errorf("there are %d ranges in each other, want at most %d", ranges, maxRanges)
+	case !isField(n.Pipe):
+		return errors.New("range goes over a field, such as .Data.backends")
+	}
+	return errors.Join(tameNode(n.List, ranges), tameNode(n.ElseList, ranges))
+}
+
+// isField reports whether a pipe is a field and nothing else. What a variable or a
+// function gives could be a number to count to.
+func isField(p *parse.PipeNode) bool {
+	if len(p.Cmds) != 1 || len(p.Cmds[0].Args) != 1 {
+		return false
+	}
+	switch a := p.Cmds[0].Args[0].(type) {
+	case *parse.FieldNode:
+		return true
+	case *parse.VariableNode:
+		return len(a.Ident) > 1 // $b.steps
 	}
 	return false
 }

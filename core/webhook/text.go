@@ -15,6 +15,7 @@ var samples = []message{
 	{subject: prefix + "event.error.policy", data: []byte(`{"v":1,"ts":"2026-01-02T15:04:05Z","node":"lb1","severity":"error","topic":"policy","service":"web","message":"it \"failed\""}`)},
 	{subject: prefix + "decision.web", data: []byte(`{"v":1,"seq":7,"service":"web","node":"lb1","at":"2026-01-02T15:04:05Z","trigger":"web1 went down","policy":"weighted","outcome":"applied","backends":[{"backend":"web1","share_ratio":0.5}]}`)},
 	{subject: prefix + "commit.lb1", data: []byte(`{"v":1,"node":"lb1","ts":"2026-01-02T15:04:05Z","generation":412,"changed_elements":2,"took_seconds":0.0002}`)},
+	{subject: prefix + "probe.web.web1.http.lb1", data: []byte(`{"v":1,"src":"lb1","ts":"2026-01-02T15:04:05Z","service":"web","backend":"web1","probe":"http","ok":true,"code":"L7OK","detail":"200"}`)},
 	{subject: prefix + "metric.zabbix.web1.cpu", data: []byte(`0.42`)},
 }
 
@@ -72,6 +73,8 @@ func sentence(e Event) string {
 			return object + ": " + text(d, "message")
 		}
 		return text(d, "message")
+	case "probe":
+		return strings.TrimSpace(fmt.Sprintf("%s %s: %s %s", object, text(d, "probe"), text(d, "code"), text(d, "detail")))
 	case "decision":
 		return fmt.Sprintf("%s: %s after %s", object, text(d, "outcome"), text(d, "trigger"))
 	case "commit":

@@ -16,6 +16,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/lab"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // A balancer is one machine: a namespace, and what runs in it.
@@ -84,19 +85,13 @@ probes:
 services:
   web: {vip: %[4]s, port: 80, policy: weighted, every: 500ms, probes: [alive], %[5]s, backends: {%[6]s}}
 `, b.name, b.dir, ready, vip, words, strings.Join(servers, ", ")), 0o600)
-	if os.Getenv("HAHACK") != "" {
-		raw, _ := os.ReadFile(b.path("steelyard.yaml"))
-		b.write("steelyard.yaml", strings.Replace(string(raw), "http: {listen: "+ready+"}\n", "", 1), 0o600)
-	}
 	b.run()
 }
 
 // run starts steelyard with the configuration that is there.
 func (b *balancer) run() {
 	b.s.t.Helper()
-	program, err := build()
-	b.s.must(err)
-	b.steelyard = b.start(program, "run", "-c", b.path("steelyard.yaml"))
+	b.steelyard = b.start(labtest.Steelyard(b.s.t), "run", "-c", b.path("steelyard.yaml"))
 	client := admin.NewClient(b.path("control.sock"))
 	b.s.until(b.name+" deals over both servers", func() error {
 		v, err := client.Node(b.s.t.Context())

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // bird runs with a file of packaging/ in a node, as one of the balancers or the
@@ -30,9 +32,6 @@ func (s *stand) bgp() {
 		b.write("check-steelyard", s.packaged("keepalived/check-steelyard"), 0o755)
 		b.write("announce-steelyard", s.packaged("bird/announce-steelyard"), 0o755)
 		check := b.path("check-steelyard") + " " + ready
-		if h := os.Getenv("HAHACK"); h != "" {
-			check = h + " status --socket " + b.path("control.sock")
-		}
 		b.start("env", "CHECK="+check, "BIRDC="+birdc, "STANDBY="+b.path("standby"), b.path("announce-steelyard"))
 	}
 	s.spread(s.balancers...)
@@ -73,7 +72,7 @@ func (s *stand) dsr() {
 // active is balancers that all have traffic, by BGP.
 func active(t *testing.T, words string) (*stand, *traffic) {
 	t.Helper()
-	need(t, "bird", "birdc")
+	labtest.NeedPrograms(t, "bird", "birdc")
 	s := newStand(t)
 	s.dsr()
 	for _, b := range s.balancers {

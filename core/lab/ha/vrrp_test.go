@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // vrrp gives the VIP and the servers' gateway to keepalived.
@@ -39,11 +40,6 @@ func (b *balancer) keepalived() {
 	}
 	b.write("keepalived.conf", s.packaged("keepalived/keepalived.conf",
 		"/etc/keepalived/", b.dir+"/", "/run/steelyard-standby", b.path("standby")), 0o644)
-	if h := os.Getenv("HAHACK"); h != "" {
-		b.write("check-steelyard", "#!/bin/sh\nexec "+h+" status --socket "+b.path("control.sock")+" >/dev/null\n", 0o755)
-		c, _ := os.ReadFile(b.path("keepalived.conf"))
-		b.write("keepalived.conf", strings.Replace(string(c), "user nobody nogroup", "user root", 1), 0o644)
-	}
 	b.start("keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail", "--config-id", b.name,
 		"-f", b.path("keepalived.conf"), "-p", b.path("keepalived.pid"), "-r", b.path("vrrp.pid"))
 }
@@ -85,15 +81,16 @@ type setup struct {
 	loose string // net.netfilter.nf_conntrack_tcp_loose
 	sync  string // DisableExternalCache of conntrackd; empty for no conntrackd
 	drop  bool   // steelyard-ha.nft is loaded
+	open  int    // connections that are open
 }
 
 // recommended is what docs/ha.md advises.
-var recommended = setup{"recommended", "distribution: random", "0", "no", true}
+var recommended = setup{"recommended", "distribution: random", "0", "no", true, 100}
 
 // cluster is two balancers with a VIP between them, and traffic.
 func cluster(t *testing.T, of setup) (*stand, *traffic) {
 	t.Helper()
-	need(t, "keepalived", "conntrackd")
+	labtest.NeedPrograms(t, "keepalived", "conntrackd")
 	s := newStand(t)
 	for _, b := range s.balancers {
 		s.must(b.node.Sysctl("net.netfilter.nf_conntrack_tcp_loose", of.loose))
@@ -108,7 +105,7 @@ func cluster(t *testing.T, of setup) (*stand, *traffic) {
 		}
 	}
 	s.vrrp()
-	f := s.traffic(100)
+	f := s.traffic(of.open)
 	f.more(50)
 	return s, f
 }
@@ -205,15 +202,16 @@ func TestSoakSetups(t *testing.T) {
 		t.Skip("run it with `make soak`")
 	}
 	for _, of := range []setup{
-		{"random", "distribution: random", "1", "", false},
-		{"random, not loose", "distribution: random", "0", "", false},
-		{"hash", "distribution: hash, hash: source_port", "1", "", false},
-		{"hash, not loose", "distribution: hash, hash: source_port", "0", "", false},
-		{"conntrackd", "distribution: random", "1", "no", false},
-		{"conntrackd, not loose", "distribution: random", "0", "no", false},
-		{"conntrackd without its cache", "distribution: random", "1", "yes", false},
-		{"conntrackd without its cache, dropping", "distribution: random", "0", "yes", true},
+		{"random", "distribution: random", "1", "", false, 100},
+		{"random, not loose", "distribution: random", "0", "", false, 100},
+		{"hash", "distribution: hash, hash: source_port", "1", "", false, 100},
+		{"hash, not loose", "distribution: hash, hash: source_port", "0", "", false, 100},
+		{"conntrackd", "distribution: random", "1", "no", false, 100},
+		{"conntrackd, not loose", "distribution: random", "0", "no", false, 100},
+		{"conntrackd without its cache", "distribution: random", "1", "yes", false, 100},
+		{"conntrackd without its cache, dropping", "distribution: random", "0", "yes", true, 100},
 		recommended,
+		{"recommended, 2,000 open", "distribution: random", "0", "no", true, 2000},
 	} {
 		t.Run(of.name, func(t *testing.T) {
 			s, f := cluster(t, of)

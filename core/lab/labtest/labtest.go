@@ -22,6 +22,9 @@ const inside = "STEELYARD_LABTEST_INSIDE"
 
 var count atomic.Uint64
 
+// built is the directory that Steelyard made, if it did.
+var built atomic.Pointer[string]
+
 // New builds a lab and closes it when the test is over. An empty name becomes
 // one of its own.
 func New(t testing.TB, cfg lab.Config) *lab.Lab {
@@ -60,6 +63,11 @@ func Need(t testing.TB) {
 // a user namespace where they are root, if the kernel allows that; otherwise
 // the tests run as they are, and Need decides.
 func Main(m *testing.M) int {
+	defer func() {
+		if dir := built.Load(); dir != nil {
+			_ = os.RemoveAll(*dir)
+		}
+	}()
 	if os.Getenv(inside) != "" {
 		if err := prepareInside(); err != nil {
 			fmt.Fprintln(os.Stderr, "labtest:", err)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
+)
+
+// A storeFlags is where the definitions of a group are stored: in the JetStream of
+// bus.servers, or of other servers.
+type storeFlags struct {
+	natsFlags
+	group string
+}
+
+func (f *storeFlags) addFlags(cmd *cobra.Command) {
+	f.natsFlags.addFlags(cmd)
+	cmd.Flags().StringVar(&f.group, "group", "", "group of nodes; default: cluster.group of the configuration")
+}
+
+// whole reports whether the flags say all, so that no configuration is needed.
+func (f *storeFlags) whole() bool { return f.group != "" && len(f.servers) > 0 }
+
+// A store is an open store of definitions.
+type store struct {
+	*bus.Definitions
+	group string
+	bus   *bus.Bus
+}
+
+func (s *store) close() {
+	s.Definitions.Close()
+	s.bus.Close()
+}
+
+// openStore joins the NATS that the flags name, or else that of the configuration,
+// which may be nil if the flags say all.
+func (f *storeFlags) openStore(ctx context.Context, cfg *config.Config) (*store, error) {
+	o, err := f.options(cfg)
+	if err != nil {
+		return nil, err
+	}
+	group := f.group
+	if cfg != nil {
+		group = cmp.Or(group, cfg.Cluster.Group)
+	}
+	switch {
+	case len(o.Servers) == 0:
+		return nil, &codedError{exitUsage, errors.New("there is no NATS to ask"), "set bus.servers, or name it with --server"}
+	case group == "":
+		return nil, &codedError{exitUsage, errors.New("there is no group whose definitions they are"), "set cluster.group, or name it with --group"}
+	}
+	b, err := bus.Start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &store{b.Definitions(group), group, b}, nil
+}
+
+func (f *storeFlags) options(cfg *config.Config) (bus.Options, error) {
+	login, err := f.login()
+	if err != nil {
+		return bus.Options{}, err
+	}
+	quiet := slog.New(slog.DiscardHandler) // what goes wrong is the answer of the call
+	o := bus.Options{Node: cmp.Or(f.user, hostName()), Servers: f.servers, Login: login, Log: quiet}
+	if len(f.servers) > 0 || cfg == nil {
+		return o, nil
+	}
+	if f.natsFlags.used() {
+		return o, usage(errors.New("logins are for --server; bus.servers has bus.login"))
+	}
+	o = busOptions(cfg, quiet)
+	o.StateDir = "" // the daemon's
+	// The inbox is that of the user who logs in.
+	o.Node = cmp.Or(cfg.Bus.Login.User, cfg.Node)
+	return o, nil
+}
+
+// stored gives an error of the store its exit code.
+func stored(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bus.ErrConflict):
+		return &codedError{code: exitFailure, err: err, hint: "look at `steelyard revisions`, then push with --expect, or with --force to replace whatever is there"}
+	case strings.Contains(strings.ToLower(err.Error()), "permissions violation"):
+		return &codedError{code: exitPermission, err: err}
+	case errors.Is(err, bus.ErrNoDefinitions):
+		return &codedError{code: exitFailure, err: err, hint: "`steelyard push -c FILE` pushes some; `steelyard revisions` lists what there is"}
+	}
+	return err
+}
+
+// A document is one state of the definitions: what stands in it, and its files by
+// SHA-256.
+type document struct {
+	yaml, shown []byte // shown is without secrets
+	files       map[string][]byte
+}
+
+// same reports whether a revision holds that already.
+func (d *document) same(r bus.Revision, yaml []byte) bool {
+	if string(yaml) != string(d.yaml) || len(r.Files) != len(d.files) {
+		return false
+	}
+	for name := range d.files {
+		if _, ok := r.Files[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// read fetches a revision with its files; 0 is the newest.
+func (s *store) read(ctx context.Context, number uint64) (bus.Revision, *document, error) {
+	r, yaml, err := s.get(ctx, number)
+	if err != nil {
+		return r, nil, err
+	}
+	d := &document{yaml: yaml, files: map[string][]byte{}}
+	for name, sum := range r.Files {
+		if d.files[name], err = s.File(ctx, sum); err != nil {
+			return r, nil, stored(err)
+		}
+	}
+	d.shown, err = config.ShowShared(fmt.Sprintf("revision %d", r.Number), yaml)
+	return r, d, err
+}
+
+func (s *store) get(ctx context.Context, number uint64) (r bus.Revision, yaml []byte, err error) {
+	if number == 0 {
+		r, yaml, err = s.Latest(ctx)
+	} else {
+		r, yaml, err = s.Get(ctx, number)
+	}
+	return r, yaml, stored(err)
+}
+
+// documentOf is what a configuration has to push.
+func documentOf(s *config.Shared) (*document, error) {
+	d := &document{yaml: s.YAML, shown: s.Shown, files: map[string][]byte{}}
+	for hash, path := range s.Files {
+		code, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read a policy: %w", err)
+		}
+		d.files[hash] = code
+	}
+	return d, nil
+}
+
+// fetchDefinitions brings a revision into a directory of definitions and returns the
+// path of its file, for config.Options.Layers. When what it says is in force,
+// dir.Accept keeps it.
+func fetchDefinitions(ctx context.Context, from *bus.Definitions, dir config.LayerDir, number uint64) (layer string, err error) {
+	s := store{Definitions: from}
+	r, d, err := s.read(ctx, number)
+	if err != nil {
+		return "", err
+	}
+	return dir.Write(r.Number, d.yaml, d.files)
+}
+
+// checkDocument holds a document against all the rules, as a node would that has it
+// as its layer. Policies are loaded with policies, which takes most of the time.
+func checkDocument(d *document, policies func([]core.PolicySpec, []core.Service) []config.PolicyProblem) (*config.Config, error) {
+	dir, err := os.MkdirTemp("", "steelyard-definitions-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	layer, err := config.LayerDir{Path: dir}.Write(1, d.yaml, d.files)
+	if err != nil {
+		return nil, err
+	}
+	o, err := configOptions("", nil)
+	if err != nil {
+		return nil, err
+	}
+	o.Layers, o.Env, o.CheckPolicies = []string{layer}, nil, policies
+	return config.Load(o)
+}
+
+// pusher is who pushes, and from where.
+func (g *globals) pusher(message string) bus.Revision {
+	return bus.Revision{Who: author(g.getenv), Host: hostName(), Message: message}
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/bus/bustest"
+	"github.com/steelyard-lb/steelyard/core/config"
+)
+
+// A pushLab is a nats-server with JetStream and a configuration to push there, by a
+// user who may do that and nothing else.
+type pushLab struct {
+	dir, file, server string
+}
+
+func newPushLab(t *testing.T) *pushLab {
+	t.Helper()
+	needPlainWorker(t)
+	l := &pushLab{dir: t.TempDir()}
+	snippet, _, code := runAll(t, nil, "", "bus", "permissions", "--role", "pusher", "--node", "ops", "--group", "edge")
+	if code != 0 {
+		t.Fatal(snippet)
+	}
+	follower, _, _ := runAll(t, nil, "", "bus", "permissions", "--role", "prober,follower", "--node", "lb1", "--group", "edge")
+	conf := snippet + follower + "jetstream { store_dir: " + filepath.Join(l.dir, "js") + " }\n" +
+		"authorization { users: [ {user: ops, password: hunter2, permissions: $MAY_OPS}, {user: lb1, password: hunter2, permissions: $MAY_LB1} ] }\n"
+	port := bustest.FreePort(t)
+	bustest.StartServer(t, port, nil, "-c", write(t, l.dir, "nats.conf", conf))
+	l.server = fmt.Sprintf("nats://127.0.0.1:%d", port)
+	write(t, l.dir, "password", "hunter2\n")
+	write(t, l.dir, "mine.lua", "function schedule(s)\n  return s.weight\nend\n")
+	l.configure(t, "ops", "100")
+	return l
+}
+
+// configure writes the file anew, with another weight.
+func (l *pushLab) configure(t *testing.T, user, weight string) {
+	t.Helper()
+	l.file = write(t, l.dir, user+".yaml", `
+node: lb1
+cluster: {group: edge, definitions: bus}
+bus: {servers: ["`+l.server+`"], login: {user: `+user+`, password_file: ./password}}
+policies: {mine: {path: ./mine.lua}}
+services:
+  web: {vip: 192.0.2.10, port: 80, policy: mine, backends: {web1: {address: 10.0.0.11, weight: `+weight+`}}}
+`)
+}
+
+func (l *pushLab) run(t *testing.T, line ...string) (out, errs string, code int) {
+	t.Helper()
+	return runAll(t, nil, "", append(line, "-c", l.file)...)
+}
+
+// must is run, and what it prints has all of the words.
+func (l *pushLab) must(t *testing.T, want int, words string, line ...string) string {
+	t.Helper()
+	out, errs, code := l.run(t, line...)
+	for _, w := range strings.Split(words, "|") {
+		if code != want || !strings.Contains(out+errs, w) {
+			t.Fatalf("%v: code %d, want %d and %q\n%s%s", line, code, want, w, out, errs)
+		}
+	}
+	if strings.Contains(out+errs, "hunter2") {
+		t.Errorf("%v shows a secret:\n%s%s", line, out, errs)
+	}
+	return out
+}
+
+// TestPush pushes, looks, pushes again on top and goes back; a node reads what it gets.
+func TestPush(t *testing.T) {
+	l := newPushLab(t)
+	l.must(t, 0, "nothing was pushed to edge yet", "revisions")
+	l.must(t, exitChanges, "+      web1:|would be pushed on top of revision 0 of edge", "push", "--dry-run")
+	l.must(t, 0, "pushed revision 1 of edge", "push", "--message", "the first")
+	l.must(t, 0, "nothing changed: revision 1 has this already", "push")
+	l.configure(t, "ops", "50")
+	l.must(t, exitChanges, "-        weight: 100|+        weight: 50|on top of revision 1", "push", "--dry-run")
+	l.must(t, exitFailure, "somebody else pushed meanwhile|--expect", "push", "--expect", "0")
+	l.must(t, 0, "pushed revision 2 of edge", "push", "--expect", "1", "-m", "web1 is slow")
+	l.must(t, 0, "web1 is slow|the first|REVISION", "revisions")
+	l.must(t, 0, "# revision 1 of edge|the first|weight: 100|path: ./files/", "revisions", "1")
+	l.must(t, exitFailure, "there are none", "revisions", "9")
+	l.must(t, 0, "-        weight: 50|+        weight: 100|pushed revision 3", "push", "--revert", "1")
+	l.must(t, 0, "back to revision 1: the first", "revisions")
+
+	var list []struct {
+		Number uint64            `json:"number"`
+		Files  map[string]string `json:"files"`
+	}
+	if err := json.Unmarshal([]byte(l.must(t, 0, "", "revisions", "-o", "json")), &list); err != nil || len(list) != 3 || list[0].Number != 3 || len(list[0].Files) != 1 {
+		t.Errorf("revisions in JSON: %+v, %v", list, err)
+	}
+	l.follow(t)
+}
+
+// follow fetches the newest revision as a daemon does.
+func (l *pushLab) follow(t *testing.T) {
+	t.Helper()
+	l.configure(t, "lb1", "1")
+	node := write(t, l.dir, "node.yaml", "node: lb1\ncluster: {group: edge, definitions: bus}\nbus: {servers: ['"+l.server+"'], login: {user: lb1, password_file: ./password}}\n")
+	s := source{path: node}
+	cfg, err := s.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := (&storeFlags{}).openStore(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	dir := config.LayerDir{Path: filepath.Join(l.dir, "definitions")}
+	layer, err := fetchDefinitions(t.Context(), store.Definitions, dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err = s.loadWith(func(o *config.Options) { o.Layers = []string{layer} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Services[0].Backends[0].Weight != 100 || !strings.HasPrefix(cfg.Policies[0].Path, dir.Path) {
+		t.Errorf("the node has %+v, %+v", cfg.Services[0].Backends, cfg.Policies)
+	}
+	if err := dir.Accept(layer); err != nil {
+		t.Error(err)
+	}
+	if rev, good, err := dir.Good(); rev != 3 || good != layer || err != nil {
+		t.Errorf("good is %d, %s, %v", rev, good, err)
+	}
+	if out, errs, code := l.run(t, "push", "--message", "by a node"); code == 0 {
+		t.Errorf("a node may push: %s%s", out, errs)
+	}
+}
+
+func TestPushRefuses(t *testing.T) {
+	needPlainWorker(t)
+	const servers = "cluster: {group: edge}\nbus: {servers: ['nats://127.0.0.1:1']}\n"
+	const web = "services: {web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11}}}}\n"
+	tests := []struct {
+		name, text, line string
+		code             int
+		want             string
+	}{
+		{"a bad configuration", "services: {web: {vip: 192.0.2.10}}\n", "", exitConfig, `web has no "port"`},
+		{"a policy that does not load", servers + web + "policies: {mine: {lua: 'function schedule('}}\n", "", exitConfig, "load policy mine"},
+		{"secrets", servers + web + "probes: {a: {type: snmp_cpu, community: hunter2}}\n", "", exitConfig, "1 secret: written out: probes.a.community"},
+		{"no servers", "cluster: {}\n" + web, "", exitUsage, "there is no NATS to ask"},
+		{"no group", "bus: {servers: ['nats://127.0.0.1:1']}\n" + web, "", exitUsage, "there is no group"},
+		{"nobody there", servers + web, "", exitFailure, "connect to NATS"},
+		{"two minds", servers + web, "--force --expect 3", exitUsage, "keep one"},
+		{"a login beside that of the file", servers + web, "--user x", exitUsage, "bus.servers has bus.login"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := write(t, t.TempDir(), "s.yaml", tt.text)
+			out, errs, code := runAll(t, nil, "", append([]string{"push", "-c", file}, strings.Fields(tt.line)...)...)
+			if code != tt.code || !strings.Contains(out+errs, tt.want) || strings.Contains(out+errs, "hunter2") {
+				t.Errorf("code %d, want %d and %q\n%s%s", code, tt.code, tt.want, out, errs)
+			}
+		})
+	}
+	for line, want := range map[string]string{"revisions x": "want its number", "revisions 0": "want its number", "bus permissions --role king --node a": `unknown role "king"`, "bus permissions": "no role"} {
+		if _, errs, code := runAll(t, nil, "", strings.Fields(line)...); code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%s: code %d, %q", line, code, errs)
+		}
+	}
+}
+
+// What is only there with its file cannot be pushed without it, and secrets can, if
+// that is what is meant.
+func TestDocumentOfConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	policy := write(t, dir, "mine.lua", "function schedule(s) return s.weight end\n")
+	s := source{path: write(t, dir, "s.yaml", "policies: {mine: {path: ./mine.lua}}\nprobes: {a: {type: snmp_cpu, community: hunter2}}\n")}
+	cfg, err := s.loadWith(func(o *config.Options) { o.KeepShared = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := documentOf(cfg.Shared)
+	if err != nil || len(d.files) != 1 || !strings.Contains(string(d.yaml), "hunter2") || strings.Contains(string(d.shown), "hunter2") {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if err := os.Remove(policy); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := documentOf(cfg.Shared); err == nil {
+		t.Error("a policy that is gone was pushed")
+	}
+}
