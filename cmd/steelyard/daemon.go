@@ -33,17 +33,17 @@ const answerTimeout = 5 * time.Second
 // A daemon is a running steelyard: the adapters and the engine, joined.
 type daemon struct {
 	parts
-	load        func() (*config.Config, error)
+	load        func(layer) (*config.Config, error)
 	log         *slog.Logger
 	host        *plugins.Host
 	runner      *probes.Runner
 	engine      *engine.Engine // from the loading of the policies on
 	engineParts engine.Config  // that it is made of
 	node        string
-	stop        context.CancelFunc       // ends run
-	hup         chan os.Signal           // capacity 1: one waiting is enough, it reads the newest files
-	reloads     chan chan<- reloadAnswer // unbuffered: reloadLoop takes one at a time
-	swapped     chan struct{}            // capacity 1: reloadLoop has yet to follow policies that have changed
+	stop        context.CancelFunc // ends run
+	hup         chan os.Signal     // capacity 1: one waiting is enough, it reads the newest files
+	reloads     chan reloadRequest // unbuffered: reloadLoop takes one at a time
+	swapped     chan struct{}      // capacity 1: reloadLoop has yet to follow policies that have changed
 
 	policyFiles *policyFiles // nil unless they are watched; reloadLoop's own after the start
 
@@ -51,6 +51,7 @@ type daemon struct {
 
 	mu          sync.Mutex
 	cfg         *config.Config    // guarded by mu; in force
+	layer       layer             // guarded by mu; of pushed definitions, under cfg
 	loadedAt    time.Time         // guarded by mu
 	reloadError string            // guarded by mu; of the last reload
 	refused     map[string]string // guarded by mu; why the file of a policy that has changed is not in force
@@ -59,11 +60,11 @@ type daemon struct {
 
 // newDaemon opens what must be there before anything else. The netlink sockets
 // come first, in the network namespace of the calling thread.
-func newDaemon(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), table nft.Config) (*daemon, error) {
+func newDaemon(ctx context.Context, cfg *config.Config, first layer, load func(layer) (*config.Config, error), table nft.Config) (*daemon, error) {
 	log := table.Log
 	d := &daemon{
-		load: load, log: log, cfg: cfg, loadedAt: time.Now(), node: cfg.Node, refused: map[string]string{},
-		hup: make(chan os.Signal, 1), reloads: make(chan chan<- reloadAnswer), swapped: make(chan struct{}, 1),
+		load: load, log: log, cfg: cfg, layer: first, loadedAt: time.Now(), node: cfg.Node, refused: map[string]string{},
+		hup: make(chan os.Signal, 1), reloads: make(chan reloadRequest), swapped: make(chan struct{}, 1),
 	}
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
@@ -158,7 +159,7 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		return errors.Join(err, g.Wait())
 	}
 	cfg := d.cfg // of the start; from here on reloadLoop may change the field
-	d.watch(cfg)
+	d.watch(cfg, d.layer)
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error {
 		select {
@@ -173,6 +174,7 @@ func (d *daemon) join(ctx context.Context, ready func()) error {
 		return d.runner.Run(ctx)
 	})
 	d.parts.run(ctx, g)
+	g.Go(func() error { return d.followDefinitions(ctx, cfg) })
 	g.Go(func() error { return d.reloadLoop(ctx) })
 	g.Go(func() error { return control.Run(ctx) })
 	return g.Wait()
@@ -230,6 +232,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	}
 	d.mu.Lock()
 	cfg := d.cfg
+	v.Revision = d.layer.revision
 	v.ConfigAt, v.ReloadError = d.loadedAt.UTC(), d.reloadError
 	d.mu.Unlock()
 	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash

@@ -184,7 +184,7 @@ func reported(list []conntrack.Watched) map[string][]string {
 }
 
 // setDefinitions tells the group of a configuration that is in force.
-func (p *parts) setDefinitions(cfg *config.Config, list []cluster.Target) {
+func (p *parts) setDefinitions(cfg *config.Config, l layer, list []cluster.Target) {
 	if p.member == nil {
 		return
 	}
@@ -194,7 +194,7 @@ func (p *parts) setDefinitions(cfg *config.Config, list []cluster.Target) {
 	}
 	p.member.SetServices(names)
 	p.member.SetTargets(list)
-	p.member.SetSelf(func(self *core.Presence) { self.ConfigHash = cfg.GroupHash })
+	p.member.SetSelf(func(self *core.Presence) { self.ConfigHash, self.Revision = cfg.GroupHash, l.revision })
 }
 
 // close closes what is open, in the order in which it can be missed.

@@ -19,24 +19,36 @@ import (
 // Reloads follow one another; one that has begun comes to its end even if its
 // caller is gone: the engine, the probes and the policies must not part.
 func (d *daemon) Reload(ctx context.Context) (core.ReloadResult, error) {
-	done := make(chan reloadAnswer, 1)
-	select {
-	case d.reloads <- done:
-	case <-ctx.Done():
-		return core.ReloadResult{}, ctx.Err()
-	}
-	select {
-	case a := <-done:
-		return a.result, a.err
-	case <-ctx.Done():
-		return core.ReloadResult{}, fmt.Errorf("%w: the reload goes on; see `steelyard status` for what becomes of it", ctx.Err())
-	}
+	a := d.ask(ctx, reloadRequest{})
+	return a.result, a.err
+}
+
+// A reloadRequest asks reloadLoop for a reload.
+type reloadRequest struct {
+	layer *layer // of pushed definitions, from now on; nil: those in force
+	done  chan<- reloadAnswer
 }
 
 // A reloadAnswer is what became of a reload.
 type reloadAnswer struct {
 	result core.ReloadResult
 	err    error
+}
+
+func (d *daemon) ask(ctx context.Context, r reloadRequest) reloadAnswer {
+	done := make(chan reloadAnswer, 1)
+	r.done = done
+	select {
+	case d.reloads <- r:
+	case <-ctx.Done():
+		return reloadAnswer{err: ctx.Err()}
+	}
+	select {
+	case a := <-done:
+		return a
+	case <-ctx.Done():
+		return reloadAnswer{err: fmt.Errorf("%w: the reload goes on; see `steelyard status` for what becomes of it", ctx.Err())}
+	}
 }
 
 // reloadLoop reloads on SIGHUP and on request, one at a time, and follows what
@@ -59,16 +71,19 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 		case <-d.swapped:
 			d.followPolicies(ctx)
 		case <-d.hup:
-			d.tryReload(ctx)
-		case done := <-d.reloads:
-			done <- d.tryReload(ctx)
+			d.tryReload(ctx, nil)
+		case r := <-d.reloads:
+			r.done <- d.tryReload(ctx, r.layer)
 		}
 	}
 }
 
 // tryReload reloads and keeps what went wrong for the log and for status.
-func (d *daemon) tryReload(ctx context.Context) reloadAnswer {
-	res, err := d.reload(ctx)
+func (d *daemon) tryReload(ctx context.Context, to *layer) reloadAnswer {
+	if to == nil {
+		to = &d.layer // written by this goroutine only
+	}
+	res, err := d.reload(ctx, *to)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reloadError = ""
@@ -80,8 +95,8 @@ func (d *daemon) tryReload(ctx context.Context) reloadAnswer {
 	return reloadAnswer{res, err}
 }
 
-func (d *daemon) reload(ctx context.Context) (res core.ReloadResult, err error) {
-	cfg, err := d.load()
+func (d *daemon) reload(ctx context.Context, l layer) (res core.ReloadResult, err error) {
+	cfg, err := d.load(l)
 	var problems config.Errors
 	if errors.As(err, &problems) {
 		return res, invalidConfig{err}
@@ -110,9 +125,9 @@ func (d *daemon) reload(ctx context.Context) (res core.ReloadResult, err error) 
 	}
 	res.Changes = planChanges(carriedOf(before, old), cfg, true)
 	res.Dropped = append([]core.Dropped{}, res.Dropped...) // in JSON an empty list, not null
-	d.watch(cfg)
+	d.watch(cfg, l)
 	d.mu.Lock()
-	d.cfg, d.loadedAt = cfg, time.Now()
+	d.cfg, d.layer, d.loadedAt = cfg, l, time.Now()
 	clear(d.refused)
 	d.mu.Unlock()
 	if d.policyFiles != nil {

@@ -21,14 +21,14 @@ import (
 var _ engine.Reaper = (*conntrack.Reader)(nil)
 
 // watch points the probes, the connection counts and the group at a configuration.
-func (d *daemon) watch(cfg *config.Config) {
+func (d *daemon) watch(cfg *config.Config, l layer) {
 	d.parts.watch(watched(cfg, d.host))
 	list := targets(cfg)
 	if d.member == nil {
 		d.runner.SetTargets(list)
 		return
 	}
-	d.setDefinitions(cfg, clusterTargets(list))
+	d.setDefinitions(cfg, l, clusterTargets(list))
 	d.runner.SetTargets(d.assigned(list))
 }
 

@@ -76,7 +76,7 @@ func (g *globals) run(ctx context.Context, from *source, o runOptions) error {
 	if from.path, err = filepath.Abs(from.path); err != nil {
 		return err
 	}
-	cfg, err := from.load()
+	cfg, first, err := from.loadFirst(ctx, func(l config.Log) *slog.Logger { return newLogger(l, g.stderr) })
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (g *globals) run(ctx context.Context, from *source, o runOptions) error {
 		debug.SetGCPercent(garbagePercent)
 	}
 	log := newLogger(cfg.Log, g.stderr)
-	d, err := newDaemon(ctx, cfg, from.load, nft.Config{Unowned: o.Unowned, Log: log})
+	d, err := newDaemon(ctx, cfg, first, from.loadLayer, nft.Config{Unowned: o.Unowned, Log: log})
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return &codedError{exitPermission, err, "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"}
 	}

@@ -80,12 +80,6 @@ func (m *Member) SetSelf(change func(*core.Presence)) {
 	})
 }
 
-// Reconnected says that the way to the bus is there again, so that others hear of this
-// node at once.
-func (m *Member) Reconnected() {
-	m.step(func(s *state, _ time.Time) { s.out.presence = true })
-}
-
 // Live reports whether a node was heard of in the last 3 s and has not left.
 func (m *Member) Live(node string) bool {
 	m.mu.Lock()

@@ -85,7 +85,7 @@ func New(cfg Config) (*Member, error) {
 	m := &Member{
 		cfg: cfg, epochs: epochs,
 		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		state: newState(cfg.Spec, self, time.Now()),
+		state: newState(cfg.Spec, self),
 	}
 	m.stand.Store(m.state.standing())
 	return m, nil

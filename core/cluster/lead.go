@@ -57,7 +57,7 @@ func (s *state) mark(sv *service, now time.Time) {
 
 // judge begins to lead what this node must lead now.
 func (s *state) judge(now time.Time) {
-	if s.spec.Scheduling == core.ScheduleLocal || !s.self.Roles.Schedule || now.Sub(s.started) < listenFor {
+	if s.spec.Scheduling == core.ScheduleLocal || !s.self.Roles.Schedule || !s.begun || now.Sub(s.started) < listenFor {
 		return
 	}
 	var epoch uint64

@@ -102,7 +102,6 @@ func TestHammer(t *testing.T) {
 			func(i int) { n.SetServices(testServices[i%3:]) },
 			func(i int) { n.SetTargets(testTargets) },
 			func(i int) { n.SetSelf(func(p *core.Presence) { p.Revision = uint64(i) }) },
-			func(i int) { n.Reconnected() },
 			func(i int) { n.Live("lb2"); n.Ahead("lb2") },
 			func(i int) { n.View() },
 		} {
@@ -121,14 +120,15 @@ func TestHammer(t *testing.T) {
 // times a second.
 func BenchmarkTick(b *testing.B) {
 	now := time.Unix(1_800_000_000, 0)
-	s := newState(core.ClusterSpec{Group: "g", Scheduling: core.ScheduleLeader}, core.Presence{Node: "lb0", Roles: core.AllRoles, StartedAt: now}, now)
+	s := newState(core.ClusterSpec{Group: "g", Scheduling: core.ScheduleLeader}, core.Presence{Node: "lb0", Roles: core.AllRoles, StartedAt: now})
+	s.begin(now)
 	var names []string
 	for i := range 1000 {
 		names = append(names, fmt.Sprint("web", i))
 	}
 	s.setServices(names, now)
 	for i := range 20 {
-		s.hear(core.Presence{Node: fmt.Sprint("lb", i), Inst: "i", Seq: 1, Roles: core.AllRoles, At: now, StartedAt: now}, now)
+		s.hear(core.Presence{Node: fmt.Sprint("lb", i), Inst: "i", Seq: 1, Roles: core.AllRoles, At: now, StartedAt: now})
 	}
 	b.ReportAllocs()
 	for b.Loop() {

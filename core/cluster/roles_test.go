@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -126,5 +127,88 @@ func TestOnlyHere(t *testing.T) {
 		start(t, net, nodeSpec{name: "lb2", services: testServices[:1]})
 		time.Sleep(settleTime)
 		until(t, "lb1 leads what lb2 does not have", 4*time.Second, func() bool { return len(lb1.led()) >= len(testServices)-1 })
+	})
+}
+
+// TestUnnoticedYield: a lead that ended and began again before the engine looked is one to
+// the engine, which decides nothing, and what it had decided must be heard.
+func TestUnnoticedYield(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := newState(core.ClusterSpec{Group: "g", Scheduling: core.ScheduleLeader}, core.Presence{Node: "lb1", Roles: core.AllRoles, StartedAt: now})
+	s.begin(now)
+	s.setServices([]string{"web"}, now)
+	seq := uint64(0)
+	pass := func(d time.Duration, others ...core.Presence) {
+		for end := now.Add(d); now.Before(end); {
+			now = now.Add(tickEvery)
+			for _, p := range others {
+				seq++
+				p.Inst, p.Seq, p.At, p.StartedAt = "of "+p.Node, seq, now, now.Add(-time.Hour)
+				s.hear(p, now)
+			}
+			s.tick(now)
+		}
+	}
+	applier := core.Presence{Node: "a1", Roles: core.Roles{Apply: true}}
+	pass(3*time.Second, applier)
+	if !s.decided(core.Vector{Service: "web", Decision: 7}, now) || len(s.due(now)) != 1 {
+		t.Fatal("it does not lead alone")
+	}
+	lb2 := core.Presence{Node: "lb2", Roles: core.AllRoles}
+	pass(200*time.Millisecond, applier, lb2)
+	s.hearVector(core.Vector{Service: "web", Node: "lb2", Epoch: s.seen + 1, Seq: 1}, now)
+	if s.services["web"].ballot.Leads() {
+		t.Fatal("it leads in spite of a higher epoch")
+	}
+	before := s.seen
+	lb2.Leaving = true
+	pass(tickEvery, applier, lb2)
+	if !s.services["web"].ballot.Leads() {
+		t.Fatal("it does not lead though lb2 has left")
+	}
+	pass(decideWithin, applier)
+	if got := s.due(now); len(got) != 1 || got[0].Decision != 7 || got[0].Epoch <= before {
+		t.Errorf("sent %+v, want decision 7 with an epoch above %d", got, before)
+	}
+}
+
+// TestSlowStart: what takes long between New and Run is no time in which others were silent.
+func TestSlowStart(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
+		net := newNet()
+		var told []core.Event
+		m, err := New(Config{
+			Spec: core.ClusterSpec{Group: "g", Probers: 1, Scheduling: core.ScheduleLeader}, Bus: net.bus(t, "lb1"),
+			Self:  core.Presence{Node: "lb1", Inst: "i", Roles: core.AllRoles, StartedAt: time.Now()},
+			Event: func(e core.Event) { told = append(told, e) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		m.SetServices(testServices)
+		if m.Leads(testServices[0]) {
+			t.Error("it leads before it has listened")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		time.Sleep(listenFor / 2)
+		if m.Leads(testServices[0]) {
+			t.Error("it leads before it has listened for long enough")
+		}
+		time.Sleep(listenFor)
+		if !m.Leads(testServices[0]) {
+			t.Error("it does not lead alone")
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for _, e := range told {
+			if e.Severity != core.Info {
+				t.Errorf("told: %s", e.Message)
+			}
+		}
 	})
 }

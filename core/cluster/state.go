@@ -47,6 +47,7 @@ type state struct {
 	targets  []Target
 	seen     uint64 // the highest epoch
 
+	begun    bool // it listens
 	started  time.Time
 	joined   time.Time // from when this node takes targets over
 	settled  time.Time // from when it takes services over: after it was frozen or cut off, too
@@ -91,8 +92,8 @@ type service struct {
 	ended  time.Time    // when the latest lead of this node ended
 }
 
-func newState(spec core.ClusterSpec, self core.Presence, now time.Time) *state {
-	s := &state{
+func newState(spec core.ClusterSpec, self core.Presence) *state {
+	return &state{
 		spec: spec, self: self, seen: self.Epoch,
 		wall:     func(t time.Time) time.Time { return t },
 		follow:   func(core.Vector) {},
@@ -101,12 +102,11 @@ func newState(spec core.ClusterSpec, self core.Presence, now time.Time) *state {
 		unknown:  map[string]core.Vector{},
 		counts:   map[string]bool{},
 	}
-	s.begin(now)
-	return s
 }
 
-// begin starts the time in which this node only listens.
+// begin starts the time in which this node only listens. Before it, it leads nothing.
 func (s *state) begin(now time.Time) {
+	s.begun = true
 	s.started, s.joined, s.settled, s.lastTick = now, now.Add(settleAfter), now.Add(settleAfter), now
 }
 
@@ -121,7 +121,7 @@ func (s *state) tick(now time.Time) {
 // wake finds out whether this node did not run for a while. It comes first in whatever
 // looks at the time: after a freeze it may be a message that is seen first.
 func (s *state) wake(now time.Time) {
-	if late := now.Sub(s.lastTick); late > frozenAfter {
+	if late := now.Sub(s.lastTick); s.begun && late > frozenAfter {
 		s.lastTick = now
 		s.thaw(late, now)
 	}

@@ -86,9 +86,10 @@ func (n *worldNode) start() {
 	n.s = newState(spec, core.Presence{
 		Node: n.name, Group: "g", Inst: fmt.Sprint("inst", w.last), Roles: core.AllRoles, Epoch: n.kept,
 		StartedAt: w.now.Add(n.skew),
-	}, w.now)
+	})
 	n.s.wall = func(t time.Time) time.Time { return t.Add(n.skew) }
 	n.s.follow = n.apply
+	n.s.begin(w.now)
 	n.s.setServices(w.names, w.now)
 	// What a node knew of vectors ends with it, so it may follow an older one first.
 	clear(n.applied)

@@ -166,13 +166,18 @@ func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " \
 
 // hideURLs leaves only the host of an address, and nothing of a seed.
 func hideURLs(s string) string {
-	s = urlPath.ReplaceAllString(userInfo.ReplaceAllString(s, "://"+hidden+"@"), "$1"+hidden)
+	if strings.Contains(s, "/") { // most lines have none, and expressions take their time
+		s = urlPath.ReplaceAllString(userInfo.ReplaceAllString(s, "://"+hidden+"@"), "$1"+hidden)
+	}
 	return seed.ReplaceAllString(s, hidden)
 }
 
 // hideSecrets puts a word in place of each secret in the line.
 func hideSecrets(line string) string {
-	line = hideURLs(urlKey.ReplaceAllString(line, "$1"+hidden))
+	if strings.Contains(line, "url") {
+		line = urlKey.ReplaceAllString(line, "$1"+hidden)
+	}
+	line = hideURLs(line)
 	if m := noColon.FindStringIndex(line); m != nil {
 		end := valueEnd(line, m[0], m[1]-1)
 		line = blank(line[:end], m[1]-1) + line[end:]

@@ -42,6 +42,7 @@ type stand struct {
 // does in its own manner: who has the VIP, and how the servers' answers go.
 func newStand(t *testing.T) *stand {
 	t.Helper()
+	labtest.NeedRoot(t)
 	l := labtest.New(t, lab.Config{Backends: 4, Grace: 300 * time.Millisecond})
 	s := &stand{t: t, lab: l, client: l.Client, router: l.Balancer, servers: l.Backends[:2], others: map[string]*lab.Process{}}
 	// Not in the temporary directory: keepalived runs no script that others than root

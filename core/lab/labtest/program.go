@@ -47,11 +47,25 @@ func NeedPrograms(t testing.TB, names ...string) {
 		_, err := exec.LookPath(name)
 		missing = errors.Join(missing, err)
 	}
-	switch {
-	case missing == nil:
-	case os.Getenv("CI") != "":
-		t.Fatalf("CI is set, so this test must run; `make deps` installs what it needs: %v", missing)
-	default:
-		t.Skipf("`make deps` installs what it needs: %v", missing)
+	if missing != nil {
+		lacking(t, fmt.Errorf("`make deps` installs what it needs: %w", missing))
 	}
+}
+
+// NeedRoot is for tests of programs that run others as other users, which the user
+// namespace of Main has not.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Getenv(inside) != "" {
+		lacking(t, errors.New("needs other users: run it as root"))
+	}
+}
+
+// lacking skips the test, or fails it if CI is set.
+func lacking(t testing.TB, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, so this test must run: %v", err)
+	}
+	t.Skip(err)
 }

@@ -22,6 +22,7 @@ import (
 
 // TestScripts: what needs nothing but a script, each with a value of its own.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	labtest.NeedPrograms(t, "zabbix_agentd")
 	s := newStand(t)
 	address := s.lab.Backends[0].Addr4.String()
@@ -119,6 +120,7 @@ func (s *stand) post(user, body string) {
 // TestPrometheus: it reads our metrics, and what it is alarmed about comes back by
 // Alertmanager.
 func TestPrometheus(t *testing.T) {
+	t.Parallel()
 	labtest.NeedPrograms(t, "prometheus", "prometheus-alertmanager", "promtool", "amtool")
 	s := newStand(t)
 	s.run(nil, "promtool", "check", "config", s.path("prometheus/prometheus.yml"))
@@ -232,6 +234,7 @@ define service {
 
 // TestNagios: a real one checks a service, whose event handler tells us.
 func TestNagios(t *testing.T) {
+	t.Parallel()
 	labtest.NeedPrograms(t, "nagios4")
 	s := newStand(t)
 	state := func(code string) { s.must(os.WriteFile(s.path("code"), []byte(code), 0o644)) }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
+)
+
+// A layer is pushed definitions on this node's disk; the zero value is none.
+type layer struct {
+	path     string // for config.Options.Layers
+	revision uint64
+}
+
+// loadLayer is load with pushed definitions over the files.
+func (s *source) loadLayer(l layer) (*config.Config, error) {
+	return s.loadWith(func(o *config.Options) {
+		if l.path != "" {
+			o.Layers = []string{l.path}
+		}
+	})
+}
+
+func definitionsDir(cfg *config.Config) config.LayerDir {
+	return config.LayerDir{Path: filepath.Join(cfg.StateDir, "definitions")}
+}
+
+// loadFirst reads the configuration that the daemon begins with. A node that follows
+// pushed definitions begins with the last good ones on its disk, wherever JetStream
+// is; one that has none asks for them.
+func (s *source) loadFirst(ctx context.Context, newLog func(config.Log) *slog.Logger) (*config.Config, layer, error) {
+	cfg, err := s.load()
+	if err != nil || cfg.Definitions != config.DefinitionsBus {
+		return cfg, layer{}, err
+	}
+	revision, path, err := definitionsDir(cfg).Good()
+	if err != nil {
+		return nil, layer{}, err
+	}
+	l := layer{path, revision}
+	if path == "" {
+		if l, err = firstDefinitions(ctx, cfg, newLog(cfg.Log)); err != nil {
+			return nil, layer{}, err
+		}
+	}
+	cfg, err = s.loadLayer(l)
+	return cfg, l, err
+}
+
+// The wait for the first definitions: how long one attempt takes, and how long it is
+// until the next.
+const (
+	firstPatience = 10 * time.Second
+	firstAgain    = 2 * time.Second
+)
+
+// firstDefinitions waits for definitions on a node that has none. To begin without
+// them would take out what an earlier run, whose state is lost, has left serving in
+// the kernel. Only where none were ever pushed there is nothing to wait for.
+func firstDefinitions(ctx context.Context, cfg *config.Config, log *slog.Logger) (layer, error) {
+	for said := ""; ; {
+		l, err := fetchFirst(ctx, cfg)
+		if err == nil || errors.Is(err, bus.ErrNoDefinitions) {
+			return l, nil
+		}
+		if text := err.Error(); text != said {
+			said = text
+			log.Warn("waiting for the first definitions; the kernel goes on with the rules that it has", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return l, ctx.Err()
+		case <-time.After(firstAgain):
+		}
+	}
+}
+
+func fetchFirst(ctx context.Context, cfg *config.Config) (layer, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstPatience)
+	defer cancel()
+	st, err := (&storeFlags{}).openStore(ctx, cfg)
+	if err != nil {
+		return layer{}, err
+	}
+	defer st.close()
+	r, _, err := st.get(ctx, 0)
+	if err != nil {
+		return layer{}, err
+	}
+	path, err := fetchDefinitions(ctx, st.Definitions, definitionsDir(cfg), r.Number)
+	return layer{path, r.Number}, err
+}
+
+// followDefinitions puts each newer revision into force until ctx is done. It takes no
+// part in anything else: without JetStream the node goes on with what it has.
+func (d *daemon) followDefinitions(ctx context.Context, cfg *config.Config) error {
+	if cfg.Definitions != config.DefinitionsBus {
+		return nil
+	}
+	store := d.bus.Definitions(cfg.Cluster.Group)
+	defer store.Close()
+	dir := definitionsDir(cfg)
+	store.Watch(ctx, func(r bus.Revision) {
+		if err := d.follow(ctx, store, dir, r); err != nil && ctx.Err() == nil {
+			d.log.Error("pushed definitions refused", "revision", r.Number, "who", r.Who, "err", err)
+			d.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s refused, the one before stays in force: %v", r.Number, r.Who, err)})
+		}
+	})
+	return nil
+}
+
+func (d *daemon) follow(ctx context.Context, store *bus.Definitions, dir config.LayerDir, r bus.Revision) error {
+	path, err := fetchDefinitions(ctx, store, dir, r.Number)
+	if err != nil {
+		return err
+	}
+	if err := d.settle(ctx, dir, layer{path, r.Number}); err != nil {
+		return err
+	}
+	d.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
+	return nil
+}
+
+// settle puts a revision into force and keeps it for the next start.
+func (d *daemon) settle(ctx context.Context, dir config.LayerDir, l layer) error {
+	d.mu.Lock()
+	same := d.layer == l
+	d.mu.Unlock()
+	if !same {
+		if a := d.ask(ctx, reloadRequest{layer: &l}); a.err != nil {
+			return a.err
+		}
+	}
+	return dir.Accept(l.path)
+}
