@@ -4,14 +4,9 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
-	"github.com/steelyard-lb/steelyard/core/config"
 	"github.com/steelyard-lb/steelyard/core/nft"
 )
 
@@ -88,32 +83,4 @@ func (d *daemon) InForce(ctx context.Context) (core.InForce, error) {
 	f.ConfigHash, f.Policies, f.Settings, f.Features = cfg.Hash, cfg.Policies, settings(cfg), d.applier.Features()
 	f.Interfaces = nft.Interfaces()
 	return f, nil
-}
-
-// places is how many runs of each type may go on at one time, as text to compare.
-func places(of map[string]int) string {
-	var list []string
-	for _, kind := range slices.Sorted(maps.Keys(of)) {
-		list = append(list, fmt.Sprintf("%s %d", kind, of[kind]))
-	}
-	return strings.Join(list, ", ")
-}
-
-// settings are the parts of a configuration that take a restart, as text without
-// secrets.
-func settings(cfg *config.Config) map[string]string {
-	users := make([]string, len(cfg.Bus.Users))
-	for i, u := range cfg.Bus.Users {
-		users[i] = fmt.Sprintf("%s (publish %v, subscribe %v)", u.Name, u.Publish, u.Subscribe)
-	}
-	l := cfg.Bus.Login
-	return map[string]string{
-		"node": cfg.Node, "state_dir": cfg.StateDir,
-		"control.socket": cfg.Control.Socket, "control.group": cfg.Control.Group,
-		"probing.concurrency": places(cfg.Probing.Concurrency),
-		"log.level":           cfg.Log.Level, "log.format": cfg.Log.Format,
-		"bus.listen": cfg.Bus.Listen, "bus.servers": strings.Join(cfg.Bus.Servers, " "), "bus.users": strings.Join(users, ", "),
-		"bus.tls.cert": cfg.Bus.TLS.Cert, "bus.tls.key": cfg.Bus.TLS.Key,
-		"bus.login.user": l.User, "bus.login.credentials": l.Credentials, "bus.login.ca": l.CA,
-	}
 }

@@ -69,7 +69,9 @@ func planChanges(f core.InForce, cfg *config.Config, secrets bool) []core.Config
 		}
 	}
 	now := settings(cfg)
-	for _, key := range slices.Sorted(maps.Keys(now)) {
+	keys := maps.Clone(now)
+	maps.Copy(keys, f.Settings) // of what is no longer set
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if from := f.Settings[key]; from != now[key] {
 			list = append(list, setting(core.KindSetting, key, from, now[key]))
 		}

@@ -34,6 +34,7 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 		}
 	}
 	kernelStatus(w, p, v.Kernel)
+	webhookStatus(w, p, v.Webhooks)
 	if len(v.Policies) == 0 {
 		return
 	}

@@ -128,7 +128,7 @@ func BenchmarkTick(b *testing.B) {
 	}
 	s.setServices(names, now)
 	for i := range 20 {
-		s.hear(core.Presence{Node: fmt.Sprint("lb", i), Inst: "i", Seq: 1, Roles: core.AllRoles, At: now, StartedAt: now})
+		s.hear(core.Presence{Node: fmt.Sprint("lb", i), Inst: "i", Seq: 1, Roles: core.AllRoles, At: now, StartedAt: now}, now)
 	}
 	b.ReportAllocs()
 	for b.Loop() {

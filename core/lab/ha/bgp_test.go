@@ -32,7 +32,7 @@ func (s *stand) bgp() {
 		b.write("check-steelyard", s.packaged("keepalived/check-steelyard"), 0o755)
 		b.write("announce-steelyard", s.packaged("bird/announce-steelyard"), 0o755)
 		check := b.path("check-steelyard") + " " + ready
-		b.start("env", "CHECK="+check, "BIRDC="+birdc, "STANDBY="+b.path("standby"), b.path("announce-steelyard"))
+		b.start("env", "CHECK="+check, "BIRDC="+birdc, "STANDBY="+b.path("standby"), "FALL=3", b.path("announce-steelyard"))
 	}
 	s.spread(s.balancers...)
 	s.serves()

@@ -20,7 +20,6 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	built.Store(&dir)
 	cmd := exec.Command("go", "build", "-o", dir, "github.com/steelyard-lb/steelyard/cmd/steelyard")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build steelyard: %w: %s", err, out)
 	}

@@ -54,8 +54,9 @@ func TestScripts(t *testing.T) {
 	})
 	t.Run("telegraf", func(t *testing.T) {
 		s.t = t
-		// What Telegraf 1.37 sends with data_format = "json".
-		s.post("telegraf", fmt.Sprintf(`{"metrics":[{"fields":{"usage_idle":58.1,"value":0.52},"name":"trouble","tags":{"host":"b1","target":"web/web1"},"timestamp":%d}]}`, time.Now().Unix()))
+		// What Telegraf 1.37 sends with data_format = "json". Its time is in whole seconds,
+		// so that it could be older than the number before, and then would not count.
+		s.post("telegraf", fmt.Sprintf(`{"metrics":[{"fields":{"usage_idle":58.1,"value":0.52},"name":"trouble","tags":{"host":"b1","target":"web/web1"},"timestamp":%d}]}`, time.Now().Unix()+1))
 		s.troubled("web1", 0.52)
 	})
 }

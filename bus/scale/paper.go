@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scale
+
+import (
+	"math"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/bus"
+)
+
+// A Size is a group of nodes that have all three roles, and what they have to do.
+type Size struct {
+	Nodes    int
+	Services int
+	Backends int // of each service, each with an address of its own
+	// Probers is how many nodes probe each backend, every ProbeEvery; further probes of
+	// a backend count as further probers.
+	Probers    int
+	ProbeEvery time.Duration
+	// Moves is how often the shares of a service change, per second and on average.
+	Moves float64
+	// Reported is how many services have their connections reported, by every node once
+	// a second: those whose policy or passive rule goes by them.
+	Reported int
+	// Silent leaves out the decisions, which only monitors read.
+	Silent bool
+}
+
+// How often core/cluster and the engine speak. A presence is due every 250 ms and leaves at
+// the next of the ticks of 50 ms, a vector every 4 to 5 s likewise.
+const (
+	presenceEvery = 275 * time.Millisecond
+	resendEvery   = 4525 * time.Millisecond
+	refreshEvery  = 10500 * time.Millisecond // of decisions that change nothing, made once a second
+)
+
+// A Stream is what goes over the bus of one class.
+type Stream struct {
+	Class bus.Class
+	// PerSecond is how many messages all nodes publish together, Hearers to how many
+	// connections each of them is delivered.
+	PerSecond float64
+	Hearers   int
+}
+
+// Delivered is how many messages a second the servers hand to clients.
+func (s Stream) Delivered() float64 { return s.PerSecond * float64(s.Hearers) }
+
+// Paper is what a group publishes, by the formulas of docs/scaling.md. Health changes,
+// commits and events are not in it: they come with what happens, and are few.
+func (z Size) Paper() []Stream {
+	nodes, services := float64(z.Nodes), float64(z.Services)
+	out := []Stream{
+		// A node hears itself on its control connection, and not on that of samples.
+		{bus.NodeClass, nodes / presenceEvery.Seconds(), z.Nodes},
+		{bus.WeightsClass, services * renewed(z.Moves, resendEvery), z.Nodes},
+		{bus.ProbeClass, services * float64(z.Backends*z.Probers) / z.ProbeEvery.Seconds(), z.Nodes - 1},
+		{bus.FlowsClass, nodes * float64(z.Reported), z.Nodes},
+	}
+	if !z.Silent {
+		out = append(out, Stream{bus.DecisionClass, nodes * services * renewed(z.Moves, refreshEvery), 0})
+	}
+	return out
+}
+
+// renewed is how often something is said per second that changes at random moves times a
+// second, and is said again when it was not for so long.
+func renewed(moves float64, again time.Duration) float64 {
+	if moves == 0 {
+		return 1 / again.Seconds()
+	}
+	return moves / (1 - math.Exp(-moves*again.Seconds()))
+}
