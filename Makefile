@@ -39,9 +39,9 @@ kernel-lab-short: ## The same in five minutes: one kernel, up to 1,000 services
 .PHONY: kernel-lab kernel-lab-short
 
 .PHONY: soak
-soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign flushes (root, eight minutes)
-	@.ci/deps nftables iproute2 iptables
-	CI=true STEELYARD_SOAK=1 $(GO) test -p 1 -count=1 -v -timeout 40m -run 'TestSoak' ./core/lab/soak ./cmd/steelyard
+soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign flushes (root, a quarter of an hour)
+	@.ci/deps nftables iproute2 iptables keepalived bird2 conntrackd
+	CI=true STEELYARD_SOAK=1 $(GO) test -p 1 -count=1 -v -timeout 40m -run 'TestSoak' ./core/lab/soak ./core/lab/ha ./cmd/steelyard
 
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
@@ -51,7 +51,8 @@ check: ## Run exactly what CI runs: lint, check-policies, test, gates, examples,
 
 deps: ## Install the Debian packages that the tests use, where they are missing
 	@.ci/deps nftables iproute2 iputils-ping procps util-linux snmpd snmp conntrack nats-server clang lld rustc libstd-rust-dev-wasm32 lua5.1 \
-		openssl nginx libnginx-mod-mail redis-server bind9 unbound haproxy curl prometheus prometheus-node-exporter monitoring-plugins-basic monitoring-plugins-standard
+		openssl nginx libnginx-mod-mail redis-server bind9 unbound haproxy curl prometheus prometheus-alertmanager prometheus-node-exporter zabbix-agent nagios4-core \
+		monitoring-plugins-basic monitoring-plugins-standard keepalived bird2 conntrackd
 	@command -v npm >/dev/null || .ci/deps nodejs npm
 
 .PHONY: deps-demo

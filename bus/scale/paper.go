@@ -23,16 +23,15 @@ type Size struct {
 	// Reported is how many services have their connections reported, by every node once
 	// a second: those whose policy or passive rule goes by them.
 	Reported int
-	// Silent leaves out the decisions, which only monitors read.
-	Silent bool
 }
 
 // How often core/cluster and the engine speak. A presence is due every 250 ms and leaves at
-// the next of the ticks of 50 ms, a vector every 4 to 5 s likewise.
+// the next of the ticks of 50 ms, a vector every 4 to 5 s likewise. A decision that changed
+// nothing is told every 10 s, at the next time that the policy was asked.
 const (
 	presenceEvery = 275 * time.Millisecond
 	resendEvery   = 4525 * time.Millisecond
-	refreshEvery  = 10500 * time.Millisecond // of decisions that change nothing, made once a second
+	refreshEvery  = 10500 * time.Millisecond
 )
 
 // A Stream is what goes over the bus of one class.
@@ -47,21 +46,21 @@ type Stream struct {
 // Delivered is how many messages a second the servers hand to clients.
 func (s Stream) Delivered() float64 { return s.PerSecond * float64(s.Hearers) }
 
-// Paper is what a group publishes, by the formulas of docs/scaling.md. Health changes,
-// commits and events are not in it: they come with what happens, and are few.
+// Paper is what a group publishes, by the formulas of docs/scaling.md. Decisions and commits
+// have no hearers but monitors. Health changes and events are not in it: they come with
+// what happens, and are few.
 func (z Size) Paper() []Stream {
 	nodes, services := float64(z.Nodes), float64(z.Services)
-	out := []Stream{
+	moved := nodes * services * z.Moves // each node has its own decision and commit of it
+	return []Stream{
 		// A node hears itself on its control connection, and not on that of samples.
 		{bus.NodeClass, nodes / presenceEvery.Seconds(), z.Nodes},
 		{bus.WeightsClass, services * renewed(z.Moves, resendEvery), z.Nodes},
 		{bus.ProbeClass, services * float64(z.Backends*z.Probers) / z.ProbeEvery.Seconds(), z.Nodes - 1},
 		{bus.FlowsClass, nodes * float64(z.Reported), z.Nodes},
+		{bus.DecisionClass, services*renewed(z.Moves, refreshEvery) + moved - services*z.Moves, 0},
+		{bus.CommitClass, moved, 0},
 	}
-	if !z.Silent {
-		out = append(out, Stream{bus.DecisionClass, nodes * services * renewed(z.Moves, refreshEvery), 0})
-	}
-	return out
 }
 
 // renewed is how often something is said per second that changes at random moves times a

@@ -33,7 +33,7 @@ func chooseFaults[T any](short, long T) T {
 
 const (
 	faultBackends = 8
-	faultServices = 4
+	faultServices = 5
 	faultGroup    = "edge"
 	probePort     = 81
 )
@@ -186,13 +186,6 @@ func (n *faultNode) leadTraffic() {
 	n.run(n.client, "ip", "route", "add", n.lab.VIP4.String()+"/32", "via", n.node.Addr4.String())
 }
 
-// run runs a command in a node.
-func (r *rig) run(where *lab.Node, name string, args ...string) {
-	r.t.Helper()
-	if _, err := where.Command(r.t.Context(), name, args...); err != nil {
-		r.t.Fatal(err)
-	}
-}
 
 // restless is a policy whose answer is another in each tenth of a second: the slots of
 // the first backend tell when it was decided. See decidedAt.
@@ -206,13 +199,24 @@ const restless = `
     end
 `
 
-// decidedAt is when the restless policy gave the first backend these slots, at or
-// before now; the pattern repeats after seven minutes.
-func decidedAt(slots uint32, now time.Time) time.Time {
+// decidedAt is when the restless policy gave the backends these slots, at or before now;
+// the pattern repeats after seven minutes. Some slots tell no time: those of before the
+// first decision, of when a backend was dead, and of when it has just come back.
+func decidedAt(slots slotsOf, first string, now time.Time) (at time.Time, ok bool) {
 	const cycle = 4096
+	is := int64(slots[first]) - cycle
+	if len(slots) < faultBackends || is < 0 || is >= cycle {
+		return at, false
+	}
+	each := (core.Slots - is - cycle) / (faultBackends - 1)
+	for name, n := range slots {
+		if name != first && (int64(n) < each || int64(n) > each+1) {
+			return at, false
+		}
+	}
 	tenths := now.UnixMilli() / 100
-	age := (tenths%cycle - int64(slots) + cycle + cycle) % cycle
-	return time.UnixMilli((tenths - age) * 100)
+	age := (tenths%cycle - is + cycle) % cycle
+	return time.UnixMilli((tenths - age) * 100), true
 }
 
 // configure writes the configuration of a node.
@@ -235,7 +239,7 @@ roles: %s
 bus: {servers: [%s]}
 cluster: {group: %s}
 probes:
-  alive: {type: tcp, port: %d, interval: 200ms, timeout: 1s, rise: 2, fall: 2}
+  alive: {type: tcp, port: %d, interval: 500ms, timeout: 450ms, rise: 2, fall: 2}
 policies:
   restless:
     lua: |%s
@@ -250,7 +254,8 @@ services:
 	}
 }
 
-func faultService(i int) string { return fmt.Sprintf("web%c", 'a'+i) }
+// faultService is the name of a service. By these names each node that may lead does.
+func faultService(i int) string { return "web" + "abcdh"[i:i+1] }
 
 // startNodes starts all daemons and waits until they answer.
 func (s *faultStand) startNodes() {
@@ -321,8 +326,9 @@ func (s *faultStand) others(without []*faultNode) []*faultNode {
 	return slices.DeleteFunc(slices.Clone(s.nodes), func(n *faultNode) bool { return slices.Contains(without, n) })
 }
 
-// agreed says how the nodes disagree: each service has one leader and all know it; the
-// balancers' kernels have the same slots, and all backends have some.
+// agreed says how the nodes disagree: each service has one leader, which is the first
+// choice, and all know it; the balancers' kernels have the same slots, and all backends
+// have some.
 func (s *faultStand) agreed(nodes []*faultNode) error {
 	views := map[string]core.NodeView{}
 	for _, n := range nodes {
@@ -359,6 +365,15 @@ func oneLeader(views map[string]core.NodeView, service string) error {
 	}
 	if len(leaders) != 1 {
 		return fmt.Errorf("%v lead %s; the others follow %v", leaders, service, follows)
+	}
+	var may []string
+	for name, v := range views {
+		if slices.Contains(v.Roles, "schedule") {
+			may = append(may, name)
+		}
+	}
+	if first := core.NewRendezvous(may).Rank(core.KeyOf(service), 1)[0]; first != leaders[0] {
+		return fmt.Errorf("%s leads %s, and the first choice is %s", leaders[0], service, first)
 	}
 	for name, l := range follows {
 		if l != leaders[0] {

@@ -161,7 +161,10 @@ func (k *kernelLook) readOnce(service string) (slotsOf, error) {
 
 // slotsFrom adds the intervals up.
 func slotsFrom(list []nftables.SetElement) slotsOf {
-	slices.SortFunc(list, func(a, b nftables.SetElement) int { return int(number(a.Key)) - int(number(b.Key)) })
+	// Where one interval ends and the next begins there are two elements, in any order.
+	slices.SortFunc(list, func(a, b nftables.SetElement) int {
+		return 2*(int(slotOf(a.Key))-int(slotOf(b.Key))) + intervalBegin(a) - intervalBegin(b)
+	})
 	out := slotsOf{}
 	for i, e := range list {
 		if e.IntervalEnd {
@@ -169,14 +172,21 @@ func slotsFrom(list []nftables.SetElement) slotsOf {
 		}
 		end := uint32(core.Slots)
 		if i+1 < len(list) {
-			end = number(list[i+1].Key)
+			end = slotOf(list[i+1].Key)
 		}
-		out[e.Comment] += end - number(e.Key)
+		out[e.Comment] += end - slotOf(e.Key)
 	}
 	return out
 }
 
-func number(key []byte) uint32 { return binary.BigEndian.Uint32(key) }
+func intervalBegin(e nftables.SetElement) int {
+	if e.IntervalEnd {
+		return 0
+	}
+	return 1
+}
+
+func slotOf(key []byte) uint32 { return binary.BigEndian.Uint32(key) }
 
 // look reads the kernel, and complains if a service is empty or its weights are older
 // than what was there before.
@@ -211,10 +221,10 @@ func (k *kernelLook) take(service string, slots slotsOf, now time.Time) {
 		return
 	}
 	k.seen[service], k.at[service] = slots, now
-	if len(slots) < faultBackends {
-		return // what the dead one had is with the others: the first tells no time
+	at, ok := decidedAt(slots, k.w.s.backends[0].name, now)
+	if !ok {
+		return
 	}
-	at := decidedAt(slots[k.w.s.backends[0].name]-4096, now)
 	if was := k.decided[service]; at.Before(was.Add(-overlap)) {
 		k.w.regress("%s: the weights of %s in the kernel went back from %v to %v", k.node.name, service, was, at)
 	}
@@ -341,7 +351,7 @@ func (k *kernelLook) lacks(backend string) bool {
 			return false
 		}
 	}
-	return true
+	return len(k.seen) == faultServices
 }
 
 // result is what was seen since the last call.

@@ -19,10 +19,10 @@ func TestLinkSteadyCost(t *testing.T) {
 		port string
 		want int
 	}{
-		{"dsr", core.DSR, core.TCP, "0", 15},
-		{"stateless", core.Stateless, core.TCP, "8080", 19},
-		{"stateless udp", core.Stateless, core.UDP, "8080", 21},
-		{"stateless, port kept", core.Stateless, core.UDP, "0", 15},
+		{"dsr", core.DSR, core.TCP, "0", 17},
+		{"stateless", core.Stateless, core.TCP, "8080", 21},
+		{"stateless udp", core.Stateless, core.UDP, "8080", 23},
+		{"stateless, port kept", core.Stateless, core.UDP, "0", 17},
 	} {
 		s := untracked(service("web", "192.0.2.10:80", test.p, backend("b", "198.51.100.1:"+test.port, core.Slots)), test.f, core.BySourcePort)
 		var n needs

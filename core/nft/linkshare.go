@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/nftables/expr"
 	"github.com/steelyard-lb/steelyard/core"
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func (n *linkNeeds) share(f *fragment) {
 	for i, s := range []*set{services4, services6, ranges4, ranges6} {
 		if v6 := i%2 == 1; n.fronts[s] {
 			l.sets = append(l.sets, s)
-			in = append(in, newLinkRule(concat(ipDaddr(v6), metaL4proto(), thDport()).vmap(s)))
+			in = append(in, newLinkRule(forThisHost(), concat(ipDaddr(v6), metaL4proto(), thDport()).vmap(s)))
 		}
 	}
 	for i := range 4 {
@@ -106,6 +107,13 @@ func (n *linkNeeds) share(f *fragment) {
 		f.chains = append(f.chains, chain{chainUntracked, &hook{"filter", unix.NF_INET_PRE_ROUTING, -300, "prerouting priority raw"}, untracked})
 	}
 	f.link = l
+}
+
+// forThisHost leaves alone what a switch floods to everybody: the hook is before the
+// place where the kernel drops frames for other machines, and another balancer of the
+// same addresses forwards them.
+func forThisHost() clause {
+	return clause{text: "meta pkttype host", exprs: matchMeta(expr.MetaKeyPKTTYPE, unix.PACKET_HOST)}
 }
 
 // chainUntracked keeps connection tracking, which other services need, off the

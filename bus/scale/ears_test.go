@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scale
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/core"
+)
+
+// listenTo subscribes as a node does, and hears without reading: to the servers it is a
+// node, and to this machine it is hardly any work. The two connections are what a node
+// has: one for samples, one for all else.
+func listenTo(t testing.TB, s server) {
+	t.Helper()
+	for _, patterns := range [][]string{
+		{bus.Prefix + ".probe.*.*.*.*", bus.Prefix + ".metric.>"},
+		{bus.Prefix + ".node." + Group + ".*", bus.Prefix + ".weights." + Group + ".*.*", bus.Prefix + ".flows." + Group + ".*.*"},
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "nats://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		var hello strings.Builder
+		hello.WriteString("CONNECT {\"verbose\":false,\"echo\":true}\r\n")
+		for i, p := range patterns {
+			fmt.Fprintf(&hello, "SUB %s %d\r\n", p, i+1)
+		}
+		if _, err := io.WriteString(c, hello.String()); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+		go func() {
+			for { // the server asks now and then; nobody reads when
+				if _, err := io.WriteString(c, "PONG\r\n"); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Second)
+			}
+		}()
+	}
+}
+
+// A hearing is what a node of this package heard.
+type hearing struct {
+	Samples, Presences, Vectors, Flows uint64
+	Dropped                            uint64
+}
+
+// nodeVar makes the test binary a node that only hears, of the bus at this URL.
+const nodeVar = "STEELYARD_SCALE_NODE"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(nodeVar); url != "" {
+		if err := hear(url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// hear is what a node does with the bus, without the engine behind it. It says when it is
+// ready, and what it heard when it is interrupted.
+func hear(url string) error {
+	b, err := bus.Start(context.Background(), bus.Options{Node: "listener", Servers: []string{url}})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var samples, presences, vectors, flows atomic.Uint64
+	_, e1 := b.SubscribeSamples(func(core.Sample) { samples.Add(1) })
+	_, e2 := b.SubscribePresences(Group, func(core.Presence) { presences.Add(1) })
+	_, e3 := b.SubscribeVectors(Group, func(core.Vector) { vectors.Add(1) })
+	_, e4 := b.SubscribeFlows(Group, func(core.FlowReport) { flows.Add(1) })
+	for _, err := range []error{e1, e2, e3, e4} {
+		if err != nil {
+			return err
+		}
+	}
+	over := make(chan os.Signal, 1) // one is enough
+	signal.Notify(over, os.Interrupt)
+	fmt.Println("ready")
+	<-over
+	s := b.Stats()
+	return json.NewEncoder(os.Stdout).Encode(hearing{samples.Load(), presences.Load(), vectors.Load(), flows.Load(),
+		s.Late + s.Repeated + s.Invalid + s.Mismatched + s.Crowded + s.Overflowed})
+}
+
+// A listener is a process that hears by the bus package.
+type listener struct {
+	cmd *exec.Cmd
+	out *json.Decoder
+}
+
+func startListener(t testing.TB, s server) *listener {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), nodeVar+"="+s.url)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var word [6]byte // "ready\n"
+	if _, err := io.ReadFull(out, word[:]); err != nil {
+		t.Fatalf("the listener did not start: %v", err)
+	}
+	return &listener{cmd, json.NewDecoder(out)}
+}
+
+// end returns what it heard.
+func (l *listener) end(t testing.TB) (h hearing) {
+	t.Helper()
+	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.out.Decode(&h); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
