@@ -210,6 +210,8 @@ type ProbeView struct {
 	Detail string    `json:"detail"`
 	At     time.Time `json:"at"`
 	Took   float64   `json:"took_seconds"`
+	// Node is who took it.
+	Node string `json:"node,omitempty"`
 
 	// State is what rise and fall make of the samples of a health probe, Streak how many
 	// in a row speak against it, and Need how many it takes.

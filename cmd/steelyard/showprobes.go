@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ const showProbesLong = `Show each probe of each backend: how it ended last, when
 
   STATE     of a health probe, by rise and fall; with 1/3 after it one of the three
             samples that it takes to change it has come. A * marks a critical probe
+  BY        the node that asked, where several do
   ROLE      health decides up or down; metric feeds the policy and never does
   LAST      when its latest sample was taken
   TOOK      how long that took
@@ -53,6 +56,8 @@ type probesAnswer struct {
 	At      time.Time         `json:"at"`
 	Probing core.ProbingView  `json:"probing"`
 	Probes  []probeOfABackend `json:"probes"`
+
+	several bool // nodes, so that it matters which one asked
 }
 
 type probeOfABackend struct {
@@ -80,7 +85,7 @@ func (g *globals) showProbes(cmd *cobra.Command, of string, failing bool) error 
 		}
 		v = one
 	}
-	answer := probesAnswer{At: v.At, Probing: v.Probing, Probes: []probeOfABackend{}}
+	answer := probesAnswer{At: v.At, Probing: v.Probing, Probes: []probeOfABackend{}, several: v.Cluster != nil}
 	found := backend == ""
 	for _, s := range v.Services {
 		for _, b := range s.Backends {
@@ -128,13 +133,20 @@ func renderProbes(w io.Writer, a probesAnswer, color bool) {
 func allProbesTable(a probesAnswer) *table {
 	t := &table{columns: []column{{title: "BACKEND"}, {title: "PROBE"}, {title: "TYPE"}, {title: "ROLE"}, {title: "STATE"},
 		{"LAST", true}, {"TOOK", true}, {"EVERY", true}, {title: "CODE"}, {title: "DETAIL"}}}
+	if a.several {
+		t.columns = slices.Insert(t.columns, len(t.columns)-2, column{title: "BY"})
+	}
 	for _, v := range a.Probes {
 		code, took := cell{text: unknown}, unknown
 		if v.Code != "" {
 			code, took = cell{string(v.Code), codeColor(v.ProbeView)}, seconds(v.Took)
 		}
-		t.add(cell{v.Service + "/" + v.Backend, bold}, v.Name, v.Type, v.Role, probeState(v.ProbeView),
-			ago(v.At, a.At), took, seconds(v.Interval), code, v.Detail)
+		row := []any{cell{v.Service + "/" + v.Backend, bold}, v.Name, v.Type, v.Role, probeState(v.ProbeView),
+			ago(v.At, a.At), took, seconds(v.Interval)}
+		if a.several {
+			row = append(row, cmp.Or(v.Node, unknown))
+		}
+		t.add(append(row, code, v.Detail)...)
 	}
 	return t
 }

@@ -135,6 +135,9 @@ func (p *probe) view(rule core.HealthRule) core.ProbeView {
 		Name: p.spec.Name, Type: p.spec.Type, Role: p.spec.Role, OK: p.last.ok, Code: p.last.code,
 		Detail: p.last.detail, At: p.last.at, Took: p.last.took.Seconds(), Interval: p.spec.Interval.Seconds(),
 	}
+	if p.from != nil {
+		v.Node = p.from.node
+	}
 	if p.spec.Role == core.HealthRole {
 		h := p.health()
 		v.State, v.Streak, v.Need = h.State, h.Streak, h.Need()
