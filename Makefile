@@ -43,6 +43,11 @@ soak: ## Run the long traffic tests: 10 million connections, 100 kills, foreign 
 	@.ci/deps nftables iproute2 iptables keepalived bird2 conntrackd
 	CI=true STEELYARD_SOAK=1 $(GO) test -p 1 -count=1 -v -timeout 40m -run 'TestSoak' ./core/lab/soak ./core/lab/ha ./cmd/steelyard
 
+.PHONY: cluster-lab
+cluster-lab: ## Five nodes and three nats-servers live through 18 faults, with clients at work (root, eight minutes)
+	@.ci/deps nftables iproute2 nats-server
+	CI=true STEELYARD_CLUSTER_LAB=1 $(GO) test -count=1 -v -timeout 30m -run 'TestClusterFaults' ./cmd/steelyard
+
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 

@@ -104,7 +104,7 @@ func (b *Bus) twin(subj, inst string) error {
 	if _, ours := b.insts.Load(inst); ours {
 		return nil
 	}
-	return fmt.Errorf("decode %s: another node has the name of this one; give each node its own name (node.name): %w", subj, errMismatch)
+	return fmt.Errorf("decode %s: another node has the name of this one; give each node its own name (node): %w", subj, errMismatch)
 }
 
 // presenceEnvelope is what the filter wants to know of a presence. The time at which

@@ -32,7 +32,7 @@ func (b *Bus) connect(name string, out *outbox) (*nats.Conn, error) {
 		// A server that is away, or refuses us now, must not stop the start.
 		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
 			// A server that takes nothing is left and joined anew.
-			nats.FlusherTimeout(flusherTimeout), nats.ReconnectOnFlusherError())
+			nats.FlusherTimeout(flusherTimeout), nats.ReconnectOnFlusherError(), nats.PingInterval(pingEvery))
 	}
 	if name == dataConn {
 		// Our own samples take the short way: see PublishSample.
@@ -49,6 +49,12 @@ func (b *Bus) connect(name string, out *outbox) (*nats.Conn, error) {
 // flusherTimeout is how long an external server may take nothing before the
 // connection is begun anew; nats.go's own is a minute.
 const flusherTimeout = 250 * time.Millisecond
+
+// pingEvery is how often a connection to an external server is tried; one that leads
+// nowhere is begun anew at the third time. A node may be heard over one of its two
+// connections while its samples are lost on the other, and until then nobody takes its
+// targets over.
+const pingEvery = time.Second
 
 func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 	log := b.opts.Log.With("part", "bus", "connection", name)

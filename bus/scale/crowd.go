@@ -44,8 +44,8 @@ func (c *Crowd) Speak(ctx context.Context, period time.Duration) (map[bus.Class]
 func (c *Crowd) stream(ctx context.Context, s Stream, n int) (said int, err error) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for began := time.Now(); said < n && ctx.Err() == nil; {
-		for due := min(n, int(time.Since(began).Seconds()*s.PerSecond)+1); said < due; said++ {
+	for start := time.Now(); said < n && ctx.Err() == nil; {
+		for due := min(n, int(time.Since(start).Seconds()*s.PerSecond)+1); said < due; said++ {
 			b := c.Buses[c.Size.speaker(s.Class, said)%len(c.Buses)]
 			if err := c.Size.say(b, s.Class, said); err != nil {
 				return said, fmt.Errorf("say %d of %s: %w", said, s.Class, err)

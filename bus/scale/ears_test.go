@@ -3,6 +3,7 @@
 package scale
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,8 +57,11 @@ func listenTo(t testing.TB, s server) {
 // A hearing is what a node of this package heard.
 type hearing struct {
 	Samples, Presences, Vectors, Flows uint64
-	Dropped                            uint64
+	Dropped                            uint64 // of all of them
 }
+
+// all is how many messages came.
+func (h hearing) all() uint64 { return h.Samples + h.Presences + h.Vectors + h.Flows + h.Dropped }
 
 // nodeVar makes the test binary a node that only hears, of the bus at this URL.
 const nodeVar = "STEELYARD_SCALE_NODE"
@@ -75,7 +78,7 @@ func TestMain(m *testing.M) {
 }
 
 // hear is what a node does with the bus, without the engine behind it. It says when it is
-// ready, and what it heard when it is interrupted.
+// ready, and what it has heard whenever it is sent a line.
 func hear(url string) error {
 	b, err := bus.Start(context.Background(), bus.Options{Node: "listener", Servers: []string{url}})
 	if err != nil {
@@ -92,18 +95,23 @@ func hear(url string) error {
 			return err
 		}
 	}
-	over := make(chan os.Signal, 1) // one is enough
-	signal.Notify(over, os.Interrupt)
 	fmt.Println("ready")
-	<-over
-	s := b.Stats()
-	return json.NewEncoder(os.Stdout).Encode(hearing{samples.Load(), presences.Load(), vectors.Load(), flows.Load(),
-		s.Late + s.Repeated + s.Invalid + s.Mismatched + s.Crowded + s.Overflowed})
+	answers := json.NewEncoder(os.Stdout)
+	for asked := bufio.NewScanner(os.Stdin); asked.Scan(); {
+		s := b.Stats()
+		err := answers.Encode(hearing{samples.Load(), presences.Load(), vectors.Load(), flows.Load(),
+			s.Late + s.Repeated + s.Invalid + s.Mismatched + s.Crowded + s.Overflowed})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A listener is a process that hears by the bus package.
 type listener struct {
-	cmd *exec.Cmd
+	pid int
+	in  io.Writer
 	out *json.Decoder
 }
 
@@ -112,6 +120,10 @@ func startListener(t testing.TB, s server) *listener {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), nodeVar+"="+s.url)
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -127,16 +139,17 @@ func startListener(t testing.TB, s server) *listener {
 	if _, err := io.ReadFull(out, word[:]); err != nil {
 		t.Fatalf("the listener did not start: %v", err)
 	}
-	return &listener{cmd, json.NewDecoder(out)}
+	return &listener{cmd.Process.Pid, in, json.NewDecoder(out)}
 }
 
-// end returns what it heard.
-func (l *listener) end(t testing.TB) (h hearing) {
+// heard is what it has heard so far.
+func (l *listener) heard(t testing.TB) (h hearing) {
 	t.Helper()
-	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+	_, err := io.WriteString(l.in, "\n")
+	if err == nil {
+		err = l.out.Decode(&h)
 	}
-	if err := l.out.Decode(&h); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -17,8 +17,11 @@ const (
 	Probe = "http"
 )
 
-// epoch is one such as the clock gives.
-const epoch = 1_800_000_000_000 << 8
+// began is when the nodes were started, and epoch that of their leaders.
+var (
+	began = time.Now()
+	epoch = uint64(began.UnixMilli()) << 8
+)
 
 // ServiceName and BackendName are those that the messages are about.
 func ServiceName(i int) string { return fmt.Sprintf("service-%05d", i) }
@@ -67,18 +70,21 @@ func (z Size) speaker(c bus.Class, n int) int {
 func (z Size) presence(n int) core.Presence {
 	return core.Presence{
 		Node: nodeName(z.speaker(bus.NodeClass, n)), Group: Group, Seq: uint64(n/z.Nodes + 1), Roles: core.AllRoles,
-		Version: "v1.2.3", ConfigHash: "5d41402abc4b2a76b9719d911017c592", StartedAt: time.Unix(1_800_000_000, 0), Epoch: epoch,
+		Version: "v1.2.3", ConfigHash: "5d41402abc4b2a76b9719d911017c592", StartedAt: began, Epoch: epoch,
 	}
 }
 
+// vector is said again as it was until the shares move.
 func (z Size) vector(n int) core.Vector {
+	service := n % z.Services
+	moves := uint64(float64(n/z.Services) * z.Moves / renewed(z.Moves, resendEvery))
 	v := core.Vector{
-		Service: ServiceName(n % z.Services), Group: Group, Node: nodeName(z.speaker(bus.WeightsClass, n)),
-		Epoch: epoch, Seq: uint64(n/z.Services + 1), Decision: uint64(n), Policy: "least-cpu", PolicyVersion: "v1.2.3",
+		Service: ServiceName(service), Group: Group, Node: nodeName(z.speaker(bus.WeightsClass, n)),
+		Epoch: epoch, Seq: moves + 1, Decision: moves + 1, Policy: "least-cpu", PolicyVersion: "v1.2.3",
 	}
-	shares := make([]float64, z.Backends)
+	shares, some := make([]float64, z.Backends), rand.New(rand.NewPCG(uint64(service), moves))
 	for i := range shares {
-		shares[i] = 1 + rand.Float64()/10 // as of a policy that follows the load
+		shares[i] = 1 + some.Float64()/10 // as of a policy that follows the load
 	}
 	for i, slots := range core.Quantize(shares) {
 		v.Backends = append(v.Backends, core.VectorBackend{Name: BackendName(i), Slots: slots, Opinion: shares[i], Health: core.Up})

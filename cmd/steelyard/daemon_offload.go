@@ -114,8 +114,11 @@ func someOf(names []string) string {
 
 // warnings are what an operator should mend although all of it works.
 func (d *daemon) warnings(cfg *config.Config) []string {
-	out := append(forwardWarnings(sysctlRoot, cfg.Services), offloadWarnings(d.applier.Features(), cfg.Services)...)
-	out = append(out, silentWarnings(d.applier.Features(), cfg.Services)...)
+	var out []string
+	if cfg.Cluster.Roles.Apply { // the kernel of another node matters to nobody
+		out = append(forwardWarnings(sysctlRoot, cfg.Services), offloadWarnings(d.applier.Features(), cfg.Services)...)
+		out = append(out, silentWarnings(d.applier.Features(), cfg.Services)...)
+	}
 	for _, w := range cfg.Warnings {
 		out = append(out, w.Message)
 	}

@@ -3,25 +3,25 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/lab"
 	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
+// faultsEnv is set by `make cluster-lab`: to 1, or to a part of the names of the faults
+// that are wanted.
+const faultsEnv = "STEELYARD_CLUSTER_LAB"
+
 // faultsLong says that `make cluster-lab` runs these tests, and not `go test`.
-var faultsLong = os.Getenv("STEELYARD_CLUSTER_LAB") != ""
+var faultsLong = os.Getenv(faultsEnv) != ""
 
 // chooseFaults is choose for these tests.
 func chooseFaults[T any](short, long T) T {
@@ -50,17 +50,17 @@ const (
 // Probes ask a port of their own, so that a backend can be dead to them and still
 // serve: a connection that is refused was then refused by a balancer.
 type faultStand struct {
-	*rig        // of the lab; it has no daemon
-	servers     []*natsServer
-	nodes       []*faultNode
-	backends    []*faultBackend
-	balancers   []*faultNode // those of nodes that carry traffic
-	scheduler   *faultNode
-	prober      *faultNode
-	watch       *faultWatch
-	traffic     *faultTraffic
-	rows        []faultRow
-	nextVictims int // counts faults, so that backends take turns to die
+	*rig      // of the lab; it has no daemon
+	servers   []*natsServer
+	nodes     []*faultNode
+	backends  []*faultBackend
+	balancers []*faultNode // those of nodes that carry traffic
+	scheduler *faultNode
+	prober    *faultNode
+	watch     *faultWatch
+	traffic   *faultTraffic
+	rows      []faultRow
+	struck    int // faults so far
 }
 
 // A faultNode is a daemon in a namespace of its own.
@@ -87,6 +87,11 @@ func newFaultStand(t *testing.T) *faultStand {
 	dir := t.TempDir()
 	l := labtest.New(t, lab.Config{Backends: 11 + faultBackends, Grace: 500 * time.Millisecond})
 	s := &faultStand{rig: &rig{t: t, dir: dir, log: &syncBuffer{}, lab: l}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the nats-servers:\n%s", s.log)
+		}
+	})
 	place := slices.Clone(l.Backends)
 	next := func() *lab.Node {
 		n := place[0]
@@ -186,77 +191,6 @@ func (n *faultNode) leadTraffic() {
 	n.run(n.client, "ip", "route", "add", n.lab.VIP4.String()+"/32", "via", n.node.Addr4.String())
 }
 
-
-// restless is a policy whose answer is another in each tenth of a second: the slots of
-// the first backend tell when it was decided. See decidedAt.
-const restless = `
-    policy = { about = "another answer in each tenth of a second", reads = {} }
-    function schedule(s)
-      local w, first = {}, 4096 + math.floor(s.now * 10) % 4096
-      for i = 1, s.n do w[i] = (65536 - first) / (s.n - 1) end
-      w[1] = first
-      return w
-    end
-`
-
-// decidedAt is when the restless policy gave the backends these slots, at or before now;
-// the pattern repeats after seven minutes. Some slots tell no time: those of before the
-// first decision, of when a backend was dead, and of when it has just come back.
-func decidedAt(slots slotsOf, first string, now time.Time) (at time.Time, ok bool) {
-	const cycle = 4096
-	is := int64(slots[first]) - cycle
-	if len(slots) < faultBackends || is < 0 || is >= cycle {
-		return at, false
-	}
-	each := (core.Slots - is - cycle) / (faultBackends - 1)
-	for name, n := range slots {
-		if name != first && (int64(n) < each || int64(n) > each+1) {
-			return at, false
-		}
-	}
-	tenths := now.UnixMilli() / 100
-	age := (tenths%cycle - is + cycle) % cycle
-	return time.UnixMilli((tenths - age) * 100), true
-}
-
-// configure writes the configuration of a node.
-func (s *faultStand) configure(n *faultNode) {
-	s.t.Helper()
-	roles := map[*faultNode]string{s.prober: "[probe]", s.scheduler: "[schedule]"}
-	var urls, backends []string
-	for _, server := range s.servers {
-		urls = append(urls, "'"+server.url()+"'")
-	}
-	for _, b := range s.backends {
-		backends = append(backends, fmt.Sprintf("%s: {address: %s, port: 80}", b.name, b.node.Addr4))
-	}
-	var text strings.Builder
-	fmt.Fprintf(&text, `node: %s
-state_dir: %[2]s/state
-control: {socket: %[2]s/control.sock}
-log: {level: info, format: text}
-roles: %s
-bus: {servers: [%s]}
-cluster: {group: %s}
-probes:
-  alive: {type: tcp, port: %d, interval: 500ms, timeout: 450ms, rise: 2, fall: 2}
-policies:
-  restless:
-    lua: |%s
-services:
-`, n.name, n.dir, cmp.Or(roles[n], "[probe, schedule, apply]"), strings.Join(urls, ", "), faultGroup, probePort, strings.ReplaceAll(restless, "\n", "\n  "))
-	for i := range faultServices {
-		fmt.Fprintf(&text, "  %s: {vip: %s, port: %d, forwarding: masquerade, policy: restless, every: %s, probes: [alive], shaping: {floor: 0, step: 0, dead_band: 0}, backends: {%s}}\n",
-			faultService(i), s.lab.VIP4, 80+i, chooseFaults("300ms", "100ms"), strings.Join(backends, ", "))
-	}
-	if err := os.WriteFile(n.config, []byte(text.String()), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// faultService is the name of a service. By these names each node that may lead does.
-func faultService(i int) string { return "web" + "abcdh"[i:i+1] }
-
 // startNodes starts all daemons and waits until they answer.
 func (s *faultStand) startNodes() {
 	s.t.Helper()
@@ -266,149 +200,8 @@ func (s *faultStand) startNodes() {
 	}
 	for _, n := range s.nodes {
 		n.answers()
-	}
-}
-
-// A natsServer is one of the three.
-type natsServer struct {
-	*rig
-	name string
-	node *lab.Node
-	conf string
-	proc *lab.Process
-}
-
-func (n *natsServer) url() string { return fmt.Sprintf("nats://%s:4222", n.node.Addr4) }
-
-// store is where JetStream keeps its files: a small file system of the server alone.
-func (n *natsServer) store() string { return filepath.Join(n.dir, n.name+"-store") }
-
-func (n *natsServer) configure(all []*natsServer) {
-	n.t.Helper()
-	var routes []string
-	for _, o := range all {
-		routes = append(routes, fmt.Sprintf("nats-route://%s:6222", o.node.Addr4))
-	}
-	n.conf = filepath.Join(n.dir, n.name+".conf")
-	text := fmt.Sprintf(`server_name: %s
-listen: "0.0.0.0:4222"
-http: "0.0.0.0:8222"
-cluster { name: lab, listen: "0.0.0.0:6222", routes: [%s] }
-jetstream { store_dir: "%s", max_mem: 16M, max_file: 64M }
-`, n.name, strings.Join(routes, ", "), n.store())
-	if err := os.WriteFile(n.conf, []byte(text), 0o600); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := os.Mkdir(n.store(), 0o755); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-// storeBytes is less than what the server believes that it has.
-const storeBytes = "4m"
-
-// start runs the server with its store in a mount namespace of its own: the file system
-// is gone with it, however it ends.
-func (n *natsServer) start() {
-	n.t.Helper()
-	script := `mount -t tmpfs -o size=` + storeBytes + ` steelyard "$1" && exec nats-server -c "$2"`
-	cmd := exec.Command("sh", "-c", script, "nats", n.store(), n.conf)
-	cmd.SysProcAttr = newMountNamespace()
-	cmd.Stdout, cmd.Stderr = n.log, n.log
-	var err error
-	if n.proc, err = n.node.Start(cmd); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-// others are the nodes besides some.
-func (s *faultStand) others(without []*faultNode) []*faultNode {
-	return slices.DeleteFunc(slices.Clone(s.nodes), func(n *faultNode) bool { return slices.Contains(without, n) })
-}
-
-// agreed says how the nodes disagree: each service has one leader, which is the first
-// choice, and all know it; the balancers' kernels have the same slots, and all backends
-// have some.
-func (s *faultStand) agreed(nodes []*faultNode) error {
-	views := map[string]core.NodeView{}
-	for _, n := range nodes {
-		v, err := n.rig.client.Node(s.t.Context())
-		if err != nil {
-			return err
-		}
-		views[n.name] = v
-	}
-	for i := range faultServices {
-		if err := oneLeader(views, faultService(i)); err != nil {
-			return err
+		if v, err := n.rig.client.Node(s.t.Context()); err == nil && len(v.Warnings) > 0 {
+			s.t.Errorf("%s warns: %v", n.name, v.Warnings)
 		}
 	}
-	return s.sameSlots(nodes)
-}
-
-// oneLeader says so if a service has not exactly one leader, whom all follow.
-func oneLeader(views map[string]core.NodeView, service string) error {
-	var leaders []string
-	follows := map[string]string{}
-	for name, v := range views {
-		i := slices.IndexFunc(v.Services, func(s core.ServiceView) bool { return s.Name == service })
-		if i < 0 {
-			return fmt.Errorf("%s has no service %s", name, service)
-		}
-		if l := v.Services[i].Leader; l != nil {
-			follows[name] = l.Node
-		} else if slices.Contains(v.Roles, "schedule") {
-			leaders = append(leaders, name)
-		} else {
-			return fmt.Errorf("%s knows no leader of %s", name, service)
-		}
-	}
-	if len(leaders) != 1 {
-		return fmt.Errorf("%v lead %s; the others follow %v", leaders, service, follows)
-	}
-	var may []string
-	for name, v := range views {
-		if slices.Contains(v.Roles, "schedule") {
-			may = append(may, name)
-		}
-	}
-	if first := core.NewRendezvous(may).Rank(core.KeyOf(service), 1)[0]; first != leaders[0] {
-		return fmt.Errorf("%s leads %s, and the first choice is %s", leaders[0], service, first)
-	}
-	for name, l := range follows {
-		if l != leaders[0] {
-			return fmt.Errorf("%s follows %s in %s, which %s leads", name, l, service, leaders[0])
-		}
-	}
-	return nil
-}
-
-// sameSlots says how the kernels differ.
-func (s *faultStand) sameSlots(nodes []*faultNode) error {
-	for i := range faultServices {
-		var first slotsOf
-		for _, b := range s.balancers {
-			if !slices.Contains(nodes, b) {
-				continue
-			}
-			here, err := s.watch.of(b).read(faultService(i))
-			switch {
-			case err != nil:
-				return err
-			case len(here) != len(s.backends):
-				return fmt.Errorf("%d of %d backends have slots in %s on %s", len(here), len(s.backends), faultService(i), b.name)
-			case first == nil:
-				first = here
-			case !first.same(here):
-				return fmt.Errorf("%s has other slots of %s than another: %v, %v", b.name, faultService(i), here, first)
-			}
-		}
-	}
-	return nil
-}
-
-// untilAgreed waits until the nodes agree.
-func (s *faultStand) untilAgreed(what string, nodes []*faultNode) {
-	s.t.Helper()
-	s.untilWithin(startPatience, what, func() error { return s.agreed(nodes) })
 }

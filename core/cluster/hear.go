@@ -169,7 +169,7 @@ func (s *state) tellTwins(m *member, p core.Presence, now time.Time) {
 
 func (s *state) tellTwin(node, one, other string, now time.Time) {
 	if _, due := s.told.Due(node, "twin", now); due {
-		s.event(core.Error, "", fmt.Sprintf("two nodes have the name %s (instances %s and %s): give each node its own node.name, or they undo each other's work", node, one, other))
+		s.event(core.Error, "", fmt.Sprintf("two nodes have the name %s (instances %s and %s): give each its own name (node), or they undo each other's work", node, one, other))
 	}
 }
 
