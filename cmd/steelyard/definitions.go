@@ -79,11 +79,14 @@ func (f *storeFlags) options(cfg *config.Config) (bus.Options, error) {
 	if len(f.servers) > 0 || cfg == nil {
 		return o, nil
 	}
-	if f.natsFlags.used() {
-		return o, usage(errors.New("logins are for --server; bus.servers has bus.login"))
-	}
+	node := o.Node
 	o = busOptions(cfg, quiet)
 	o.StateDir = "" // the daemon's
+	if f.natsFlags.used() {
+		login.CA = cmp.Or(login.CA, o.Login.CA)
+		o.Login, o.Node = login, node
+		return o, nil
+	}
 	// The inbox is that of the user who logs in.
 	o.Node = cmp.Or(cfg.Bus.Login.User, cfg.Node)
 	return o, nil
@@ -96,10 +99,12 @@ func stored(err error) error {
 		return nil
 	case errors.Is(err, bus.ErrConflict):
 		return &codedError{code: exitFailure, err: err, hint: "look at `steelyard revisions`, then push with --expect, or with --force to replace whatever is there"}
+	case strings.Contains(err.Error(), `"_INBOX_`):
+		return &codedError{exitPermission, err, "an inbox has the name of the user: give that with --user, beside --nkey, --creds or --cert, too"}
 	case strings.Contains(strings.ToLower(err.Error()), "permissions violation"):
 		return &codedError{code: exitPermission, err: err}
 	case errors.Is(err, bus.ErrNoDefinitions):
-		return &codedError{code: exitFailure, err: err, hint: "`steelyard push -c FILE` pushes some; `steelyard revisions` lists what there is"}
+		return &codedError{code: exitFailure, err: err, hint: "`steelyard revisions` lists what there is; `steelyard push -c FILE` pushes some"}
 	}
 	return err
 }

@@ -25,7 +25,7 @@ type natsFlags struct {
 func (f *natsFlags) addFlags(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.StringSliceVar(&f.servers, "server", nil, "NATS server, such as nats://192.0.2.53:4222; several with commas between")
-	s.StringVar(&f.user, "user", "", "user to log in as")
+	s.StringVar(&f.user, "user", "", "user to log in as; with --nkey, --creds or --cert the name that its permissions are for")
 	s.StringVar(&f.passwordFile, "password-file", "", "file that holds the user's password")
 	s.StringVar(&f.creds, "creds", "", "a .creds file, in place of user and password")
 	s.StringVar(&f.nkey, "nkey", "", "file that holds the seed of an NKey, in place of user and password")
@@ -40,8 +40,12 @@ func (f *natsFlags) used() bool {
 }
 
 func (f *natsFlags) login() (bus.Login, error) {
-	l := bus.Login{User: f.user, Credentials: f.creds, NKey: core.Secret(f.nkey), CA: f.ca, TLS: bus.TLSFiles{Cert: f.cert, Key: f.key}}
+	l := bus.Login{Credentials: f.creds, NKey: core.Secret(f.nkey), CA: f.ca, TLS: bus.TLSFiles{Cert: f.cert, Key: f.key}}
 	var err error
+	// A key says who logs in. The name beside it is for the inbox, and for the source of metrics.
+	if f.nkey+f.creds+f.cert == "" || f.passwordFile != "" {
+		l.User = f.user
+	}
 	l.Password, err = secretIn(f.passwordFile)
 	if err == nil && l.Password != "" && f.user == "" {
 		err = usage(errors.New("--password-file without --user"))
