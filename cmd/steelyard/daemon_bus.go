@@ -12,6 +12,7 @@ import (
 	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/engine"
 	"github.com/steelyard-lb/steelyard/core/ops"
 )
 
@@ -41,6 +42,11 @@ func busLogin(l config.BusLogin) bus.Login {
 // Push takes what a monitor knows of a backend, or of all that match a target, and that
 // did not come over the bus. Source is its name.
 func (d *daemon) Push(source string, s core.Sample) error {
+	for _, m := range s.Metrics {
+		if err := engine.CheckMetric(m); err != nil {
+			return err
+		}
+	}
 	err := d.bus.PublishMetric(source, s)
 	if errors.Is(err, bus.ErrFlood) {
 		return fmt.Errorf("%w: %w", ops.ErrBusy, err)

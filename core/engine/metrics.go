@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,15 +29,9 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 		if from == nil {
 			from = e.sourceOf(nil, s)
 		}
-		if lim, read := limits[m.Name]; read {
-			switch {
-			case m.Unit != "" && m.Unit != lim.unit:
-				e.refuse(b.id, s, "unit", fmt.Sprintf("metric %s is in %q; want %s", m.Name, m.Unit, lim.unit))
-				continue
-			case !(m.Value >= lim.low && m.Value <= lim.high):
-				e.refuse(b.id, s, "value", fmt.Sprintf("metric %s is %v; a %s is from %v to %.0f", m.Name, m.Value, lim.unit, lim.low, lim.high))
-				continue
-			}
+		if reason, why := cannotBe(m); reason != "" {
+			e.refuse(b.id, s, reason, why)
+			continue
 		}
 		at := m.At
 		if at.IsZero() {
@@ -53,6 +48,29 @@ func (e *Engine) takeMetrics(b *backend, s core.Sample) {
 		b.takeMetric(m.Name, r, by, now)
 		e.cpuWaits = e.cpuWaits || !b.nextCPU.at.IsZero()
 	}
+}
+
+// CheckMetric says what is wrong with the unit or the value of a metric that steelyard
+// knows, so that whoever hands it in is told at once.
+func CheckMetric(m core.Metric) error {
+	if _, why := cannotBe(m); why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
+
+// cannotBe says why a metric is not taken, in a word and a sentence; nothing if it is.
+func cannotBe(m core.Metric) (reason, why string) {
+	lim, read := limits[m.Name]
+	switch {
+	case !read:
+		return "", ""
+	case m.Unit != "" && m.Unit != lim.unit:
+		return "unit", fmt.Sprintf("metric %s is in %q; want %s", m.Name, m.Unit, lim.unit)
+	case !(m.Value >= lim.low && m.Value <= lim.high):
+		return "value", fmt.Sprintf("metric %s is %v; a %s is from %v to %.0f", m.Name, m.Value, lim.unit, lim.low, lim.high)
+	}
+	return "", ""
 }
 
 // newer reports whether a reading may follow another. One that is ahead of now
@@ -95,12 +113,16 @@ func (b *backend) takeMetric(name string, r reading, by origin, now time.Time) {
 // tooOld refuses a sample of others that no policy would be shown, and says so.
 func (e *Engine) tooOld(svc *service, b *backend, s core.Sample) bool {
 	stale, age := svc.spec.Shaping.StaleAfter, time.Since(s.TakenAt.Add(s.Took))
-	if stale == 0 || age <= stale || s.Node == e.cfg.Node {
+	if stale == 0 || age <= stale || e.ownProbed(s) {
 		return false
 	}
 	e.refuse(b.id, s, "old", fmt.Sprintf("it is %s old; readings count for %s (stale_after)", age.Round(time.Second), stale))
 	return true
 }
+
+// ownProbed reports whether a sample is of a probe of this node. A monitor on this machine may
+// have the node's name, and has no code.
+func (e *Engine) ownProbed(s core.Sample) bool { return s.Node == e.cfg.Node && s.Code != "" }
 
 // refuse counts a metric that cannot be used and tells of it now and then.
 func (e *Engine) refuse(id core.BackendID, s core.Sample, reason, why string) {
@@ -112,7 +134,7 @@ func (e *Engine) refuse(id core.BackendID, s core.Sample, reason, why string) {
 // with a type and a code is of another node's probe: on a shared bus that is no
 // mistake, and is not told.
 func (e *Engine) takeUnknown(s core.Sample) {
-	if s.Node == e.cfg.Node {
+	if e.ownProbed(s) {
 		return
 	}
 	e.unknown++
@@ -127,7 +149,7 @@ func (e *Engine) tell(id core.BackendID, s core.Sample, reason, what, why string
 	if !due {
 		return
 	}
-	e.log.Warn(what, "source", s.Node, "reason", reason, "backend", id, "probe", s.Probe, "why", why, "dropped_before", untold)
+	e.log.Warn(what, "source", s.Node, "reason", reason, "service", id.Service, "backend", id.Backend, "probe", s.Probe, "why", why, "dropped_before", untold)
 	e.event(core.Warn, "bus", id.Service, id.Backend, fmt.Sprintf("%s: probe %q of source %q: %s", what, s.Probe, s.Node, why))
 }
 

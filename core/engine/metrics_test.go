@@ -48,9 +48,20 @@ func TestRefusedMetricsAreTold(t *testing.T) {
 		}, "", 0, 100, 0},
 		{"of our own, before a reload", func() core.Sample {
 			s := monitor("b9", time.Now(), cpu(0.4, "ratio"))
-			s.Node = "test"
+			s.Node, s.Type, s.Code = "test", core.ProbeSNMPCPU, core.SNMPOK
 			return s
 		}, "", 0, 0, 0},
+		// As `steelyard metric push` does on this machine.
+		{"old, of a monitor with our name", func() core.Sample {
+			s := monitor("b1", time.Now().Add(-time.Hour), cpu(0.4, "ratio"))
+			s.Node = "test"
+			return s
+		}, "1h0m0s old", 0, 0, 100},
+		{"no such backend, of a monitor with our name", func() core.Sample {
+			s := monitor("b9", time.Now(), cpu(0.4, "ratio"))
+			s.Node = "test"
+			return s
+		}, "no backend web/b9", 0, 100, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			engineTest(t, &kernel{}, policies{"weighted": weighted}, setupOf(s), func(t *testing.T, e *Engine, l *log) {
