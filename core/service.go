@@ -143,7 +143,10 @@ type PolicySpec struct {
 }
 
 // A BackendID names a backend across services: "web/web1".
-type BackendID struct{ Service, Backend string }
+type BackendID struct {
+	Service string `json:"service"`
+	Backend string `json:"backend"`
+}
 
 func (id BackendID) String() string { return id.Service + "/" + id.Backend }
 
