@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/steelyard-lb/steelyard/core"
 )
 
 // slowEvery is how often a slow subscriber is logged.
@@ -61,6 +63,7 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 	// nats.go calls all handlers of a connection from one goroutine.
 	said := ""           // the latest complaint
 	var slowAt time.Time // when slowness was last told
+	var refused core.Seldom
 	return []nats.Option{
 		nats.Name("steelyard " + b.opts.Node + " " + name),
 		nats.MaxReconnects(-1),
@@ -82,7 +85,11 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 				log.Warn("subscriber is too slow and loses messages", "subject", sub.Subject)
 				return
 			}
-			log.Warn("bus refused something", "err", err)
+			// A presence is refused four times a second.
+			if untold, due := refused.Due(err.Error(), "refused", time.Now()); due {
+				log.Warn("bus refused something", "err", err, "told_not", untold,
+					"remedy", "give the user of this node the permissions that `steelyard bus permissions --node "+b.opts.Node+"` prints")
+			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { out.setOnline(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -189,6 +189,9 @@ func clusterNotes(v core.NodeView) []string {
 	var notes []string
 	own, newest := memberOf(c, v.Node), newestRevision(c)
 	roles := map[string]bool{}
+	if !v.Bus.Connected {
+		notes = append(notes, v.Node+" does not reach the NATS and goes on by itself with what it knows: its log says why")
+	}
 	for _, m := range c.Members {
 		alive := m.State == core.MemberLive || m.State == core.MemberSuspects
 		if alive {

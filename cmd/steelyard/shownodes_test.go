@@ -30,6 +30,7 @@ func clusterView() core.NodeView {
 		member("probe2", core.MemberLeft, "ab", 40, 99, 0, 0, 0, "probe"),
 	}}
 	v.Cluster.Members[3].Version = "0.0.9"
+	v.Bus.Connected = true
 	v.Services[0].Leader = &core.LeaderView{Node: "lb2", Epoch: 5, Seq: 3, Decision: 812, At: noon.Add(-time.Second), HeardAt: noon.Add(-900 * time.Millisecond), Gated: []string{"web1"}}
 	return v
 }
@@ -50,6 +51,7 @@ func TestRenderCluster(t *testing.T) {
 	local := clusterView()
 	local.Cluster.Scheduling, local.Cluster.Probers, local.Revision = core.ScheduleLocal, 1, 0
 	local.Roles = []string{"probe", "apply"}
+	local.Bus.Connected = false
 	for i := range local.Cluster.Members {
 		local.Cluster.Members[i].Roles, local.Cluster.Members[i].Revision = []string{"probe"}, 0
 	}
