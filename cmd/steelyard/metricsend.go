@@ -51,7 +51,7 @@ func newNATSMetrics(ctx context.Context, f *metricFlags) (metricSender, error) {
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	nc, err := nats.Connect(strings.Join(f.servers, ","), opts...)
 	if err != nil {
-		e := &codedError{code: exitUnreachable, err: fmt.Errorf("connect to NATS: %w", err), hint: "see that its servers run and take the login"}
+		e := &codedError{code: exitUnreachable, err: fmt.Errorf("connect to NATS: %w", err), hint: connectHint(err, "see that its servers run and take the login")}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			e.code = exitPermission
 		}
@@ -194,12 +194,13 @@ func (s *httpMetrics) send(ctx context.Context, list []admin.PushMetric) (out ad
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return out, &codedError{code: exitUnreachable, err: fmt.Errorf("push: %w", err), hint: "see that the daemon runs and that http.listen is this address"}
+		return out, &codedError{code: exitUnreachable, err: fmt.Errorf("push: %w", err), hint: connectHint(err, "see that the daemon runs and that http.listen is this address")}
 	}
 	defer resp.Body.Close()
 	var a httpAnswer
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil {
-		return out, fmt.Errorf("push: %s answered with status %d, and not as a steelyard does", s.url, resp.StatusCode)
+		err := fmt.Errorf("push: %s answered with status %d, and not as a steelyard does", s.url, resp.StatusCode)
+		return out, &codedError{exitFailure, err, "see that --url is http.listen, with https where http.tls is set"}
 	}
 	return a.metrics(resp.StatusCode)
 }
@@ -225,4 +226,20 @@ func (a *httpAnswer) metrics(status int) (admin.MetricsAnswer, error) {
 		e.code = exitPermission
 	}
 	return out, e
+}
+
+// connectHint is the remedy for a server that cannot be had, or is not believed.
+func connectHint(err error, otherwise string) string {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "--ca names the file of the authority that signed the certificate of the server"
+	case errors.As(err, new(x509.HostnameError)):
+		return "use a name or address that stands in the certificate of the server"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "renew the certificate of the server, or set the clock here"
+	case strings.Contains(err.Error(), "certificate"):
+		return "see that the certificates of the server and of --cert are of authorities that the other side trusts"
+	}
+	return otherwise
 }

@@ -73,7 +73,11 @@ func (f *monitorFormat) sample(s core.Sample) string {
 	if !s.OK {
 		c = red
 	}
-	parts := []string{fmt.Sprintf("%-14s %s", clean(s.Probe), f.paint(c, fmt.Sprintf("%-10s", clean(string(s.Code)))))}
+	verdict := string(s.Code)
+	if verdict == "" {
+		verdict = s.Node // a monitor has none; what matters is who says it
+	}
+	parts := []string{fmt.Sprintf("%-14s %s", clean(s.Probe), f.paint(c, fmt.Sprintf("%-10s", clean(verdict))))}
 	if s.Detail != "" {
 		parts = append(parts, clean(s.Detail))
 	}

@@ -106,7 +106,10 @@ func decisionFields(w io.Writer, p painter, d core.Decision) {
 	if d.PolicyVersion != "" {
 		policy += " (" + d.PolicyVersion + ")"
 	}
-	field(w, p, "policy", policy+", took "+seconds(d.PolicySeconds), "")
+	if d.Leader == nil { // who follows asks no policy
+		policy += ", took " + seconds(d.PolicySeconds)
+	}
+	field(w, p, "policy", policy, "")
 	if d.PolicyError != "" {
 		field(w, p, "", "! "+d.PolicyError+"; the last good weights hold", red)
 	}
