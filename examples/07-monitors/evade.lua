@@ -6,7 +6,7 @@
 policy = {
   about = "configured weights, less where a monitor reports trouble",
   params = {
-    { name = "most", default = 0.9, min = 0, max = 1, unit = "ratio",
+    { name = "most", default = 0.9, min = 0, max = 0.99, unit = "ratio",
       about = "part of its weight that a backend loses at trouble 1" },
   },
   reads = {},
