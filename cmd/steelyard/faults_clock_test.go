@@ -74,7 +74,7 @@ func (s *faultStand) wrongClock(off time.Duration) blow {
 	way, cut := context.WithCancel(context.Background())
 	var ways, wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(way)
-	n := &lateNode{s: s, name: "x" + strconv.Itoa(len(s.rows)), up: map[string]bool{}}
+	n := &lateNode{s: s, name: s.nameThatLeads(), up: map[string]bool{}}
 	end := sync.OnceFunc(func() {
 		cancel()
 		wg.Wait() // it has said that it leaves
@@ -93,6 +93,19 @@ func (s *faultStand) wrongClock(off time.Duration) blow {
 	wg.Go(func() { n.work(ctx) })
 	s.untilWithin(startPatience, n.name+" decides and probes", n.takesPart)
 	return blow{end: end}
+}
+
+// nameThatLeads is a new name of a node that will lead a service.
+func (s *faultStand) nameThatLeads() string {
+	for s.joined++; ; s.joined++ {
+		name := "x" + strconv.Itoa(s.joined)
+		order := core.NewRendezvous([]string{"lb1", "lb2", "lb3", "s1", name})
+		for i := range faultServices {
+			if order.Rank(core.KeyOf(faultService(i)), 1)[0] == name {
+				return name
+			}
+		}
+	}
 }
 
 // join prepares its part in the group.

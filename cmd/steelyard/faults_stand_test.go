@@ -61,6 +61,7 @@ type faultStand struct {
 	traffic   *faultTraffic
 	rows      []faultRow
 	struck    int // faults so far
+	joined    int // nodes with a wrong clock so far, by their numbers
 }
 
 // A faultNode is a daemon in a namespace of its own.
