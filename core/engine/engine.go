@@ -180,6 +180,7 @@ type Engine struct {
 	votes    map[*probe][]voice // nil unless several nodes ask each target
 	tracers  []*tracer          // nil while nobody follows a sample
 	targets  targets            // nil until a monitor names one
+	spreads  spreads            // what of monitors went to many backends at once
 	disowned bool               // this node suspects itself longer than it may, and others contradict it
 	suspects bool               // as the others were told
 
@@ -196,6 +197,7 @@ func New(cfg Config, setup Setup) *Engine {
 	}
 	e := &Engine{
 		kept:     kept,
+		spreads:  spreads{},
 		keptPins: cfg.Pins,
 		cfg:      cfg,
 		log:      cfg.Log,

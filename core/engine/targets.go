@@ -3,7 +3,9 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -68,6 +70,10 @@ func (e *Engine) takeTarget(s core.Sample) {
 	found := e.targets.find(s.Backend.Backend)
 	if len(found) == 0 {
 		e.takeUnknown(s)
+	}
+	if !e.spreads.allow(s.Node, len(found), len(s.Metrics), time.Now()) {
+		e.refuse(s.Backend, s, "flood", fmt.Sprintf("target %q is %d backends, and it names such targets too often; name the backends, or send it less often", s.Backend.Backend, len(found)))
+		return
 	}
 	for _, t := range found {
 		e.takeMonitored(t.service, t.backend, s)
