@@ -143,7 +143,7 @@ func TestPusherAndFollower(t *testing.T) {
 	seen := make(chan bus.Revision, 4)
 	done := make(chan struct{})
 	ctx := t.Context()
-	go func() { defer close(done); follower.Watch(ctx, func(r bus.Revision) { seen <- r }) }()
+	go func() { defer close(done); follower.Watch(ctx, func(r bus.Revision) bool { seen <- r; return true }) }()
 	if diff := cmp.Diff(last, next(t, seen)); diff != "" {
 		t.Errorf("-pushed +seen\n%s", diff)
 	}

@@ -350,7 +350,7 @@ func TestWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan bus.Revision, 16)
 	done := make(chan struct{})
-	go func() { defer close(done); follower.Watch(ctx, func(r bus.Revision) { got <- r }) }()
+	go func() { defer close(done); follower.Watch(ctx, func(r bus.Revision) bool { got <- r; return true }) }()
 
 	stop := serve(t, port, jetStream(dir)) // later than the follower
 	d := definitions(t, "lb2", port)
@@ -385,6 +385,38 @@ func TestWatch(t *testing.T) {
 	if len(got) > 0 {
 		t.Errorf("saw %+v, too", <-got)
 	}
+}
+
+// TestWatchAgain: a revision that the follower is not done with is not lost until the
+// next push.
+func TestWatchAgain(t *testing.T) {
+	port := freePort(t)
+	serve(t, port, jetStream(t.TempDir()))
+	d := definitions(t, "lb1", port)
+	push(t, d, "one", nil, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan uint64, 16)
+	done := make(chan struct{})
+	tries := 0
+	go func() {
+		defer close(done)
+		d.Watch(ctx, func(r bus.Revision) bool {
+			got <- r.Number
+			tries++
+			return tries == 3
+		})
+	}()
+	for range 3 {
+		if n := next(t, got); n != 1 {
+			t.Errorf("saw revision %d, want 1", n)
+		}
+	}
+	push(t, d, "two", nil, 1)
+	if n := next(t, got); n != 2 {
+		t.Errorf("saw revision %d, want 2: what it is done with comes once", n)
+	}
+	cancel()
+	next(t, done)
 }
 
 func FuzzRevision(f *testing.F) {

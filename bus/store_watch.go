@@ -22,10 +22,11 @@ const (
 )
 
 // Watch calls fn with the newest revision, and with each newer one, until ctx ends. It
-// may skip revisions that are overtaken meanwhile. Servers that are away are tried for
-// ever; an error is logged when it is another than before. fn is called from this
-// goroutine.
-func (d *Definitions) Watch(ctx context.Context, fn func(Revision)) {
+// may skip revisions that are overtaken meanwhile. One that fn is not done with, such as
+// for servers that went away while it read the document, it gets again later. Servers
+// that are away are tried for ever; an error is logged when it is another than before.
+// fn is called from this goroutine.
+func (d *Definitions) Watch(ctx context.Context, fn func(Revision) (done bool)) {
 	w := watcher{Definitions: d, fn: fn, wait: firstRetry, news: make(chan *nats.Msg, 1)}
 	defer w.leave()
 	for {
@@ -52,7 +53,7 @@ func (d *Definitions) Watch(ctx context.Context, fn func(Revision)) {
 // A watcher is the state of one Watch.
 type watcher struct {
 	*Definitions
-	fn     func(Revision)
+	fn     func(Revision) (done bool)
 	seen   Revision
 	said   string        // the latest complaint
 	wait   time.Duration // after the next error
@@ -72,25 +73,32 @@ func (w *watcher) look(ctx context.Context) time.Duration {
 			w.said = text
 			w.bus.opts.Log.Warn("cannot read definitions; trying on with those at hand", "part", "bus", "err", err)
 		}
-		wait := w.wait
-		w.wait = min(2*w.wait, lastRetry)
-		return wait
+		return w.again()
 	}
 	if w.said != "" {
 		w.said = ""
 		w.bus.opts.Log.Info("the store of definitions is back", "part", "bus", "group", w.group)
 	}
-	w.wait = firstRetry
 	// A store that was made anew counts from 1 again.
 	if err == nil && (r.Number != w.seen.Number || r.SHA256 != w.seen.SHA256) {
-		w.seen, w.nudged = r, 0
-		w.fn(r)
+		if w.nudged = 0; !w.fn(r) {
+			return w.again()
+		}
+		w.seen = r
 	}
+	w.wait = firstRetry
 	if w.nudged == 0 {
 		return pollEvery
 	}
 	w.nudged--
 	return firstRetry << (nudges - 1 - w.nudged)
+}
+
+// again is the wait before the next attempt.
+func (w *watcher) again() time.Duration {
+	wait := w.wait
+	w.wait = min(2*w.wait, lastRetry)
+	return wait
 }
 
 // listen subscribes to what is written to the bucket: the word of a push, on which the

@@ -109,36 +109,47 @@ func (d *daemon) followDefinitions(ctx context.Context, cfg *config.Config) erro
 	store := d.bus.Definitions(cfg.Cluster.Group)
 	defer store.Close()
 	dir := definitionsDir(cfg)
-	store.Watch(ctx, func(r bus.Revision) {
-		if err := d.follow(ctx, store, dir, r); err != nil && ctx.Err() == nil {
-			d.log.Error("pushed definitions refused", "revision", r.Number, "who", r.Who, "err", err)
-			d.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s refused, the one before stays in force: %v", r.Number, r.Who, err)})
+	// An attempt that is made again is told once of each revision: its text may differ.
+	type complaint struct {
+		digest string
+		final  bool
+	}
+	var told complaint
+	store.Watch(ctx, func(r bus.Revision) bool {
+		final, err := d.follow(ctx, store, dir, r)
+		if err == nil || ctx.Err() != nil {
+			return final
 		}
+		d.log.Error("pushed definitions", "revision", r.Number, "who", r.Who, "err", err)
+		if c := (complaint{r.SHA256, final}); c != told {
+			told = c
+			d.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)})
+		}
+		return final
 	})
 	return nil
 }
 
-func (d *daemon) follow(ctx context.Context, store *bus.Definitions, dir config.LayerDir, r bus.Revision) error {
+// follow puts a revision into force and keeps it for the next start. It is final once
+// that is done, or the revision is refused; what it takes to get there may fail, and is
+// worth another attempt.
+func (d *daemon) follow(ctx context.Context, store *bus.Definitions, dir config.LayerDir, r bus.Revision) (final bool, err error) {
 	path, err := fetchDefinitions(ctx, store, dir, r.Number)
 	if err != nil {
-		return err
+		return false, fmt.Errorf("cannot be fetched, the one before stays in force and it is tried again: %w", err)
 	}
-	if err := d.settle(ctx, dir, layer{path, r.Number}); err != nil {
-		return err
-	}
-	d.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
-	return nil
-}
-
-// settle puts a revision into force and keeps it for the next start.
-func (d *daemon) settle(ctx context.Context, dir config.LayerDir, l layer) error {
+	l := layer{path, r.Number}
 	d.mu.Lock()
 	same := d.layer == l
 	d.mu.Unlock()
 	if !same {
 		if a := d.ask(ctx, reloadRequest{layer: &l}); a.err != nil {
-			return a.err
+			return true, fmt.Errorf("refused, the one before stays in force: %w", a.err)
 		}
+		d.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
 	}
-	return dir.Accept(l.path)
+	if err := dir.Accept(path); err != nil {
+		return false, fmt.Errorf("is in force, but not kept for the next start; it is tried again: %w", err)
+	}
+	return true, nil
 }
