@@ -36,21 +36,31 @@ func definitionsDir(cfg *config.Config) config.LayerDir {
 
 // loadFirst reads the configuration that the daemon begins with. A node that follows
 // pushed definitions begins with the last good ones on its disk, wherever JetStream
-// is; one that has none asks for them.
+// is; one that has none, or none that can be read any more, asks for them.
 func (s *source) loadFirst(ctx context.Context, newLog func(config.Log) *slog.Logger) (*config.Config, layer, error) {
 	cfg, err := s.load()
 	if err != nil || cfg.Definitions != config.DefinitionsBus {
 		return cfg, layer{}, err
 	}
-	revision, path, err := definitionsDir(cfg).Good()
+	log := newLog(cfg.Log)
+	revision, path, lost := definitionsDir(cfg).Good()
+	if path != "" {
+		l := layer{path, revision}
+		good, err := s.loadLayer(l)
+		if err == nil {
+			return good, l, nil
+		}
+		lost = err
+	}
+	if lost != nil {
+		log.Error("the last good definitions on disk cannot be loaded; asking for the newest", "err", lost)
+	}
+	l, err := firstDefinitions(ctx, cfg, log)
+	if err == nil && l.path == "" {
+		err = lost // a store that has none is no reason to take out what serves
+	}
 	if err != nil {
 		return nil, layer{}, err
-	}
-	l := layer{path, revision}
-	if path == "" {
-		if l, err = firstDefinitions(ctx, cfg, newLog(cfg.Log)); err != nil {
-			return nil, layer{}, err
-		}
 	}
 	cfg, err = s.loadLayer(l)
 	return cfg, l, err

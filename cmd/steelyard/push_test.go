@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,7 +105,7 @@ func TestPush(t *testing.T) {
 func (l *pushLab) follow(t *testing.T) {
 	t.Helper()
 	l.configure(t, "lb1", "1")
-	node := write(t, l.dir, "node.yaml", "node: lb1\ncluster: {group: edge, definitions: bus}\nbus: {servers: ['"+l.server+"'], login: {user: lb1, password_file: ./password}}\n")
+	node := write(t, l.dir, "node.yaml", "node: lb1\nstate_dir: "+l.dir+"\ncluster: {group: edge, definitions: bus}\nbus: {servers: ['"+l.server+"'], login: {user: lb1, password_file: ./password}}\n")
 	s := source{path: node}
 	cfg, err := s.load()
 	if err != nil {
@@ -133,8 +134,27 @@ func (l *pushLab) follow(t *testing.T) {
 	if rev, good, err := dir.Good(); rev != 3 || good != layer || err != nil {
 		t.Errorf("good is %d, %s, %v", rev, good, err)
 	}
+	l.startDamaged(t, &s, layer)
 	if out, errs, code := l.run(t, "push", "--message", "by a node"); code == 0 {
 		t.Errorf("a node may push: %s%s", out, errs)
+	}
+}
+
+// startDamaged begins with what the disk has, and where that is damaged, with what the
+// store has.
+func (l *pushLab) startDamaged(t *testing.T, s *source, layer string) {
+	t.Helper()
+	for _, damaged := range []bool{false, true} {
+		if damaged {
+			if err := os.WriteFile(layer, []byte("services: {"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log strings.Builder
+		cfg, first, err := s.loadFirst(t.Context(), func(c config.Log) *slog.Logger { return newLogger(c, &log) })
+		if err != nil || first.revision != 3 || len(cfg.Services) != 1 || (log.Len() > 0) != damaged {
+			t.Fatalf("damaged %v: revision %d, %v\n%s", damaged, first.revision, err, &log)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,11 +35,11 @@ var (
 
 // Write keeps a revision and returns the path of its file, for Options.Layers. Files
 // are those of its policies, by their SHA-256. All or nothing; a revision that is
-// there already is left as it is.
+// there already, and whole, is left as it is.
 func (d LayerDir) Write(revision uint64, yaml []byte, files map[string][]byte) (string, error) {
 	dir := filepath.Join(d.Path, revisionName(revision, yaml))
 	layer := filepath.Join(dir, layerName)
-	if _, err := os.Stat(layer); err == nil {
+	if holds(dir, yaml, files) {
 		return layer, nil
 	}
 	if err := os.MkdirAll(d.Path, 0o700); err != nil {
@@ -56,6 +57,21 @@ func (d LayerDir) Write(revision uint64, yaml []byte, files map[string][]byte) (
 		return "", fmt.Errorf("keep revision %d: %w", revision, err)
 	}
 	return layer, nil
+}
+
+// holds reports whether a directory has a revision, byte for byte: a disk that was full,
+// or is failing, may have left something else.
+func holds(dir string, yaml []byte, files map[string][]byte) bool {
+	same := func(path string, want []byte) bool {
+		got, err := readRegular(path)
+		return err == nil && bytes.Equal(got, want)
+	}
+	for hash, code := range files {
+		if !same(filepath.Join(dir, FilesDir, hash), code) {
+			return false
+		}
+	}
+	return same(filepath.Join(dir, layerName), yaml)
 }
 
 // revisionName has the content in it: a store that was set up anew counts from 1 again.

@@ -63,6 +63,38 @@ func TestLayerDir(t *testing.T) {
 	}
 }
 
+// What a failing disk has made of a revision is written anew.
+func TestLayerDirDamaged(t *testing.T) {
+	d := LayerDir{filepath.Join(t.TempDir(), "definitions")}
+	const lua, yaml = "function schedule(s) return s.weight end", "services: {}\n"
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(lua)))
+	write := func() string {
+		t.Helper()
+		layer, err := d.Write(7, []byte(yaml), map[string][]byte{sum: []byte(lua)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return layer
+	}
+	layer := write()
+	for path, want := range map[string]string{layer: yaml, filepath.Join(filepath.Dir(layer), FilesDir, sum): lua} {
+		for _, damage := range []func() error{
+			func() error { return os.WriteFile(path, nil, 0o600) },
+			func() error { return os.Remove(path) },
+		} {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(path); write() != layer || string(got) == want {
+				t.Errorf("%s: not damaged: %q, %v", path, got, err)
+			}
+			if got, err := os.ReadFile(path); err != nil || string(got) != want {
+				t.Errorf("%s: %q, %v", path, got, err)
+			}
+		}
+	}
+}
+
 // Nothing gets out of its directory, and half a revision is none.
 func TestLayerDirRefuses(t *testing.T) {
 	d := LayerDir{filepath.Join(t.TempDir(), "definitions")}
