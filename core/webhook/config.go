@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"text/template"
 	"time"
 
@@ -58,7 +59,7 @@ func newHook(cfg Config) (*hook, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, h.wrong("url", errURL)
 	}
-	h.host = u.Scheme + "://" + u.Host
+	h.host, h.hidden = u.Scheme+"://"+u.Host, hide(u, cfg)
 	if len(cfg.Patterns) == 0 {
 		return nil, h.wrong("events", errors.New("is empty: it would never be told of anything"))
 	}
@@ -112,6 +113,7 @@ type hook struct {
 	key    []byte             // of the signature; nil: none
 	body   *template.Template // nil: the CloudEvent
 	json   bool               // the receiver is told that it is
+	hidden *strings.Replacer  // of what a receiver says
 	client *http.Client
 	queue  *queue
 	stats  stats

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,7 +63,31 @@ func (h *hook) post(ctx context.Context, r request) error {
 	defer func() { _ = resp.Body.Close() }()
 	// Read, so that the connection can be used again.
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return judge(resp, said)
+	return judge(resp, h.hidden, said)
+}
+
+// secretLen is from where on a word of the request is taken for a secret.
+const secretLen = 6
+
+// hide makes what takes the secrets of a request out of an answer: many receivers quote
+// the path that they do not know, and some what they were sent. Words are enough, for
+// an answer may write a slash in another way.
+func hide(u *url.URL, cfg Config) *strings.Replacer {
+	words := strings.FieldsFunc(u.Path+"/"+u.EscapedPath()+"/"+u.RawQuery, func(r rune) bool { return strings.ContainsRune("/&=", r) })
+	for _, f := range cfg.Headers {
+		if !strings.EqualFold(f.Name, "Content-Type") {
+			words = append(words, strings.Fields(f.Value.Reveal())...)
+		}
+	}
+	words = append(words, cfg.Secret.Reveal())
+	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) }) // one may begin as another
+	var pairs []string
+	for _, w := range words {
+		if len(w) >= secretLen {
+			pairs = append(pairs, w, "…")
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // withoutURL takes the URL out of an error of the HTTP client.
@@ -75,11 +100,11 @@ func withoutURL(err error) error {
 }
 
 // judge makes an error of an answer that is none of success.
-func judge(resp *http.Response, said []byte) error {
+func judge(resp *http.Response, hidden *strings.Replacer, said []byte) error {
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return nil
 	}
-	r := &refusal{status: resp.Status, said: firstLine(said), final: true}
+	r := &refusal{status: hidden.Replace(resp.Status), said: firstLine(hidden.Replace(string(said))), final: true}
 	switch code := resp.StatusCode; {
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code == http.StatusTooEarly:
 		r.final, r.after = false, retryAfter(resp.Header.Get("Retry-After"), time.Now())
@@ -101,9 +126,9 @@ func retryAfter(text string, now time.Time) time.Duration {
 }
 
 // firstLine is the beginning of an answer, for a log.
-func firstLine(said []byte) string {
+func firstLine(said string) string {
 	const most = 200
-	line, _, _ := strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(said), "?")), "\n")
+	line, _, _ := strings.Cut(strings.TrimSpace(strings.ToValidUTF8(said, "?")), "\n")
 	if len(line) > most {
 		line = strings.ToValidUTF8(line[:most], "") + "…"
 	}

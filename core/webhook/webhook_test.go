@@ -133,6 +133,25 @@ func TestRefusedForGood(t *testing.T) {
 }
 
 // A hook that hangs delays no other.
+// What a receiver says of a request may quote it, and is shown in logs and by status.
+func TestAnswerThatQuotesSecrets(t *testing.T) {
+	r := newReceiver(t, func(w http.ResponseWriter, req *http.Request, _ int) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintf(w, "no route %q, asked by %q with %s and %s", req.URL.Path, req.Header.Get("Authorization"), req.URL.RawQuery, "a signing key")
+	})
+	cfg := hookFor(r, "chat")
+	cfg.URL = core.Secret(r.URL + "/services/T0123456/B0123456%2Fx?token=0123456789")
+	cfg.Headers, cfg.Secret = []core.Header{{Name: "Authorization", Value: "Bearer 01234567"}}, "a signing key"
+	var b fakeBus
+	s := running(t, &b, cfg)
+	b.publish(healthSubject, healthBody)
+	await(t, "the refusal", func() bool { return s.View()[0].Failed == 1 })
+	got := s.View()[0].LastError
+	if !strings.Contains(got, "404 Not Found: no route") || strings.Contains(got, "123456") || strings.Contains(got, "signing") {
+		t.Errorf("shown is %q", got)
+	}
+}
+
 func TestHangsAlone(t *testing.T) {
 	release := make(chan struct{})
 	hanging := newReceiver(t, func(_ http.ResponseWriter, r *http.Request, _ int) {
