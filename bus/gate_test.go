@@ -98,6 +98,28 @@ func TestListsArePaidFor(t *testing.T) {
 	}
 }
 
+// TestLongMessagesArePaidFor: what is long takes as long to read whatever is in it.
+func TestLongMessagesArePaidFor(t *testing.T) {
+	b, err := Start(t.Context(), Options{Node: "lb1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	for _, body := range []string{"[1%s]", `{"value":1,"more":[1%s]}`, `{"specversion":"1.0","data":[1%s]}`} {
+		in := &intake{bus: b, fn: func(core.Sample) {}}
+		data := fmt.Sprintf(body, strings.Repeat(",1", 30_000))
+		m := &nats.Msg{Subject: "steelyard.v1.metric.zabbix.web1.cpu", Data: []byte(data), Sub: &nats.Subscription{}}
+		n, begin := 0, time.Now()
+		for in.pass(m) {
+			n++
+		}
+		took := time.Since(begin).Seconds()
+		if most := (metricBurst+int(took*metricRate))/(len(data)>>10) + 1; n == 0 || n > most {
+			t.Errorf("%.20s: %d of %d bytes passed, want %d at most", body, n, len(data), most)
+		}
+	}
+}
+
 func TestSourceToken(t *testing.T) {
 	for subject, want := range map[string]string{
 		"steelyard.v1.metric.zabbix.web1.cpu": "zabbix",

@@ -40,7 +40,7 @@ func (in *intake) probe(m *nats.Msg) {
 // pass is the gate: it reports whether the message of a monitor goes on.
 func (in *intake) pass(m *nats.Msg) bool {
 	now := time.Now()
-	if in.gate.allow(sourceToken(m.Subject), 1, now) {
+	if in.gate.allow(sourceToken(m.Subject), weight(m), now) {
 		return true
 	}
 	in.bus.drop(&in.gated, m, reasonFlood, nil, now)
@@ -65,10 +65,14 @@ func (in *intake) metric(m *nats.Msg) {
 		in.bus.drop(&in.told, m, reasonOf(err), err, now)
 	}
 	decodeMetric(m.Subject, m.Header, m.Data, now, take, refuse)
-	if n > 1 {
-		in.gate.charge(sourceToken(m.Subject), n-1)
+	if more := n - weight(m); more > 0 {
+		in.gate.charge(sourceToken(m.Subject), more)
 	}
 }
+
+// weight is what a message counts for before it is read: one, and one for each kilobyte,
+// since what is long and no use takes as long to read as what is.
+func weight(m *nats.Msg) int { return 1 + len(m.Data)>>10 }
 
 func reasonOf(err error) reason {
 	if errors.Is(err, errMismatch) {
