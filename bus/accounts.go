@@ -27,9 +27,15 @@ type doorman struct {
 	// account is the only one. The server applies the limits of a connection when it
 	// comes to an account.
 	account atomic.Pointer[natsserver.Account]
+	// hashing is taken while a password is compared with a hash; capacity hashedAtOnce.
+	hashing chan struct{}
 
 	mu sync.Mutex
 }
+
+// hashedAtOnce bounds the processors that guesses of passwords can take: a comparison
+// with a bcrypt hash takes some 50 ms by design, and there may be 128 connections.
+const hashedAtOnce = 1
 
 // A guest is a User as the doorman knows it.
 type guest struct {
@@ -40,11 +46,12 @@ type guest struct {
 	// inside are its connections by their number; guarded by doorman.mu. Those that
 	// ended stay until the next one comes.
 	inside map[uint64]natsserver.ClientAuthentication
+	known  []byte // the digest of the password that fit the hash; guarded by doorman.mu
 }
 
 // newDoorman fails on users that Options.check would have refused.
 func newDoorman(o Options, secret string) (*doorman, error) {
-	d := &doorman{log: o.Log.With("part", "nats"), secret: secret,
+	d := &doorman{log: o.Log.With("part", "nats"), secret: secret, hashing: make(chan struct{}, hashedAtOnce),
 		byName: make(map[string]*guest), byNKey: make(map[string]*guest), byNames: make(map[string]*guest)}
 	pass, err := newPass(MaxSampleBytes)
 	if err != nil {
@@ -123,7 +130,7 @@ func (d *doorman) find(c natsserver.ClientAuthentication) (*guest, time.Time) {
 		return g, time.Time{}
 	case o.Password != "":
 		g := d.byName[o.Username]
-		if g == nil || !passwordFits(g.user.Password.Reveal(), o.Password) {
+		if g == nil || !d.passwordFits(g, o.Password) {
 			return nil, time.Time{}
 		}
 		return g, time.Time{}
@@ -154,11 +161,29 @@ func hashed(password string) bool {
 		strings.HasPrefix(password, "$2x$") || strings.HasPrefix(password, "$2y$")
 }
 
-func passwordFits(want, got string) bool {
-	if hashed(want) {
-		return bcrypt.CompareHashAndPassword([]byte(want), []byte(got)) == nil
+// passwordFits remembers the password that fit a hash, by its digest: who is known does
+// not wait behind those who guess.
+func (d *doorman) passwordFits(g *guest, got string) bool {
+	want := g.user.Password.Reveal()
+	if !hashed(want) {
+		return same(want, got)
 	}
-	return same(want, got)
+	digest := sha256.Sum256([]byte(got))
+	d.mu.Lock()
+	known := g.known
+	d.mu.Unlock()
+	if subtle.ConstantTimeCompare(known, digest[:]) == 1 {
+		return true
+	}
+	d.hashing <- struct{}{}
+	defer func() { <-d.hashing }()
+	if bcrypt.CompareHashAndPassword([]byte(want), []byte(got)) != nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g.known = digest[:]
+	return true
 }
 
 // same takes the same time for all strings, whatever they have in common.
