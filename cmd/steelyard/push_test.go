@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/bus/bustest"
 	"github.com/steelyard-lb/steelyard/core/config"
@@ -155,6 +158,21 @@ func (l *pushLab) startDamaged(t *testing.T, s *source, layer string) {
 		if err != nil || first.revision != 3 || len(cfg.Services) != 1 || (log.Len() > 0) != damaged {
 			t.Fatalf("damaged %v: revision %d, %v\n%s", damaged, first.revision, err, &log)
 		}
+	}
+}
+
+// To be told to end while there is nothing to begin with is no failure.
+func TestEndBeforeFirstDefinitions(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "node.yaml", "node: lb1\nstate_dir: "+dir+"\ncluster: {group: edge, definitions: bus}\nbus: {servers: ['nats://127.0.0.1:1']}\n")
+	var out, errs bytes.Buffer
+	g := newGlobals(&out, &errs)
+	root := newRootCommand(g)
+	root.SetArgs([]string{"run", "-c", file})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(500*time.Millisecond, cancel).Stop()
+	if code := g.fail(root.ExecuteContext(ctx)); code != 0 || !strings.Contains(errs.String(), "waiting for the first definitions") {
+		t.Errorf("code %d\n%s", code, &errs)
 	}
 }
 

@@ -77,6 +77,9 @@ func (g *globals) run(ctx context.Context, from *source, o runOptions) error {
 		return err
 	}
 	cfg, first, err := from.loadFirst(ctx, func(l config.Log) *slog.Logger { return newLogger(l, g.stderr) })
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to end while it waits for its first definitions
+	}
 	if err != nil {
 		return err
 	}
