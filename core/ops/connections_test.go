@@ -3,9 +3,12 @@
 package ops
 
 import (
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 )
 
 // A fakeConn is one of an address.
@@ -89,5 +92,25 @@ func TestOthersDoNotKeepThisMachineOut(t *testing.T) {
 	}
 	if len(c.conns) != 0 {
 		t.Errorf("%d are left", len(c.conns))
+	}
+}
+
+// A body that nobody reads keeps no place, however slowly it comes.
+func TestSlowBodiesKeepNoPlace(t *testing.T) {
+	s := fed(t, Config{Node: &fakeNode{view: populated(1, 2)}, Users: []User{{Name: "prometheus", Password: "secret", Rights: []string{RightRead}}}})
+	host := strings.TrimPrefix(serving(t, s, "http"), "http://")
+	for _, line := range []string{"POST /v1/metrics", "POST /healthz", "GET /healthz", "GET /metrics", "POST /nowhere"} {
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, line+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nx"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(readTimeout / 3))
+		if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 ") {
+			t.Errorf("%s: %q, %v; want an answer and the end", line, answer, err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // handler is every route.
@@ -17,6 +18,7 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/v1/metrics", s.route(http.MethodPost, RightPush, s.pushMetrics))
 	mux.Handle("/v1/alerts", s.route(http.MethodPost, RightPush, s.pushAlerts))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		unread(w, r)
 		writeError(w, http.StatusNotFound, problem{"not_found", fmt.Sprintf("no such path: %.200q", r.URL.Path),
 			"there are /metrics, /healthz, /readyz, /v1/metrics and /v1/alerts"})
 	})
@@ -31,18 +33,31 @@ type serve func(w http.ResponseWriter, r *http.Request, u *User)
 func (s *Server) route(method, right string, next serve) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if method == http.MethodGet {
+			unread(w, r)
+		}
 		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
+			unread(w, r)
 			w.Header().Set("Allow", method)
 			writeError(w, http.StatusMethodNotAllowed, problem{"method_not_allowed",
 				fmt.Sprintf("method %.20s is not allowed here", r.Method), "use " + method})
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		u, ok := s.permit(w, r, right)
-		if ok {
+		if u, ok := s.permit(w, r, right); ok {
 			next(w, r, u)
 		}
 	})
+}
+
+// unread ends the connection after the answer if there is a body, which nobody reads:
+// to wait for it would keep a place for whoever sends it a byte at a time.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		// The server would read on to its end after the answer, too.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
 }
 
 // permit reports whether the request may go on; if not, it has answered.
@@ -51,11 +66,15 @@ func (s *Server) permit(w http.ResponseWriter, r *http.Request, right string) (*
 		return nil, true
 	}
 	if len(s.cfg.Users) == 0 {
+		unread(w, r)
 		writeError(w, http.StatusForbidden, problem{"no_users", "there are no users, and a number needs a name to come from",
 			"add a user with the right push to http.users"})
 		return nil, false
 	}
 	u := s.auth.who(r)
+	if u == nil || !u.may(right) {
+		unread(w, r)
+	}
 	switch {
 	case u == nil:
 		w.Header().Set("WWW-Authenticate", `Basic realm="steelyard", charset="UTF-8"`)
