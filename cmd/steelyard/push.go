@@ -26,6 +26,10 @@ for concurrency) and kernel.hash_seed. What is of one machine stays in the file 
 machine. A file that a probe or a service names, such as a password_file or a deny_file,
 is read by each node from its own disk.
 
+Who may push decides for all nodes that follow what they balance, which files they read
+and, with probes of type exec, what they run as which user: give it to nobody who may
+not be root there.
+
 A push on top of what somebody else pushed meanwhile is refused.`
 
 const pushExample = `  steelyard push -c steelyard.yaml --message "web3 is new"
