@@ -48,6 +48,12 @@ cluster-lab: ## Five nodes and three nats-servers live through 18 faults, with c
 	@.ci/deps nftables iproute2 nats-server
 	CI=true STEELYARD_CLUSTER_LAB=1 $(GO) test -count=1 -v -timeout 30m -run 'TestClusterFaults' ./cmd/steelyard
 
+.PHONY: scale
+scale: ## Hold docs/scaling.md against three nats-servers and three daemons, and measure it (root, six minutes)
+	@.ci/deps nats-server nftables iproute2
+	STEELYARD_SCALE=1 $(GO) test -count=1 -v -timeout 20m -run 'TestPaper|TestScale' ./bus/scale
+	STEELYARD_SCALE=1 $(GO) test -count=1 -v -timeout 20m -run TestGroupOnPaper -bench ClusterNode -benchtime 1x ./cmd/steelyard
+
 lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
 	.ci/lint
 

@@ -48,8 +48,11 @@ func (d *daemon) Push(source string, s core.Sample) error {
 		}
 	}
 	err := d.bus.PublishMetric(source, s)
-	if errors.Is(err, bus.ErrFlood) {
+	switch {
+	case errors.Is(err, bus.ErrFlood):
 		return fmt.Errorf("%w: %w", ops.ErrBusy, err)
+	case errors.Is(err, bus.ErrAway):
+		return nil // this node has it; others will hear the next one
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/cluster"
@@ -145,7 +146,12 @@ func readsWrong(metrics []string) bool {
 
 // Override changes a backend by command.
 func (d *daemon) Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error) {
-	return d.engine.Override(ctx, id, r)
+	res, err := d.engine.Override(ctx, id, r)
+	if err == nil && d.member != nil && !d.member.Leads(id.Service) {
+		note := id.Service + " is led by another node: this holds on " + d.node + " alone, and each node has to be told (`steelyard show nodes`)"
+		res.Warning = strings.TrimPrefix(res.Warning+"; "+note, "; ")
+	}
+	return res, err
 }
 
 // Cut ends the open connections of a backend and returns how many there were at
