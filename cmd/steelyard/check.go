@@ -33,11 +33,7 @@ func (s *source) addFlags(cmd *cobra.Command) {
 }
 
 // load reads the configuration, without what config.Config.View needs.
-func (s *source) load() (*config.Config, error) { return s.loadFor(false) }
-
-func (s *source) loadFor(view bool) (*config.Config, error) {
-	return s.loadWith(func(o *config.Options) { o.KeepView = view })
-}
+func (s *source) load() (*config.Config, error) { return s.loadWith(func(*config.Options) {}) }
 
 // loadWith is load with more options.
 func (s *source) loadWith(more func(*config.Options)) (*config.Config, error) {
@@ -83,7 +79,7 @@ func (g *globals) check(ctx context.Context, from *source, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := from.loadWith(func(o *config.Options) { o.CheckPolicies = checkPolicies(ctx) })
+	cfg, err := from.loadWhole(func(o *config.Options) { o.CheckPolicies = checkPolicies(ctx) })
 	if err != nil {
 		return g.checkFailed(format, err)
 	}

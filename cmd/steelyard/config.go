@@ -60,7 +60,7 @@ func newConfigViewCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := from.loadFor(true)
+			cfg, err := from.loadWhole(func(o *config.Options) { o.KeepView = true })
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -27,6 +28,29 @@ func (s *source) loadLayer(l layer) (*config.Config, error) {
 		if l.path != "" {
 			o.Layers = []string{l.path}
 		}
+	})
+}
+
+// loadInForce is load for who asks what this node is to do.
+func (s *source) loadInForce() (*config.Config, error) { return s.loadWhole(func(*config.Options) {}) }
+
+// loadWhole is loadWith for who asks what this node is to do: of one that follows
+// pushed definitions, with those on its disk, which are the ones in force.
+func (s *source) loadWhole(more func(*config.Options)) (*config.Config, error) {
+	cfg, err := s.loadWith(more)
+	if err != nil || cfg.Definitions != config.DefinitionsBus {
+		return cfg, err
+	}
+	_, path, err := definitionsDir(cfg).Good()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &codedError{exitPermission, err, "the pushed definitions of this node are for root to read"}
+	case err != nil || path == "":
+		return cfg, err
+	}
+	return s.loadWith(func(o *config.Options) {
+		more(o)
+		o.Layers = []string{path}
 	})
 }
 

@@ -46,7 +46,7 @@ func newGroup(t *testing.T) *group {
 }
 
 // startNATS runs the server in the balancer's namespace.
-func startNATS(t *testing.T, r *rig) {
+func startNATS(t *testing.T, r *rig, more ...string) *lab.Process {
 	t.Helper()
 	path, err := exec.LookPath("nats-server")
 	switch {
@@ -57,9 +57,11 @@ func startNATS(t *testing.T, r *rig) {
 		t.Skip("nats-server is not installed")
 	}
 	host, port, _ := strings.Cut(clusterBus, ":")
-	if _, err := r.lab.Balancer.Start(exec.Command(path, "-a", host, "-p", port)); err != nil {
+	p, err := r.lab.Balancer.Start(exec.Command(path, append([]string{"-a", host, "-p", port}, more...)...))
+	if err != nil {
 		t.Fatal(err)
 	}
+	return p
 }
 
 // join starts a daemon in a namespace.

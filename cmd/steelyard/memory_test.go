@@ -2,7 +2,11 @@
 
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/steelyard-lb/steelyard/core/config"
+)
 
 // TestDaemonKeepsNoTree: of 1,000 services the tree that `config view` prints takes
 // 27 MB, and the daemon has no use for it.
@@ -15,7 +19,7 @@ func TestDaemonKeepsNoTree(t *testing.T) {
 	if cfg.View() != nil {
 		t.Error("the configuration of the daemon holds what only `config view` needs")
 	}
-	if cfg, err = from.loadFor(true); err != nil || cfg.View() == nil {
+	if cfg, err = from.loadWhole(func(o *config.Options) { o.KeepView = true }); err != nil || cfg.View() == nil {
 		t.Errorf("config view has nothing to print: %v", err)
 	}
 }

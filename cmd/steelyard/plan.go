@@ -70,7 +70,7 @@ func (g *globals) plan(ctx context.Context, from *source, text bool) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := from.load()
+	cfg, err := from.loadInForce()
 	if err != nil {
 		return err
 	}

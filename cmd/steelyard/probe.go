@@ -79,7 +79,7 @@ func (g *globals) probeTest(ctx context.Context, o *probeTest, what string) erro
 	if o.timeout <= 0 {
 		return usage(fmt.Errorf("--timeout=%s: want more than 0", o.timeout))
 	}
-	cfg, err := o.from.load()
+	cfg, err := o.from.loadInForce()
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func probeNames(ts []probes.Target) string {
 
 // completeBackend offers the backends of the configuration that have probes.
 func (o *probeTest) completeBackend(_ *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
-	cfg, err := o.from.load()
+	cfg, err := o.from.loadInForce()
 	if err != nil || len(done) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -251,7 +251,7 @@ func (o *probeTest) completeBackend(_ *cobra.Command, done []string, _ string) (
 
 // completeProbe offers the probes of the backend that is named, or all.
 func (o *probeTest) completeProbe(_ *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
-	cfg, err := o.from.load()
+	cfg, err := o.from.loadInForce()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

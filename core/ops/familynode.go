@@ -58,7 +58,7 @@ func busFamilies(p *page, v *core.NodeView) {
 		p.count(b.Repeated, "reason", "repeated")
 		p.count(b.Late, "reason", "late")
 		p.count(b.Crowded, "reason", "crowded")
-		p.count(b.Flooded, "reason", "flooded")
+		p.count(b.Flooded, "reason", "flood")
 		p.count(b.Overflowed, "reason", "overflowed")
 	})
 }
