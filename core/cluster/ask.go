@@ -13,7 +13,8 @@ import (
 // Leads reports whether this node decides the shares of a service now.
 func (m *Member) Leads(service string) bool {
 	st := m.stand.Load()
-	return st.leadsAll || st.leads[service]
+	leads := st.leads[service]
+	return st.leadsAll || leads != nil && leads.Load()
 }
 
 // Counts reports whether the verdicts of a node's probes count here.

@@ -141,8 +141,10 @@ func (m *Member) step(f func(*state, time.Time)) {
 // settle makes known what a step has changed. It needs mu.
 func (m *Member) settle() {
 	out := &m.state.out
-	if out.leads || out.roster {
+	if out.services || out.roster {
 		m.stand.Store(m.state.standing())
+	}
+	if out.leads || out.roster {
 		poke(m.changed)
 	}
 	if out.roster {
@@ -154,7 +156,7 @@ func (m *Member) settle() {
 	if out.presence || len(out.events) > 0 {
 		poke(m.wake)
 	}
-	out.presence, out.leads, out.roster = false, false, false
+	out.presence, out.services, out.leads, out.roster = false, false, false, false
 }
 
 // poke leaves a word in c, unless there is one.

@@ -282,3 +282,44 @@ func TestAlone(t *testing.T) {
 		}
 	})
 }
+
+// A node that joins a large group takes thousands of services over, one by one: what each
+// costs the node that yields them must not grow with how many there are.
+func TestYieldIsCheap(t *testing.T) {
+	const few, many = 1000, 8000
+	yielding := func(n int) time.Duration {
+		m, err := New(Config{Spec: core.ClusterSpec{Group: "g"}, Self: core.Presence{Node: "lb1", Inst: "i1", Roles: core.AllRoles}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint("web", i)
+		}
+		m.SetServices(names)
+		m.step(func(s *state, now time.Time) {
+			s.begin(now.Add(-time.Minute))
+			s.lastTick = now
+			s.tick(now)
+			s.hear(core.Presence{Node: "lb2", Group: "g", Inst: "i2", Seq: 1, At: now, Roles: core.AllRoles, StartedAt: now}, now)
+		})
+		epoch := core.NextEpoch(m.epoch(), time.Now(), "lb2")
+		began := time.Now()
+		for _, name := range names {
+			if !m.Leads(name) {
+				t.Fatalf("lb1 does not lead %s", name)
+			}
+			m.step(func(s *state, now time.Time) {
+				s.hearVector(core.Vector{Service: name, Group: "g", Node: "lb2", Epoch: epoch, Seq: 1}, now)
+			})
+			if m.Leads(name) {
+				t.Fatalf("lb1 leads %s still", name)
+			}
+		}
+		return time.Since(began)
+	}
+	short, long := yielding(few), yielding(many)
+	if limit := 3 * many / few * max(short, time.Millisecond); long > limit {
+		t.Errorf("%d services were yielded in %v, and %d in %v, want less than %v", few, short, many, long, limit)
+	}
+}

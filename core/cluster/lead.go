@@ -37,6 +37,7 @@ func (s *state) lead(sv *service, epoch uint64, now time.Time) {
 		s.out.leads = true
 	}
 	sv.ballot.Lead(epoch, now)
+	sv.leads.Store(true)
 	if sv.own != nil {
 		s.mark(sv, now)
 		sv.due = due
@@ -46,6 +47,7 @@ func (s *state) lead(sv *service, epoch uint64, now time.Time) {
 // yield ends the lead of a service.
 func (s *state) yield(sv *service, now time.Time) {
 	sv.due, sv.ended = time.Time{}, now
+	sv.leads.Store(false)
 	s.out.leads = true
 }
 

@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/steelyard-lb/steelyard/core"
 )
@@ -15,10 +16,11 @@ type Target struct {
 }
 
 // A standing is what a node asks about itself for every sample and service. It is never
-// changed once made, so it is read without a lock.
+// changed once made, so it is read without a lock; what leads points to is of the moment,
+// since a node that joins takes thousands of services over, one by one.
 type standing struct {
 	leadsAll bool // each node decides for itself
-	leads    map[string]bool
+	leads    map[string]*atomic.Bool
 	counts   map[string]bool // other nodes
 	probers  core.Rendezvous
 	own      int // Index of this node among the probers
@@ -32,18 +34,12 @@ func (st *standing) probes(index int, t Target) bool {
 
 // standing is that of now.
 func (s *state) standing() *standing {
-	st := &standing{
+	return &standing{
 		leadsAll: s.spec.Scheduling == core.ScheduleLocal,
-		leads:    make(map[string]bool),
+		leads:    s.leads,
 		counts:   s.counts,
 		probers:  s.probers,
 		own:      s.probers.Index(s.self.Node),
 		k:        max(1, s.spec.Probers),
 	}
-	for name, sv := range s.services {
-		if sv.ballot.Leads() {
-			st.leads[name] = true
-		}
-	}
-	return st
 }

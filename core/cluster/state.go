@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -43,7 +44,8 @@ type state struct {
 
 	members  map[string]*member // the others
 	services map[string]*service
-	unknown  map[string]core.Vector // the latest of services that are not configured here, or not yet
+	leads    map[string]*atomic.Bool // those of services, replaced with them
+	unknown  map[string]core.Vector  // the latest of services that are not configured here, or not yet
 	targets  []Target
 	seen     uint64 // the highest epoch
 
@@ -76,6 +78,7 @@ type counters struct {
 // An outbox is what a step of a state leaves to be done.
 type outbox struct {
 	presence bool // to be said at once
+	services bool // there are others
 	leads    bool // an answer of Leads may be another
 	roster   bool // an answer of Counts or Probes may be another
 	events   []core.Event
@@ -86,6 +89,7 @@ type service struct {
 	name   string
 	key    uint64
 	ballot core.Ballot
+	leads  atomic.Bool  // as the ballot says, for who asks without a lock
 	place  int          // of this node among the leaders
 	own    *core.Vector // the latest that this node has decided; nil before the first
 	due    time.Time    // when own is to be sent; zero: not
@@ -261,7 +265,11 @@ func (s *state) setServices(names []string, now time.Time) {
 		}
 	}
 	maps.DeleteFunc(s.services, func(name string, _ *service) bool { return !have[name] })
-	s.out.leads = true
+	s.leads = make(map[string]*atomic.Bool, len(s.services))
+	for name, sv := range s.services {
+		s.leads[name] = &sv.leads
+	}
+	s.out.services, s.out.leads = true, true
 	s.look(now)
 	for name := range have {
 		if v, ok := s.unknown[name]; ok {
