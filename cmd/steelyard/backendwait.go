@@ -26,6 +26,7 @@ const (
 	recountFor  = 30 * time.Second       // how long it may be of before the drain: a large table takes some time
 	absentFor   = 30 * time.Second       // how long the daemon may be away, as for a restart
 	cutPatience = 10 * time.Second       // from a cut until the count has followed
+	groupLag    = 3 * time.Second        // until the other nodes of a group have followed, counted and told
 )
 
 // A waitFlags says whether and how long a drain is waited for.
@@ -87,6 +88,7 @@ func (g *globals) drain(ctx context.Context, what string, r core.OverrideRequest
 	if format != "json" {
 		d.say, d.terminal = g.stdout, isTerminal(g.stdout)
 	}
+	d.since = d.since.Add(g.lag(ctx))
 	err = d.run(ctx)
 	if format != "json" {
 		return err
@@ -101,6 +103,14 @@ func (g *globals) drain(ctx context.Context, what string, r core.OverrideRequest
 		return &codedError{code: exitDeadline} // the answer says the rest
 	}
 	return err
+}
+
+// lag is how much later than here a drain is in force everywhere, and known to be.
+func (g *globals) lag(ctx context.Context) time.Duration {
+	if v, err := g.node(ctx); err == nil && v.Cluster == nil {
+		return 0
+	}
+	return groupLag
 }
 
 // isTerminal reports whether a line can be written over.
@@ -285,7 +295,7 @@ func (d *drainWait) atDeadline(ctx context.Context, now time.Time) error {
 	}
 	hint := "the drain goes on; --cut ends such connections at the deadline"
 	if d.flags.cut {
-		hint = "they were cut, and came back: clients whose persistence binds them to the backend, or that conntrack picked up again"
+		hint = "they were cut on this node, and came back: clients whose persistence binds them to the backend, or that conntrack picked up again; those of other nodes of its group are cut there"
 	}
 	return &codedError{exitDeadline, &deadlineError{d.id, d.remaining, now.Sub(d.began)}, hint}
 }

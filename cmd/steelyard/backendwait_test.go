@@ -110,3 +110,34 @@ func TestDrainWaitEnds(t *testing.T) {
 		})
 	}
 }
+
+// In a group the other nodes follow a drain a little later, and tell of what they have left.
+func TestDrainWaitInAGroup(t *testing.T) {
+	for _, tt := range []struct {
+		group *core.ClusterView
+		want  string
+	}{{nil, "after 0 s"}, {&core.ClusterView{Group: "edge"}, "after 5.0 s"}} {
+		bubbletest.Run(t, func(t *testing.T) {
+			view := commandView()
+			view.Cluster = tt.group
+			began := time.Now()
+			drain := &core.Override{Kind: core.OverrideDrain, Author: "alice"}
+			c := &fixedControl{view: view, result: core.OverrideResult{Backend: "web/drained", Override: drain, Outcome: core.Applied, At: began}}
+			c.onService = func(_ int, s *core.ServiceView) {
+				b := s.Backends[0] // "drained"
+				b.Connections, b.ConnectionsAt, b.Override = ptr(uint64(0)), time.Now(), drain
+				if at := time.Since(began); tt.group != nil && at > 2*time.Second && at < 5*time.Second {
+					*b.Connections = 17 // of another node
+				}
+				s.Backends = []core.BackendView{b}
+			}
+			var buf bytes.Buffer
+			g := newGlobals(&buf, &buf)
+			g.dial = func(string) control { return c }
+			err := g.drain(t.Context(), "web/drained", core.OverrideRequest{Kind: core.OverrideDrain, Author: "alice"}, waitFlags{wait: true})
+			if err != nil || !strings.Contains(buf.String(), "no connection is open, "+tt.want) {
+				t.Errorf("%v, want %q:\n%s", err, tt.want, buf.String())
+			}
+		})
+	}
+}

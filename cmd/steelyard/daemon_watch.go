@@ -154,28 +154,17 @@ func (d *daemon) Override(ctx context.Context, id core.BackendID, r core.Overrid
 	return res, err
 }
 
-// Cut ends the open connections of a backend and returns how many there were at
-// the latest count.
-func (d *daemon) Cut(ctx context.Context, id core.BackendID) (int, error) {
-	v, err := d.engine.View(ctx)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	if one, ok := pick(v, id.Service); ok {
-		backends := one.Services[0].Backends
-		i := slices.IndexFunc(backends, func(b core.BackendView) bool { return b.Name == id.Backend })
-		if i >= 0 && backends[i].Connections != nil {
-			n = int(*backends[i].Connections)
-		}
-	}
+// Cut ends the open connections of a backend on this node and returns how many there
+// were at the latest count.
+func (d *daemon) Cut(_ context.Context, id core.BackendID) (int, error) {
 	if d.flows == nil {
 		return 0, errNoKernel
 	}
+	n := int(d.flows.Counts()[id].Open)
 	d.flows.Cut(id)
 	d.log.Warn("open connections cut by command", "service", id.Service, "backend", id.Backend, "connections", n)
 	d.tell(core.Event{
-		Node: v.Node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
+		Node: d.node, Severity: core.Warn, Topic: "override", Service: id.Service, Backend: id.Backend,
 		Message: fmt.Sprintf("%s cut by command", plural(n, "open connection")),
 	})
 	return n, nil

@@ -56,13 +56,17 @@ type FlowsConfig struct {
 // Open and Closed are summed. Opened and the counts of passive health stay those of this
 // node: they are only ever set against one another, and what went wrong on the way from
 // another node is for that node to see.
+//
+// A backend that gets no new connections is reported, too, whatever its policy goes by:
+// who waits for the end of a drain waits for those of all nodes.
 type Flows struct {
 	cfg FlowsConfig
 
 	mu      sync.Mutex
-	report  map[string][]string       // service -> backends, to be reported; guarded by mu
-	remotes map[flowKey]*remote       // guarded by mu
-	closed  map[core.BackendID]uint64 // on other nodes, since we listen; guarded by mu
+	report  map[string][]string          // service -> backends, to be reported; guarded by mu
+	idle    map[core.BackendID]time.Time // those that get no new connections here, since when; guarded by mu
+	remotes map[flowKey]*remote          // guarded by mu
+	closed  map[core.BackendID]uint64    // on other nodes, since we listen; guarded by mu
 
 	sent map[string]sentReport // of the goroutine in Run
 }
@@ -89,7 +93,7 @@ func NewFlows(cfg FlowsConfig) *Flows {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Flows{
-		cfg: cfg, remotes: map[flowKey]*remote{}, closed: map[core.BackendID]uint64{},
+		cfg: cfg, idle: map[core.BackendID]time.Time{}, remotes: map[flowKey]*remote{}, closed: map[core.BackendID]uint64{},
 		sent: map[string]sentReport{},
 	}
 }
@@ -129,30 +133,48 @@ func (f *Flows) Run(ctx context.Context) error {
 
 // publish reports what is due.
 func (f *Flows) publish(now time.Time) {
-	f.mu.Lock()
-	report := f.report
-	f.mu.Unlock()
-	maps.DeleteFunc(f.sent, func(svc string, _ sentReport) bool { _, ok := report[svc]; return !ok })
-	if len(report) == 0 {
-		return
-	}
 	at, live := f.cfg.Own.AsOf()
-	if live {
-		at = now
-	}
 	counts := f.cfg.Own.Counts()
+	report, idle := f.reporting(counts, at, live)
+	maps.DeleteFunc(f.sent, func(svc string, _ sentReport) bool { _, ok := report[svc]; return !ok })
 	for _, svc := range slices.Sorted(maps.Keys(report)) {
 		list := flowsOf(svc, report[svc], counts)
+		r := core.FlowReport{Node: f.cfg.Node, Inst: f.cfg.Inst, Service: svc, At: at.UTC(), Live: live || idle[svc], Backends: list}
+		if r.Live {
+			r.At = now.UTC()
+		}
 		last, ok := f.sent[svc]
-		if ok && last.live == live && slices.Equal(last.backends, list) && now.Sub(last.at) < reportAgain-reportEvery/2 {
+		if ok && last.live == r.Live && slices.Equal(last.backends, list) && now.Sub(last.at) < reportAgain-reportEvery/2 {
 			continue
 		}
-		f.sent[svc] = sentReport{now, live, list}
-		r := core.FlowReport{Node: f.cfg.Node, Inst: f.cfg.Inst, Service: svc, At: at.UTC(), Live: live, Backends: list}
+		f.sent[svc] = sentReport{now, r.Live, list}
 		if err := f.cfg.Bus.PublishFlows(r, f.cfg.Group); err != nil {
 			f.cfg.Log.Debug("connections could not be reported to the group", "service", svc, "error", err)
 		}
 	}
+}
+
+// reporting are the services to report after a reading, with their backends: those whose
+// connections decide about shares, and those of which something was idle by then. The
+// latter alone are in idle: since no more can have come, their counts are of the moment.
+func (f *Flows) reporting(counts map[core.BackendID]core.FlowCount, at time.Time, live bool) (report map[string][]string, idle map[string]bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	report, idle = maps.Clone(f.report), map[string]bool{}
+	for id, since := range f.idle {
+		_, decides := f.report[id.Service]
+		if _, counted := counts[id]; decides || !counted || !live && at.Before(since) {
+			continue
+		}
+		if report == nil {
+			report = map[string][]string{}
+		}
+		report[id.Service], idle[id.Service] = append(report[id.Service], id.Backend), true
+	}
+	for svc := range idle {
+		slices.Sort(report[svc])
+	}
+	return report, idle
 }
 
 // flowsOf picks the backends of a service that are counted.
@@ -250,10 +272,21 @@ func (f *Flows) AsOf() (at time.Time, live bool) {
 	return at, live
 }
 
-// SetIdle is for this node's own counts.
+// SetIdle is for this node's own counts, and has them reported.
 func (f *Flows) SetIdle(backend core.BackendID, idle bool) {
+	f.noteIdle(backend, idle, time.Now())
 	if f.cfg.Own != nil {
 		f.cfg.Own.SetIdle(backend, idle)
+	}
+}
+
+func (f *Flows) noteIdle(backend core.BackendID, idle bool, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, was := f.idle[backend]; !idle {
+		delete(f.idle, backend)
+	} else if !was {
+		f.idle[backend] = now
 	}
 }
 

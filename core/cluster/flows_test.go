@@ -34,6 +34,13 @@ func (c *fakeCounter) set(backend string, f core.FlowCount) {
 	c.counts = counts
 }
 
+// read makes the counts those of a reading now.
+func (c *fakeCounter) read() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = time.Now()
+}
+
 func (c *fakeCounter) Counts() map[core.BackendID]core.FlowCount {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,4 +246,41 @@ func TestFlowsPassOn(t *testing.T) {
 	if len(own.idle) != 1 || len(own.down) != 1 {
 		t.Errorf("%v idle, %v down: not passed on", own.idle, own.down)
 	}
+}
+
+// TestFlowsOfDrain: what a backend that gets no new connections has left is reported
+// whatever the policy goes by, once it was counted after that.
+func TestFlowsOfDrain(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
+		net, peers := newNet(), &fakePeers{gone: map[string]bool{}}
+		a, b := startFlows(t, net, peers, "lb1", "i1"), startFlows(t, net, peers, "lb2", "i2")
+		id := core.BackendID{Service: "web", Backend: "web1"}
+		for _, n := range []*flowNode{a, b} {
+			n.SetReported(nil)
+			n.own.set("web1", core.FlowCount{Open: 7})
+			n.own.set("web2", core.FlowCount{Open: 100})
+			n.own.read() // now and then
+		}
+		time.Sleep(2 * time.Second)
+		a.want(t, "nobody asked", core.FlowCount{Open: 7})
+		b.SetIdle(id, true)
+		time.Sleep(2 * time.Second)
+		a.want(t, "lb2 has not counted since", core.FlowCount{Open: 7})
+		b.own.read()
+		time.Sleep(2 * time.Second)
+		a.want(t, "lb2 drains it", core.FlowCount{Open: 14})
+		if got := a.Counts()[core.BackendID{Service: "web", Backend: "web2"}].Open; got != 100 {
+			t.Errorf("%d connections of a backend that serves, want those of lb1", got)
+		}
+		if at, _ := a.AsOf(); !at.Equal(a.own.at) {
+			t.Error("the drain on lb2 makes the counts of lb1 older")
+		}
+		b.own.set("web1", core.FlowCount{Open: 0})
+		time.Sleep(2 * time.Second)
+		a.want(t, "the last one of lb2 is closed", core.FlowCount{Open: 7})
+		b.own.set("web1", core.FlowCount{Open: 3})
+		b.SetIdle(id, false)
+		time.Sleep(reportGone)
+		a.want(t, "lb2 drains it no more", core.FlowCount{Open: 7})
+	})
 }

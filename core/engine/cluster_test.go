@@ -548,6 +548,9 @@ func TestCommandsOnAFollower(t *testing.T) {
 		if err != nil || res.Outcome != core.Applied || res.NotInForce != "" {
 			t.Errorf("drain: %+v, %v", res, err)
 		}
+		if res.Warning != "on this node only: web is led by lb2, and a drain there is for all nodes" {
+			t.Errorf("drain: warning %q", res.Warning)
+		}
 		want(t, k, "web", 0, 65536)
 		if d := e.latest(t, "web"); d.Backends[0].Why != "drain by alice" || !slices.Equal(d.Leader.Gated, []string{"b1"}) {
 			t.Errorf("why %q, leader %+v", d.Backends[0].Why, d.Leader)

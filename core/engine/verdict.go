@@ -40,6 +40,9 @@ func (e *Engine) judge(res *core.OverrideResult, id core.BackendID, r core.Overr
 		text, _ := s.emptied()
 		res.Warning = addText(res.Warning, text)
 	}
+	if s.follows && res.Override != nil && res.Override.Kind == core.OverrideDrain {
+		res.Warning = addText(res.Warning, fmt.Sprintf("on this node only: %s is led by %s, and a drain there is for all nodes", s.spec.Name, s.leaderName()))
+	}
 }
 
 func sameOverride(x, y *core.Override) bool {
