@@ -68,7 +68,9 @@ func (noKernel) Close() error                { return nil }
 // backend, so none is out of its reach.
 type farAway struct{}
 
-func (farAway) Watch([]netip.Addr)              {}
-func (farAway) Hop(netip.Addr) (core.Hop, bool) { return core.Hop{}, true }
-func (farAway) Why(netip.Addr) string           { return "" }
-func (farAway) Changed() <-chan struct{}        { return nil }
+func (farAway) Watch([]netip.Addr)       {}
+func (farAway) Why(netip.Addr) string    { return "" }
+func (farAway) Changed() <-chan struct{} { return nil }
+
+// Hop is not the zero one, which is a way that is not known.
+func (farAway) Hop(netip.Addr) (core.Hop, bool) { return core.Hop{Device: "elsewhere"}, true }
