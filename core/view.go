@@ -2,7 +2,10 @@
 
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A NodeView is the state of a running steelyard: what `status` and `show`
 // print and the control API returns. Units are in the keys; a null is a number
@@ -42,6 +45,11 @@ type NodeView struct {
 	Services []ServiceView `json:"services"`
 	// Webhooks are sorted by name.
 	Webhooks []WebhookView `json:"webhooks,omitempty"`
+}
+
+// Carries reports whether the kernel of the node carries traffic.
+func (v *NodeView) Carries() bool {
+	return len(v.Roles) == 0 || slices.Contains(v.Roles, "apply")
 }
 
 // A BusView is what became of the messages on the bus since the start.

@@ -33,7 +33,11 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 			}
 		}
 	}
-	kernelStatus(w, p, v.Kernel)
+	if v.Carries() {
+		kernelStatus(w, p, v.Kernel)
+	} else {
+		field(w, p, "table", "none: this node carries no traffic", "")
+	}
 	webhookStatus(w, p, v.Webhooks)
 	if len(v.Policies) == 0 {
 		return

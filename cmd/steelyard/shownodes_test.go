@@ -83,3 +83,14 @@ func TestShowNodesJSON(t *testing.T) {
 		t.Errorf("alone: %s", out)
 	}
 }
+
+// A node without the role apply has no table that others could change.
+func TestStatusWithoutTraffic(t *testing.T) {
+	v := clusterView()
+	v.Roles, v.Kernel = []string{"probe", "schedule"}, core.KernelView{Table: "inet steelyard"}
+	var out strings.Builder
+	renderStatus(&out, v, false)
+	if text := out.String(); !strings.Contains(text, "none: this node carries no traffic\n") || strings.Contains(text, "inet steelyard") {
+		t.Errorf("the kernel of a node without traffic:\n%s", text)
+	}
+}

@@ -52,7 +52,10 @@ func checkConfig(v core.NodeView) Check {
 
 func checkKernel(v core.NodeView) Check {
 	c := Check{Name: "kernel", OK: v.Kernel.LastError == "", Detail: v.Kernel.LastError}
-	if c.OK {
+	switch {
+	case !v.Carries():
+		c.Detail = "this node carries no traffic (roles has no apply)"
+	case c.OK:
 		c.Detail = fmt.Sprintf("generation %d carries the plan", v.Kernel.Generation)
 	}
 	return c

@@ -32,6 +32,7 @@ func TestReadiness(t *testing.T) {
 	}{
 		"all is well":       {func(*core.NodeView) {}, "", 200, "[+]kernel: generation 412 carries the plan\n"},
 		"kernel refuses":    {func(v *core.NodeView) { v.Kernel.LastError = "no buffer space" }, "", 503, "[-]kernel: no buffer space\n"},
+		"no kernel":         {func(v *core.NodeView) { v.Roles = []string{"probe"}; v.Kernel = core.KernelView{} }, "", 200, "[+]kernel: this node carries no traffic"},
 		"excluded":          {func(v *core.NodeView) { v.Kernel.LastError = "no buffer space" }, "exclude=kernel", 200, "[!]kernel: no buffer space\n"},
 		"first round":       {func(v *core.NodeView) { fresh(v); unprobed(v) }, "", 503, "[-]probes: no result yet of svc0000/web01\n"},
 		"a new backend":     {unprobed, "", 200, "[+]probes: no result yet of svc0000/web01\n"},
