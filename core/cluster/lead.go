@@ -15,6 +15,9 @@ const (
 	// holds. decideWithin is how long that takes to be seen.
 	relead       = 10 * time.Second
 	decideWithin = time.Second
+	// deafAfter is for how long a node sends vectors below ours until it is plain that it
+	// does not hear ours, which it is sent at each of them.
+	deafAfter = 2 * resendEvery
 )
 
 // nextEpoch is above all that this node knows.
@@ -131,6 +134,7 @@ func (s *state) hearVector(v core.Vector, now time.Time) {
 	case core.VectorStale:
 		s.refused++
 		sv.due = later(s.quiet, now)
+		s.rivals(sv, v.Node, now)
 	case core.VectorOutbid:
 		s.refused++
 		s.lead(sv, s.nextEpoch(now), now)
@@ -140,6 +144,22 @@ func (s *state) hearVector(v core.Vector, now time.Time) {
 	case core.VectorTaken:
 		s.gap = max(s.gap, s.since(word, now))
 		s.take(v)
+	}
+}
+
+// rivals tells of a node that goes on leading a service below us: it hears our presence,
+// or would not be there, and does not hear our vectors.
+func (s *state) rivals(sv *service, node string, now time.Time) {
+	if now.Sub(sv.rivalTo) > 2*resendEvery {
+		sv.rivalFrom = now
+	}
+	sv.rivalTo = now
+	if now.Sub(sv.rivalFrom) < deafAfter || !s.there(node, now, now) {
+		return
+	}
+	if _, due := s.told.Due(node, "deaf", now); due {
+		s.event(core.Error, sv.name, fmt.Sprintf("%s decides the shares of %s too and does not follow this node, which goes by its own: see that the NATS lets this node publish %s and %s read it (steelyard bus permissions)",
+			node, sv.name, "weights."+s.self.Group+".*."+s.self.Node, node))
 	}
 }
 

@@ -168,3 +168,49 @@ func (b *stuckBus) PublishPresence(p core.Presence) error {
 	<-b.stuck
 	return b.fakeBus.PublishPresence(p)
 }
+
+// A voiceless node may publish all but its vectors, as by a permission that is missing.
+type voiceless struct{ *fakeBus }
+
+func (voiceless) PublishVector(core.Vector) error { return nil }
+
+// A node whose vectors nobody hears leads for itself, and others lead for the rest: it
+// says so, and they go on.
+func TestVectorsThatNobodyHears(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
+		net := newNet()
+		other := start(t, net, nodeSpec{name: "lb2"})
+		mute := start(t, net, nodeSpec{name: "lb1", bus: voiceless{net.bus(t, "lb1")}})
+		nodes := []*node{other, mute}
+		decide := func(number uint64) {
+			for _, n := range nodes {
+				for _, svc := range testServices {
+					if n.Leads(svc) {
+						n.Decided(core.Vector{Service: svc, Decision: number})
+					}
+				}
+			}
+		}
+		for i := range 40 {
+			decide(uint64(i))
+			time.Sleep(time.Second)
+		}
+		for _, svc := range testServices {
+			if !other.Leads(svc) {
+				t.Errorf("lb2 goes without a leader of %s", svc)
+			}
+		}
+		if !mute.told(core.Error, "and does not follow this node") {
+			t.Errorf("lb1 did not tell: %v", mute.events)
+		}
+		told := 0
+		for _, e := range mute.events {
+			if e.Severity == core.Error {
+				told++
+			}
+		}
+		if told != 1 || other.told(core.Error, "") {
+			t.Errorf("told %d times, and lb2 %v; want once, and lb2 never", told, other.events)
+		}
+	})
+}

@@ -94,6 +94,9 @@ type service struct {
 	own    *core.Vector // the latest that this node has decided; nil before the first
 	due    time.Time    // when own is to be sent; zero: not
 	ended  time.Time    // when the latest lead of this node ended
+
+	// Since when, and until when, another node that is there sent vectors below ours.
+	rivalFrom, rivalTo time.Time
 }
 
 func newState(spec core.ClusterSpec, self core.Presence) *state {
