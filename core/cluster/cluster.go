@@ -209,9 +209,17 @@ func (m *Member) flush(leaving bool) {
 	}
 	for _, e := range events {
 		e.At = now.UTC()
+		log := m.cfg.Log.With("part", "cluster")
+		if e.Service != "" {
+			log = log.With("service", e.Service)
+		}
+		log.Log(context.Background(), levels[e.Severity], e.Message)
 		m.cfg.Event(e)
 	}
 }
+
+// levels are those of the log: who looks for what happened the day after has only that.
+var levels = map[core.Severity]slog.Level{core.Info: slog.LevelInfo, core.Warn: slog.LevelWarn, core.Error: slog.LevelError}
 
 // presence returns what this node says of itself, if it is due. It needs mu.
 func (m *Member) presence(leaving bool, now time.Time) (core.Presence, bool) {

@@ -3,7 +3,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -322,4 +324,36 @@ func TestYieldIsCheap(t *testing.T) {
 	if limit := 3 * many / few * max(short, time.Millisecond); long > limit {
 		t.Errorf("%d services were yielded in %v, and %d in %v, want less than %v", few, short, many, long, limit)
 	}
+}
+
+// What happens in the group is in the log of each node, too, and not only on a bus that
+// may be what is broken.
+func TestEventsAreLogged(t *testing.T) {
+	bubbletest.Run(t, func(t *testing.T) {
+		var text strings.Builder
+		net := newNet()
+		m, err := New(Config{
+			Spec: core.ClusterSpec{Group: "g"}, Self: core.Presence{Node: "lb1", Inst: "i1", Roles: core.AllRoles},
+			Bus: net.bus(t, "lb1"), Log: slog.New(slog.NewTextHandler(&text, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- m.Run(ctx) }()
+		start(t, net, nodeSpec{name: "lb2"})
+		time.Sleep(time.Second)
+		net.sever("lb2")
+		time.Sleep(3 * time.Second)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for _, want := range []string{"level=INFO msg=\"lb2 is here: probe,schedule,apply (v1)\" part=cluster", "level=WARN msg=\"lb2 is silent;"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, text.String())
+			}
+		}
+	})
 }
