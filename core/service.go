@@ -166,3 +166,12 @@ func (id BackendID) Hash() uint64 {
 	h.Write([]byte(id.String()))
 	return h.Sum64()
 }
+
+// ProbeAddr is the address that the probes of a backend of a service ask: where each
+// client brings a port of its own, the first one.
+func (b *Backend) ProbeAddr(s *Service) netip.AddrPort {
+	if b.Addr.Port() == 0 {
+		return netip.AddrPortFrom(b.Addr.Addr(), s.First().Ports.First)
+	}
+	return b.Addr
+}

@@ -45,7 +45,8 @@ type daemon struct {
 	reloads     chan reloadRequest // unbuffered: reloadLoop takes one at a time
 	swapped     chan struct{}      // capacity 1: reloadLoop has yet to follow policies that have changed
 
-	policyFiles *policyFiles // nil unless they are watched; reloadLoop's own after the start
+	orphans     map[engine.Orphan]bool // that this node probes although they are not its part; reloadLoop's own after the start
+	policyFiles *policyFiles           // nil unless they are watched; reloadLoop's own after the start
 
 	overridesErr error // of reading them at the start
 

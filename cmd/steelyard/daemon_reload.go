@@ -60,10 +60,14 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 		defer t.Stop()
 		looks = t.C
 	}
+	orphanage, stop := d.orphanTicker()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-orphanage:
+			d.lookForOrphans(ctx)
 		case <-looks:
 			d.lookAtPolicies(ctx)
 		case <-d.moved():

@@ -6,9 +6,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/cluster"
@@ -50,9 +52,54 @@ func (d *daemon) followMembers() {
 	d.runner.SetTargets(d.assigned(targets(cfg)))
 }
 
-// assigned are the targets that this node probes.
+// assigned are the targets that this node probes: its own part, and orphans.
 func (d *daemon) assigned(list []probes.Target) []probes.Target {
-	return slices.DeleteFunc(list, func(t probes.Target) bool { return !d.member.Probes(t.Addr, t.Spec.Name) })
+	return slices.DeleteFunc(list, func(t probes.Target) bool {
+		return !d.member.Probes(t.Addr, t.Spec.Name) && !d.orphans[engine.Orphan{Backend: t.ID, Probe: t.Spec.Name}]
+	})
+}
+
+// lookForOrphans has this node probe targets, too, that nobody speaks of: whose part they
+// are may have another configuration, as between two reloads of a group. Of several nodes
+// the next in line begins, and the others hear it.
+func (d *daemon) lookForOrphans(ctx context.Context) {
+	list, err := d.engine.Orphans(ctx, func(addr netip.AddrPort, p *core.ProbeSpec, silent time.Duration) bool {
+		if silent < orphanAfter || d.member.Probes(addr, p.Name) {
+			return false
+		}
+		place := d.member.ProbesAfter(addr, p.Name)
+		turn := max(p.Interval, p.DownInterval, p.FastInterval) + p.Timeout
+		return place > 0 && silent >= orphanAfter+time.Duration(place)*turn
+	})
+	orphans := make(map[engine.Orphan]bool, len(list))
+	for _, o := range list {
+		orphans[o] = true
+	}
+	if err != nil || maps.Equal(orphans, d.orphans) {
+		return
+	}
+	if len(orphans) > len(d.orphans) {
+		d.log.Warn("nobody else probes some targets; this node does: are the configurations of the group the same?", "targets", len(orphans), "one", list[0].Backend)
+	}
+	d.orphans = orphans
+	d.followMembers()
+}
+
+const (
+	// orphanAfter is for how long a target is nobody's, beside the time between two runs
+	// of its probe: longer than it takes until a node that is gone has lost its targets.
+	orphanAfter = 6 * time.Second
+	orphanLook  = 2 * time.Second
+)
+
+// orphanTicker yields when to look for orphans; never, for a node alone or one that does
+// not probe.
+func (d *daemon) orphanTicker() (c <-chan time.Time, stop func()) {
+	if d.member == nil || !d.cfg.Cluster.Roles.Probe {
+		return nil, func() {}
+	}
+	t := time.NewTicker(orphanLook)
+	return t.C, t.Stop
 }
 
 func clusterTargets(list []probes.Target) []cluster.Target {
@@ -80,10 +127,7 @@ func targets(cfg *config.Config) []probes.Target {
 			if b.Sorry {
 				continue
 			}
-			addr := b.Addr
-			if addr.Port() == 0 { // each client's own; a probe needs one
-				addr = netip.AddrPortFrom(addr.Addr(), s.First().Ports.First)
-			}
+			addr := b.ProbeAddr(&s)
 			for _, name := range s.Probes {
 				out = append(out, probes.Target{ID: core.BackendID{Service: s.Name, Backend: b.Name}, Addr: addr, Spec: specs[name]})
 			}

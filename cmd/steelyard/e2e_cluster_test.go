@@ -250,3 +250,38 @@ func TestClusterTakesOver(t *testing.T) {
 	}
 	g.untilAgreed("the others agree without "+leaders[0], rest, names, weighted)
 }
+
+// A service that has reached one node only, as between two reloads of a group, is served
+// there, although its probes are those nodes' part that know nothing of them.
+func TestServiceOfOneNode(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t)
+	g.untilAgreed("three nodes agree", g.nodes, []string{"lb1", "lb2", "lb3"}, 19661) // 30 % of 65536
+	first := g.nodes[0]
+	text, err := os.ReadFile(first.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs strings.Builder
+	names := []string{"p0", "p1", "p2", "p3", "p4", "p5"} // some fall to each node
+	for _, name := range names {
+		fmt.Fprintf(&specs, "  %s: {type: tcp, interval: 100ms, timeout: 90ms}\n", name)
+	}
+	extra := fmt.Sprintf("  extra: {vip: %s, port: 99, probes: [%s], backends: %s}\n", g.lab.VIP4, strings.Join(names, ", "), g.backends(false, 1))
+	with := strings.Replace(string(text), "probes:\n", "probes:\n"+specs.String(), 1) + extra
+	if err := os.WriteFile(first.config, []byte(with), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.client.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	first.untilWithin(30*time.Second, "the only backend is up", func() error {
+		s, err := first.service("extra")
+		if err == nil && s.Backends[0].State != core.StateUp {
+			err = fmt.Errorf("%s is %s: %s", s.Backends[0].Name, s.Backends[0].State, s.Backends[0].Why)
+		}
+		return err
+	})
+	t.Logf("served after %v", time.Since(begin))
+}

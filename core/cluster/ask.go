@@ -28,6 +28,13 @@ func (m *Member) Probes(addr netip.AddrPort, probe string) bool {
 	return st.probes(st.own, Target{addr, probe})
 }
 
+// ProbesAfter is how many nodes come before this one for a target, were they not to probe
+// it; -1 if this node probes nothing.
+func (m *Member) ProbesAfter(addr netip.AddrPort, probe string) int {
+	st := m.stand.Load()
+	return st.probers.Place(m.cfg.Self.Node, core.TargetKey(addr, probe))
+}
+
 // Changed yields when an answer of Leads or Counts may be another.
 func (m *Member) Changed() <-chan struct{} { return m.changed }
 

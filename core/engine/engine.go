@@ -154,6 +154,7 @@ type Engine struct {
 	ring      ring
 	startedAt time.Time
 
+	installedAt     time.Time                         // when the setup in force became so
 	kept            map[core.BackendID]*core.Override // of an earlier life, until the start is done
 	overrideDue     time.Time                         // when the next override ends; zero if none does
 	overrideVersion uint64                            // counts what was given to Keeper

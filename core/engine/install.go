@@ -14,7 +14,7 @@ import (
 // ended with what they were about.
 func (e *Engine) install(setup Setup, services map[string]*service) []core.Dropped {
 	before := e.services
-	e.setup, e.services, e.order = setup, services, inOrder(services)
+	e.setup, e.services, e.order, e.installedAt = setup, services, inOrder(services), time.Now()
 	e.watchHops()
 	e.installLeads()
 	for _, s := range e.order {

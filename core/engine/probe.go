@@ -16,6 +16,9 @@ type probe struct {
 	spec *core.ProbeSpec // shared by all backends
 	last lastSample      // zero until the first; of another node, put to the time of this one
 	from *source         // of last
+	// others is the second, since the engine's start, of the latest word of another node;
+	// 0: none.
+	others uint32
 
 	// These are of the health role only.
 
@@ -27,7 +30,6 @@ type probe struct {
 	recent  uint32 // how often it is in Engine.wentDown
 	mine    bool   // this node asks it, and its own latest sample says something
 	mineOK  bool   // and was good
-	others  uint32 // the second, since the engine's start, of the latest word of another node; 0: none
 }
 
 // health is what follows the probe by rise and fall.

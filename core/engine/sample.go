@@ -60,7 +60,8 @@ func (e *Engine) takeMonitored(svc *service, b *backend, s core.Sample) {
 // takeProbed files a sample of a probe of ours, whichever node took it.
 func (e *Engine) takeProbed(svc *service, b *backend, p *probe, s core.Sample) {
 	if s.Node != e.cfg.Node {
-		s = arrived(s, time.Now())
+		now := time.Now()
+		s, p.others = arrived(s, now), e.second(now)
 	}
 	deaf := e.deaf(p, s)
 	if !deaf {

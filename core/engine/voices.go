@@ -71,7 +71,6 @@ func (e *Engine) hear(p *probe, s core.Sample) {
 	case s.Node == e.cfg.Node:
 		p.mine, p.mineOK = s.Code != core.AgentNone, s.OK
 	default:
-		p.others = e.second(now)
 		p.mine = p.mine && (e.suspecting() || e.many() && e.speaks(p, e.voice(p, e.cfg.Node), now))
 	}
 	e.count(p)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -381,5 +382,46 @@ func TestOneProberHasNoVoices(t *testing.T) {
 				t.Errorf("there are voices: %v", e.votes)
 			}
 		})
+	})
+}
+
+// A probe is an orphan for as long as no other node speaks of it; what this node finds
+// itself does not count, or it would end what it has just begun.
+func TestOrphans(t *testing.T) {
+	m := membersOf("lb2")
+	clusterTest(t, m, 1, 1, func(t *testing.T, e *Engine, k *kernel, l *log) {
+		orphans := func() (out []string) {
+			list, err := e.Orphans(t.Context(), func(addr netip.AddrPort, p *core.ProbeSpec, silent time.Duration) bool {
+				return addr.Port() == 80 && p.Name == "alive" && silent >= 10*time.Second
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range list {
+				out = append(out, o.Backend.Backend+" "+o.Probe)
+			}
+			return out
+		}
+		e.hears("lb2", "b1", true)
+		if got := orphans(); got != nil {
+			t.Errorf("at the start: %q", got)
+		}
+		for range 11 {
+			time.Sleep(time.Second)
+			e.hears("lb2", "b1", true)
+			e.hears("test", "b2", true)
+			e.hears("lb9", "b2", true) // not of us
+		}
+		if got := orphans(); !slices.Equal(got, []string{"b2 alive"}) {
+			t.Errorf("b2 is nobody's: %q", got)
+		}
+		e.hears("lb2", "b2", true)
+		if got := orphans(); got != nil {
+			t.Errorf("lb2 has it now: %q", got)
+		}
+		time.Sleep(12 * time.Second)
+		if got := orphans(); len(got) != 2 {
+			t.Errorf("lb2 is gone: %q", got)
+		}
 	})
 }
