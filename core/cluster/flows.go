@@ -233,7 +233,7 @@ func (f *Flows) Counts() map[core.BackendID]core.FlowCount {
 	}
 	for key, o := range f.remotes {
 		if !f.there(o, now) {
-			if now.Sub(o.heard) > forgetAfter {
+			if now.Sub(o.heard) > reportGone { // it begins anew
 				delete(f.remotes, key)
 			}
 			continue

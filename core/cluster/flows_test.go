@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -283,4 +284,20 @@ func TestFlowsOfDrain(t *testing.T) {
 		time.Sleep(reportGone)
 		a.want(t, "lb2 drains it no more", core.FlowCount{Open: 7})
 	})
+}
+
+// Nodes that come and go under new names leave nothing behind.
+func TestFlowsOfNodesThatAreGone(t *testing.T) {
+	peers := &fakePeers{gone: map[string]bool{}}
+	f := NewFlows(FlowsConfig{Group: "g", Node: "s1", Inst: "i", Peers: peers})
+	now := time.Now()
+	for i := range 1000 {
+		name := fmt.Sprint("lb-", i)
+		f.hear(core.FlowReport{Node: name, Service: "web", Live: true, Backends: []core.FlowOf{{Name: "web1", Open: 1}}}, now.Add(-time.Minute))
+		peers.gone[name] = true
+	}
+	f.Counts()
+	if n := len(f.remotes); n > 0 {
+		t.Errorf("%d reports are kept", n)
+	}
 }

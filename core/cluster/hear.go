@@ -18,7 +18,7 @@ func (s *state) hear(p core.Presence, now time.Time) {
 	}
 	m, known := s.members[p.Node], true
 	if m == nil {
-		if len(s.members) >= maxMembers {
+		if len(s.members) >= maxMembers && !s.forget(now) {
 			return
 		}
 		m, known = &member{}, false
@@ -33,6 +33,18 @@ func (s *state) hear(p core.Presence, now time.Time) {
 		return // late, or twice
 	}
 	s.note(m, p, known, now)
+}
+
+// forget makes room for a node where one is long gone, and reports whether there is.
+func (s *state) forget(now time.Time) bool {
+	gone := ""
+	for name, m := range s.members {
+		if !m.within(probesAfter, now) && (gone == "" || m.heard.Before(s.members[gone].heard)) {
+			gone = name
+		}
+	}
+	delete(s.members, gone)
+	return gone != ""
 }
 
 // note files the latest word of a node, and sees to what is new in it.

@@ -214,3 +214,26 @@ func TestVectorsThatNobodyHears(t *testing.T) {
 		}
 	})
 }
+
+// More nodes than can be remembered have come and gone: the next one is heard all the same.
+func TestRoomForOneMore(t *testing.T) {
+	s := newState(core.ClusterSpec{Group: "g"}, core.Presence{Node: "lb1", Inst: "i1", Roles: core.AllRoles})
+	now := time.Unix(1_800_000_000, 0)
+	s.begin(now)
+	said := func(name string) core.Presence {
+		return core.Presence{Node: name, Group: "g", Inst: "i", Seq: 1, At: now, Roles: core.AllRoles, StartedAt: now}
+	}
+	for i := range maxMembers {
+		s.hear(said(fmt.Sprint("lb-", i)), now)
+	}
+	s.hear(said("late"), now)
+	if s.members["late"] != nil {
+		t.Error("all are there, and one more has room")
+	}
+	now = now.Add(time.Hour)
+	s.lastTick = now
+	s.hear(said("late"), now)
+	if s.members["late"] == nil || len(s.members) > maxMembers {
+		t.Errorf("of %d members all are gone, and a new one is not heard", len(s.members))
+	}
+}

@@ -123,7 +123,7 @@ func (e *Engine) vote(p *probe, s core.Sample, now time.Time) (tipped, fell bool
 		if e.votes == nil {
 			e.votes = map[*probe][]voice{}
 		}
-		e.votes[p] = append(e.votes[p], voice{from: e.sourceOf(p.from, s), state: p.state})
+		e.votes[p] = append(slices.DeleteFunc(e.votes[p], func(v voice) bool { return e.silenced(p, &v, now) }), voice{from: e.sourceOf(p.from, s), state: p.state})
 		v = &e.votes[p][len(e.votes[p])-1]
 	}
 	own, was := s.Node == e.cfg.Node, v.state
@@ -140,6 +140,12 @@ func (e *Engine) vote(p *probe, s core.Sample, now time.Time) (tipped, fell bool
 		p.streak = v.streak
 	}
 	return tipped, own && was == core.Up && v.state == core.Down
+}
+
+// silenced reports whether a voice is of a node that is gone: names of nodes may be new at
+// each start, and what they found would be kept for ever.
+func (e *Engine) silenced(p *probe, v *voice, now time.Time) bool {
+	return now.Sub(v.at) > p.patience() && !e.counts(v.from.node)
 }
 
 // speaks reports whether a voice counts now.

@@ -425,3 +425,24 @@ func TestOrphans(t *testing.T) {
 		}
 	})
 }
+
+// Nodes that come and go under new names leave nothing behind.
+func TestVoicesOfNodesThatAreGone(t *testing.T) {
+	m := membersOf()
+	clusterTest(t, m, 2, 1, func(t *testing.T, e *Engine, k *kernel, l *log) {
+		e.hears("test", "b1", true)
+		for i := range 1000 {
+			name := fmt.Sprint("lb-", i)
+			m.only(name)
+			e.hears(name, "b1", true)
+			time.Sleep(time.Second)
+		}
+		_ = e.do(t.Context(), func() {
+			for p, list := range e.votes {
+				if len(list) > 10 {
+					t.Errorf("%d voices of probe %s", len(list), p.spec.Name)
+				}
+			}
+		})
+	})
+}
