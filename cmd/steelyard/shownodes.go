@@ -200,19 +200,22 @@ func clusterNotes(v core.NodeView) []string {
 			}
 		}
 		switch {
+		case m.State == core.MemberSilent && !v.Bus.Connected: // it may be well
 		case m.State == core.MemberSilent:
 			notes = append(notes, fmt.Sprintf("%s has not been heard of for %s: see that it runs and reaches the NATS", m.Node, seconds(m.HeardSeconds)))
 		case alive && newest > 0 && m.Revision < newest:
 			notes = append(notes, fmt.Sprintf("%s has not revision %d in force: `steelyard status` there says why", m.Node, newest))
 		case alive && m.Version != own.Version:
 			notes = append(notes, fmt.Sprintf("%s runs version %s, this node %s", m.Node, m.Version, own.Version))
+		case alive && m.ConfigHash != own.ConfigHash:
+			notes = append(notes, fmt.Sprintf("%s has another configuration than this node of what a group has in common: reload the one that is behind", m.Node))
 		}
 		if alive && math.Abs(m.ClockSeconds) >= clockOff {
 			notes = append(notes, fmt.Sprintf("the clock of %s is off by %s: logs and times of decisions do not compare; see NTP", m.Node, seconds(math.Abs(m.ClockSeconds))))
 		}
 	}
 	for _, r := range core.AllRoles.Names() {
-		if !roles[r] && !(r == "schedule" && c.Scheduling == core.ScheduleLocal) {
+		if v.Bus.Connected && !roles[r] && !(r == "schedule" && c.Scheduling == core.ScheduleLocal) {
 			notes = append(notes, fmt.Sprintf("no live node has the role %s", r))
 		}
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +93,29 @@ func TestStatusWithoutTraffic(t *testing.T) {
 	renderStatus(&out, v, false)
 	if text := out.String(); !strings.Contains(text, "none: this node carries no traffic\n") || strings.Contains(text, "inet steelyard") {
 		t.Errorf("the kernel of a node without traffic:\n%s", text)
+	}
+}
+
+// A node that is cut off does not blame the others, and one with another configuration is
+// named.
+func TestClusterNotes(t *testing.T) {
+	v := clusterView()
+	v.Revision, v.Cluster.Members = 0, v.Cluster.Members[:3]
+	for i := range v.Cluster.Members {
+		v.Cluster.Members[i].Revision = 0
+	}
+	v.Cluster.Members[1].ConfigHash = "another"
+	want := []string{
+		"lb2 has another configuration than this node of what a group has in common: reload the one that is behind",
+		"lb3 has not been heard of for 12 s: see that it runs and reaches the NATS",
+	}
+	if got := clusterNotes(v); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	v.Bus.Connected = false
+	v.Cluster.Members[1].State = core.MemberSilent
+	want = []string{"lb1 does not reach the NATS and goes on by itself with what it knows: its log says why"}
+	if got := clusterNotes(v); !slices.Equal(got, want) {
+		t.Errorf("cut off: got %q, want %q", got, want)
 	}
 }
