@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -190,12 +189,7 @@ func readsWrong(metrics []string) bool {
 
 // Override changes a backend by command.
 func (d *daemon) Override(ctx context.Context, id core.BackendID, r core.OverrideRequest) (core.OverrideResult, error) {
-	res, err := d.engine.Override(ctx, id, r)
-	if err == nil && d.member != nil && !d.member.Leads(id.Service) {
-		note := id.Service + " is led by another node: this holds on " + d.node + " alone, and each node has to be told (`steelyard show nodes`)"
-		res.Warning = strings.TrimPrefix(res.Warning+"; "+note, "; ")
-	}
-	return res, err
+	return d.engine.Override(ctx, id, r)
 }
 
 // Cut ends the open connections of a backend on this node and returns how many there
