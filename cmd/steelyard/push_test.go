@@ -192,7 +192,6 @@ func TestPushRefuses(t *testing.T) {
 		{"no group", "bus: {servers: ['nats://127.0.0.1:1']}\n" + web, "", exitUsage, "there is no group"},
 		{"nobody there", servers + web, "", exitFailure, "connect to NATS"},
 		{"two minds", servers + web, "--force --expect 3", exitUsage, "keep one"},
-		{"a login beside that of the file", servers + web, "--user x", exitUsage, "bus.servers has bus.login"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
