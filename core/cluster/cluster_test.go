@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -289,7 +290,7 @@ func TestAlone(t *testing.T) {
 // costs the node that yields them must not grow with how many there are.
 func TestYieldIsCheap(t *testing.T) {
 	const few, many = 1000, 8000
-	yielding := func(n int) time.Duration {
+	yielding := func(n int) uint64 { // bytes that are allocated for each
 		m, err := New(Config{Spec: core.ClusterSpec{Group: "g"}, Self: core.Presence{Node: "lb1", Inst: "i1", Roles: core.AllRoles}})
 		if err != nil {
 			t.Fatal(err)
@@ -306,7 +307,7 @@ func TestYieldIsCheap(t *testing.T) {
 			s.hear(core.Presence{Node: "lb2", Group: "g", Inst: "i2", Seq: 1, At: now, Roles: core.AllRoles, StartedAt: now}, now)
 		})
 		epoch := core.NextEpoch(m.epoch(), time.Now(), "lb2")
-		began := time.Now()
+		before := allocated()
 		for _, name := range names {
 			if !m.Leads(name) {
 				t.Fatalf("lb1 does not lead %s", name)
@@ -318,12 +319,19 @@ func TestYieldIsCheap(t *testing.T) {
 				t.Fatalf("lb1 leads %s still", name)
 			}
 		}
-		return time.Since(began)
+		return (allocated() - before) / uint64(n)
 	}
 	short, long := yielding(few), yielding(many)
-	if limit := 3 * many / few * max(short, time.Millisecond); long > limit {
-		t.Errorf("%d services were yielded in %v, and %d in %v, want less than %v", few, short, many, long, limit)
+	if long > 2*short+1024 {
+		t.Errorf("one of %d services is yielded with %d bytes, one of %d with %d", few, short, many, long)
 	}
+}
+
+// allocated is how many bytes were allocated since the start.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 // What happens in the group is in the log of each node, too, and not only on a bus that
