@@ -183,7 +183,6 @@ func (r *rig) shifted(list []*flow) []*flow {
 // TestStateless re-weights a dual-stack service of both protocols while flows are
 // open.
 func TestStateless(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, 2)
 	var backends strings.Builder
 	for _, n := range r.lab.Backends {
@@ -239,7 +238,6 @@ func (r *rig) ip(n *lab.Node, args ...string) {
 // nothing, and show says why, until it is there; and one that gets another link
 // address is followed.
 func TestDSR(t *testing.T) {
-	t.Parallel()
 	r := newDSR(t, 2)
 	b1, b2 := r.lab.Backends[0], r.lab.Backends[1]
 	const ghost = "198.51.100.99"
