@@ -161,7 +161,7 @@ func newProbing(b *testing.B, services int, probes []string, hanging int) *probi
 	if err := os.WriteFile(config, []byte(y.String()), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	var log syncBuffer
+	var log labtest.Log
 	cmd := exec.Command("/proc/self/exe", "run", "-c", config)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	var err error
@@ -281,7 +281,7 @@ func (d *probing) runs(b *testing.B) (sum int64) {
 
 // settle waits until every backend has been probed twice, and then until Go has
 // given back the memory that the start took.
-func (d *probing) settle(b *testing.B, probes int64, log *syncBuffer) {
+func (d *probing) settle(b *testing.B, probes int64, log *labtest.Log) {
 	b.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); d.runs(b) < 2*probes; wait(100 * time.Millisecond) {
 		select {

@@ -18,6 +18,7 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/lab"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 const (
@@ -74,7 +75,7 @@ func (g *group) join(name string, where *lab.Node) *rig {
 		g.t.Fatal(err)
 	}
 	r := &rig{
-		t: g.t, lab: &alone, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{},
+		t: g.t, lab: &alone, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &labtest.Log{},
 		client: admin.NewClient(filepath.Join(dir, "control.sock")), worlds: g.worlds,
 	}
 	g.t.Cleanup(func() {

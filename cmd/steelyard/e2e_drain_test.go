@@ -17,6 +17,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // echoes makes the backends serve port 81 too: they say their name and then
@@ -110,7 +111,7 @@ func TestDrainUnderTraffic(t *testing.T) {
 		code int
 		at   time.Time
 	}
-	var said syncBuffer
+	var said labtest.Log
 	wait := make(chan ended, 1)
 	go func() {
 		code := execute(t.Context(), []string{"backend", "drain", "web/b1", "--wait", "--author", "alice", "--socket", filepath.Join(r.dir, "control.sock")}, &said, &said)

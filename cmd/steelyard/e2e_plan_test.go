@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // inBalancer runs steelyard in the namespace of the daemon, as an operator there
 // would.
 func (r *rig) inBalancer(args ...string) (string, int) {
 	r.t.Helper()
-	var out syncBuffer
+	var out labtest.Log
 	cmd := exec.Command("/proc/self/exe", append(args, "--socket", filepath.Join(r.dir, "control.sock"))...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	p, err := r.lab.Balancer.Start(cmd)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/admin"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // hostile are policies that misbehave, and what must be said of each. On a slow
@@ -58,7 +59,7 @@ func TestHostilePolicies(t *testing.T) {
 	r.start()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	var bus syncBuffer
+	var bus labtest.Log
 	wg.Go(func() {
 		_ = r.client.Monitor(ctx, ">", func(m admin.Line) error {
 			_, err := fmt.Fprintf(&bus, "%s %s\n", m.Subject, m.Data)

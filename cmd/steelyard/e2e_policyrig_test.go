@@ -18,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/core/admin"
 	"github.com/steelyard-lb/steelyard/core/lab"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // script is a policy in Lua that gives the backends these weights.
@@ -42,7 +43,7 @@ func (r *rig) events() func() string {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var wg sync.WaitGroup
-	var heard, events syncBuffer
+	var heard, events labtest.Log
 	wg.Go(func() {
 		_ = r.client.Monitor(ctx, ">", func(m admin.Line) error {
 			if strings.Contains(m.Subject, ".event.") {

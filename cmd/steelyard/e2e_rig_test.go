@@ -36,7 +36,7 @@ type rig struct {
 	args   []string // of run, besides the configuration
 	client *admin.Client
 	proc   *lab.Process
-	log    *syncBuffer
+	log    *labtest.Log
 	worlds []*world // per backend
 }
 
@@ -45,7 +45,7 @@ func newRig(t *testing.T, backends int) *rig {
 	t.Helper()
 	needPlainWorker(t)
 	dir := t.TempDir()
-	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{}}
+	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &labtest.Log{}}
 	r.lab = labtest.New(t, lab.Config{Backends: backends, IPv6: true})
 	r.client = admin.NewClient(filepath.Join(dir, "control.sock"))
 	for _, n := range r.lab.Backends {
@@ -365,21 +365,3 @@ func (r *rig) background(network, addr string) func() *tally {
 
 func (r *rig) vip4(port int) string { return net.JoinHostPort(r.lab.VIP4.String(), strconv.Itoa(port)) }
 func (r *rig) vip6(port int) string { return net.JoinHostPort(r.lab.VIP6.String(), strconv.Itoa(port)) }
-
-// A syncBuffer collects what a process writes.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}

@@ -87,7 +87,7 @@ func newFaultStand(t *testing.T) *faultStand {
 	needPlainWorker(t)
 	dir := t.TempDir()
 	l := labtest.New(t, lab.Config{Backends: 11 + faultBackends, Grace: 500 * time.Millisecond})
-	s := &faultStand{rig: &rig{t: t, dir: dir, log: &syncBuffer{}, lab: l}}
+	s := &faultStand{rig: &rig{t: t, dir: dir, log: &labtest.Log{}, lab: l}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of the nats-servers:\n%s", s.log)
@@ -160,7 +160,7 @@ func (s *faultStand) addNode(name string, where, client *lab.Node) *faultNode {
 		s.t.Fatal(err)
 	}
 	n := &faultNode{name: name, node: where, client: client, rig: &rig{
-		t: s.t, lab: &alone, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{},
+		t: s.t, lab: &alone, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &labtest.Log{},
 		client: admin.NewClient(filepath.Join(dir, "control.sock")),
 	}}
 	s.t.Cleanup(func() {

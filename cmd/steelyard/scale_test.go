@@ -46,7 +46,7 @@ func TestGroupOnPaper(t *testing.T) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		r := &rig{t: t, lab: &here, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &syncBuffer{}, client: admin.NewClient(filepath.Join(dir, "control.sock"))}
+		r := &rig{t: t, lab: &here, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &labtest.Log{}, client: admin.NewClient(filepath.Join(dir, "control.sock"))}
 		r.write(services.String())
 		text, err := os.ReadFile(r.config)
 		if err != nil {
@@ -191,7 +191,7 @@ func joinCrowd(b *testing.B, z scaling.Size, roles string) *probing {
 			b.Error(err)
 		}
 	})
-	var log syncBuffer
+	var log labtest.Log
 	cmd := exec.Command("/proc/self/exe", "run", "-c", config)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if d.proc, err = l.Balancer.Start(cmd); err != nil {

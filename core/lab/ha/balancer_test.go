@@ -3,14 +3,12 @@
 package ha
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -25,14 +23,14 @@ type balancer struct {
 	name      string
 	node      *lab.Node
 	dir       string
-	log       *logBuffer
+	log       *labtest.Log
 	steelyard *lab.Process
 	processes map[string]*lab.Process // by program
 }
 
 func newBalancer(s *stand, name string, n *lab.Node) *balancer {
 	s.t.Helper()
-	b := &balancer{s: s, name: name, node: n, dir: filepath.Join(s.dir, name), log: &logBuffer{}, processes: map[string]*lab.Process{}}
+	b := &balancer{s: s, name: name, node: n, dir: filepath.Join(s.dir, name), log: &labtest.Log{}, processes: map[string]*lab.Process{}}
 	s.must(os.Mkdir(b.dir, 0o755))
 	for line := range strings.Lines(s.packaged("keepalived/90-steelyard-ha.conf")) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
@@ -138,24 +136,6 @@ func (b *balancer) has(addr string) bool {
 	out, err := b.node.Command(b.s.t.Context(), "ip", "-o", "-4", "addr", "show", "dev", "eth0")
 	b.s.must(err)
 	return slices.ContainsFunc(strings.Fields(string(out)), func(f string) bool { return strings.HasPrefix(f, addr+"/") })
-}
-
-// A logBuffer collects what processes write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // said says that a text is not in the log, if it is not.

@@ -24,7 +24,7 @@ func (s *stand) bird(start func(string, ...string), path func(string) string, te
 func (s *stand) bgp() {
 	s.t.Helper()
 	s.must(s.router.Sysctl("net.ipv4.fib_multipath_hash_policy", "1"))
-	router := &balancer{s: s, name: "router", node: s.router, dir: s.dir, log: &logBuffer{}, processes: s.others}
+	router := &balancer{s: s, name: "router", node: s.router, dir: s.dir, log: &labtest.Log{}, processes: s.others}
 	s.bird(func(p string, args ...string) { router.start(p, args...) }, router.path, s.packaged("bird/bird-router.conf"))
 	for _, b := range s.balancers {
 		text := s.packaged("bird/bird-balancer.conf", "ME = 198.51.100.12", "ME = "+b.node.Addr4.String())

@@ -3,7 +3,6 @@
 package monitors
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +31,7 @@ type stand struct {
 	node     *lab.Node // where steelyard and the monitors run
 	dir      string    // a copy of the example
 	client   *admin.Client
-	log      *logBuffer
+	log      *labtest.Log
 	patience time.Duration
 }
 
@@ -47,7 +45,7 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &stand{t: t, lab: l, node: l.Balancer, dir: dir, log: &logBuffer{}, patience: time.Minute}
+	s := &stand{t: t, lab: l, node: l.Balancer, dir: dir, log: &labtest.Log{}, patience: time.Minute}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", s.log)
@@ -159,22 +157,4 @@ func (s *stand) troubled(backend string, want float64) {
 // http is a client inside the node.
 func (s *stand) http() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: s.node.DialContext, DisableKeepAlives: true}, Timeout: 5 * time.Second}
-}
-
-// A logBuffer collects what processes write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
