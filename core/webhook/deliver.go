@@ -39,7 +39,7 @@ func (h *hook) run(ctx context.Context, log *slog.Logger) {
 // deliver tries until the message is taken or given up; false if ctx ended it.
 func (h *hook) deliver(ctx context.Context, r request, failures *int, log *slog.Logger) bool {
 	for {
-		err := h.post(ctx, r)
+		err := h.attempt(ctx, r)
 		if ctx.Err() != nil && err != nil {
 			return false
 		}
@@ -65,6 +65,15 @@ func (h *hook) deliver(ctx context.Context, r request, failures *int, log *slog.
 			return false
 		}
 	}
+}
+
+// attempt is post that may go on for a while after ctx is done: what is broken off is
+// sent again, and the receiver may have it already.
+func (h *hook) attempt(ctx context.Context, r request) error {
+	on, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(underWay, cancel) })()
+	return h.post(on, r)
 }
 
 // done counts a message that was taken or given up.

@@ -19,9 +19,12 @@ import (
 // used during the call only.
 type Subscribe func(pattern string, fn func(subject string, data []byte)) (cancel func(), err error)
 
-// lastWords is how long what is queued at the end may take, the notice of the end
-// among it.
-const lastWords = 2 * time.Second
+// underWay is how long a message that is being sent at the end may still take, and
+// lastWords how long what is queued then may, the notice of the end among it.
+const (
+	underWay  = time.Second
+	lastWords = 2 * time.Second
+)
 
 // A Sender sends what hooks ask for. A nil Sender has none.
 type Sender struct {
@@ -48,8 +51,8 @@ func New(hooks []Config, subscribe Subscribe, log *slog.Logger) (*Sender, error)
 	return s, nil
 }
 
-// Run sends until ctx is done, then what is queued, at most for two seconds, and
-// returns nil. A pattern that the bus refuses is logged and told by View.
+// Run sends until ctx is done, then what is under way and queued, at most for three
+// seconds, and returns nil. A pattern that the bus refuses is logged and told by View.
 func (s *Sender) Run(ctx context.Context) error {
 	if s == nil {
 		return nil

@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -273,6 +274,33 @@ func TestLastWords(t *testing.T) {
 	}
 	if len(bus.subs) != 0 {
 		t.Errorf("%d subscriptions are left", len(bus.subs))
+	}
+}
+
+// TestEndDuringAMessage: what is under way at the end is not sent twice.
+func TestEndDuringAMessage(t *testing.T) {
+	begun, release := make(chan struct{}, 10), make(chan struct{})
+	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		begun <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusNoContent)
+	})
+	bus := &fakeBus{}
+	s, err := New([]Config{hookFor(r, "pager")}, bus.subscribe, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	await(t, "the subscriptions", func() bool { bus.publish(healthSubject, healthBody); return len(begun) > 0 })
+	cancel()
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if v := s.View()[0]; int(v.Sent) != len(r.posts) {
+		t.Errorf("%d came, and %d count as sent", len(r.posts), v.Sent)
 	}
 }
 
