@@ -27,6 +27,9 @@ const (
 	name        = 'n' // the server says which it is: the last digit of b1, b2, …
 )
 
+// waitAtMost is for what comes soon, on a machine that has time.
+const waitAtMost = 20 * time.Second
+
 // A bench is a lab with rules that send the VIPs to one of the backends, the
 // first one to begin with, and a TCP and UDP server on each.
 type bench struct {
@@ -133,7 +136,7 @@ func (b *bench) dial(network string, vip netip.Addr) net.Conn {
 
 func (b *bench) dialPort(network string, to netip.AddrPort) net.Conn {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), waitAtMost)
 	defer cancel()
 	c, err := b.Client.DialContext(ctx, network, to.String())
 	if err != nil {
@@ -146,7 +149,7 @@ func (b *bench) dialPort(network string, to netip.AddrPort) net.Conn {
 // end has the server end a TCP connection, and waits until it did.
 func (b *bench) end(c net.Conn, how byte) {
 	b.t.Helper()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(waitAtMost))
 	if _, err := c.Write([]byte{how}); err != nil {
 		b.t.Error(err)
 	}
@@ -207,7 +210,7 @@ func (b *bench) run(r *conntrack.Reader) {
 	case err := <-ended:
 		ended <- err
 		b.t.Fatalf("run ended: %v", err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(waitAtMost):
 		b.t.Fatal("the reader did not get ready")
 	}
 }
@@ -224,7 +227,7 @@ func await(t testing.TB, r *conntrack.Reader, id core.BackendID, want core.FlowC
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(waitAtMost); ; <-tick.C {
 		got, known := r.Counts()[id]
 		if known && got == want {
 			return

@@ -19,7 +19,7 @@ import (
 )
 
 // say sends a byte and returns the answer; 0 if there is none.
-func say(c net.Conn, what byte) (byte, error) { return sayWithin(c, what, 5*time.Second) }
+func say(c net.Conn, what byte) (byte, error) { return sayWithin(c, what, waitAtMost) }
 
 func sayWithin(c net.Conn, what byte, limit time.Duration) (byte, error) {
 	_ = c.SetDeadline(time.Now().Add(limit))
@@ -44,7 +44,7 @@ func (b *bench) untilSays(c net.Conn, want byte) {
 	b.t.Helper()
 	var got byte
 	var err error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(waitAtMost); time.Now().Before(deadline); {
 		if got, err = sayWithin(c, name, 50*time.Millisecond); got == want {
 			return
 		}
@@ -98,7 +98,7 @@ func (b *bench) awaitCleaning(r *conntrack.Reader, n uint64) {
 	b.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(8 * time.Second); r.Stats().Cleanings < n; <-tick.C {
+	for deadline := time.Now().Add(waitAtMost); r.Stats().Cleanings < n; <-tick.C {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("%d passes of the cleaner, want %d", r.Stats().Cleanings, n)
 		}

@@ -62,25 +62,35 @@ func TestReopened(t *testing.T) {
 
 func TestUDP(t *testing.T) {
 	b := newBench(t, 1)
-	for _, v := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
-		if err := b.Balancer.Sysctl("net.netfilter."+v, "1"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	r := b.follow(conntrack.Config{})
-	for _, tt := range []struct {
-		id  core.BackendID
-		vip netip.Addr
-	}{{udp4, b.VIP4}, {udp6, b.VIP6}} {
-		c := b.dial("udp", tt.vip)
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	var conns []net.Conn
+	ask := func(c net.Conn) {
+		t.Helper()
+		_ = c.SetDeadline(time.Now().Add(waitAtMost))
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, tt := range []struct {
+		id  core.BackendID
+		vip netip.Addr
+	}{{udp4, b.VIP4}, {udp6, b.VIP6}} {
+		c := b.dial("udp", tt.vip)
+		conns = append(conns, c)
+		ask(c)
 		await(t, r, tt.id, core.FlowCount{Open: 1, Opened: 1})
+	}
+	// From now on a packet keeps its entry for a second.
+	for _, v := range []string{"nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"} {
+		if err := b.Balancer.Sysctl("net.netfilter."+v, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range conns {
+		ask(c)
 	}
 	// The kernel drops an entry that timed out when it comes by, or when asked to
 	// list it.
@@ -94,7 +104,7 @@ func awaitListing(t testing.TB, r *conntrack.Reader, id core.BackendID, want cor
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); r.Counts()[id] != want && time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(waitAtMost); r.Counts()[id] != want && time.Now().Before(deadline); <-tick.C {
 		if _, err := r.Entries(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +156,7 @@ func TestOverrun(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var got core.FlowCount
-	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(waitAtMost); time.Now().Before(deadline); <-tick.C {
 		if got = r.Counts()[tcp4]; got.Open == held && r.Stats().Resyncs > 1 {
 			break
 		}

@@ -69,7 +69,7 @@ func awaitSignals(t testing.TB, r *conntrack.Reader, id core.BackendID, want cor
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var got core.FlowCount
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(waitAtMost); time.Now().Before(deadline); <-tick.C {
 		if got = signals(r.Counts()[id]); got == want {
 			return
 		}
@@ -97,16 +97,16 @@ func TestPassiveInTheKernel(t *testing.T) {
 			awaitSignals(t, r, x.id, want)
 		}
 	}
-	all(time.Second, 3, core.FlowCount{})
+	all(waitAtMost, 3, core.FlowCount{})
 
 	b.filter(b.Backends[0], "reject with tcp reset")
-	all(time.Second, 3, core.FlowCount{Refused: 3, RefusedRow: 3})
+	all(waitAtMost, 3, core.FlowCount{Refused: 3, RefusedRow: 3})
 	b.filter(b.Backends[0], "drop")
 	all(50*time.Millisecond, 2, core.FlowCount{Refused: 3, RefusedRow: 3, Unanswered: 2, UnansweredRow: 2})
 	b.filter(b.Backends[0], "reject with icmpx port-unreachable")
 	all(50*time.Millisecond, 1, core.FlowCount{Refused: 3, RefusedRow: 3, Unanswered: 3, UnansweredRow: 3})
 	b.filter(b.Backends[0], "")
-	all(time.Second, 1, core.FlowCount{Refused: 3, Unanswered: 3})
+	all(waitAtMost, 1, core.FlowCount{Refused: 3, Unanswered: 3})
 }
 
 // A SYN that is answered only after it was sent again was answered.
@@ -114,9 +114,9 @@ func TestPassiveSentAgain(t *testing.T) {
 	b := newBench(t, 1)
 	r := b.passively(conntrack.Config{})
 	b.filter(b.Backends[0], "limit rate 1/hour burst 1 packets drop") // of each client, the first
-	b.try(b.VIP4, 3*time.Second)
+	b.try(b.VIP4, waitAtMost)
 	b.filter(b.Backends[0], "reject with tcp reset") // as a mark in time
-	b.try(b.VIP4, time.Second)
+	b.try(b.VIP4, waitAtMost)
 	awaitSignals(t, r, tcp4, core.FlowCount{Refused: 1, RefusedRow: 1})
 	if c := r.Counts()[tcp4]; c.Opened != 2 {
 		t.Errorf("%+v, want two connections", c)
@@ -143,7 +143,7 @@ func TestPassiveOverrun(t *testing.T) {
 	r := b.passively(conntrack.Config{Buffer: 32 << 10}) // some dozens of events
 	b.filter(b.Backends[0], "reject with tcp reset")
 	for range 3 {
-		b.try(b.VIP4, time.Second)
+		b.try(b.VIP4, waitAtMost)
 	}
 	awaitSignals(t, r, tcp4, core.FlowCount{Refused: 3, RefusedRow: 3})
 	b.filter(b.Backends[0], "")

@@ -54,7 +54,7 @@ func TestIdleBackendReleasesItsResetConnections(t *testing.T) {
 func (b *bench) untilEntries(r *conntrack.Reader, want map[string]int) {
 	b.t.Helper()
 	var got map[string]int
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(waitAtMost); time.Now().Before(deadline); {
 		var err error
 		if got, err = r.TCPStates(b.t.Context()); err != nil {
 			b.t.Fatal(err)
