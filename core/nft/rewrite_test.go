@@ -35,7 +35,7 @@ func TestNoConnectionFailsWhileWeightsAreRewritten(t *testing.T) {
 	if _, refused, err := a.Sync(t.Context(), plan); err != nil || len(refused) > 0 {
 		t.Fatalf("sync: %v, %v", err, refused)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var asked, failed atomic.Int64
 	var first atomic.Value
@@ -52,8 +52,12 @@ func TestNoConnectionFailsWhileWeightsAreRewritten(t *testing.T) {
 		})
 	}
 	slots := []uint32{0, 1, 30000, 43690, 43691, 65535, 65536}
+	const enough = 500 // of both; a machine that is fast does more in the time
 	var commits int
-	for ; ctx.Err() == nil; commits++ {
+	for began := time.Now(); ctx.Err() == nil; commits++ {
+		if min(int(asked.Load()), commits) >= enough && time.Since(began) > 3*time.Second {
+			break
+		}
 		s := plan.Services[0]
 		s.Backends = []core.BackendPlan{s.Backends[0], s.Backends[1]}
 		s.Backends[0].Slots = slots[commits%len(slots)]
@@ -62,12 +66,13 @@ func TestNoConnectionFailsWhileWeightsAreRewritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	cancel()
 	wg.Wait()
 	t.Logf("%d connections over %d commits, %d failed", asked.Load(), commits, failed.Load())
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d connections failed, the first: %v", failed.Load(), asked.Load(), first.Load())
 	}
-	if asked.Load() < 500 || commits < 500 {
+	if min(int(asked.Load()), commits) < enough {
 		t.Errorf("only %d connections and %d commits: this shows nothing", asked.Load(), commits)
 	}
 }
@@ -97,7 +102,7 @@ func answer(t *testing.T, n *lab.Node) {
 
 // once makes one connection and reads the byte.
 func once(t *testing.T, l *lab.Lab, vip netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := l.Client.DialContext(ctx, "tcp", vip.String())
 	if err != nil {
@@ -105,7 +110,7 @@ func once(t *testing.T, l *lab.Lab, vip netip.AddrPort) error {
 	}
 	defer c.Close()
 	_ = c.(*net.TCPConn).SetLinger(0)
-	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	_, err = c.Read(make([]byte, 1))
 	return err
 }

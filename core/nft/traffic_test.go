@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 5 * time.Second // for an answer that is to come
+const patience = 20 * time.Second // for an answer that is to come
 
 // trafficPlan has one service of each kind in front of the world's backends.
 func trafficPlan() core.Plan {
