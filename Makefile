@@ -59,8 +59,12 @@ scale: ## Hold docs/scaling.md against three nats-servers and three daemons, and
 	STEELYARD_SCALE=1 $(GO) test -count=1 -v -timeout 20m -run 'TestPaper|TestScale' ./bus/scale
 	STEELYARD_SCALE=1 $(GO) test -count=1 -v -timeout 20m -run TestGroupOnPaper -bench ClusterNode -benchtime 1x ./cmd/steelyard
 
-lint: ## gofmt, go vet, staticcheck (pinned in .ci/tools)
+lint: ## gofmt, go vet, staticcheck, and asyncapi (all pinned in .ci/tools)
 	.ci/lint
+
+.PHONY: asyncapi
+asyncapi: ## Hold docs/asyncapi.yaml against the specification, with the parser of its makers (npm)
+	.ci/asyncapi
 
 check: ## Run exactly what CI runs: lint, check-policies, test, gates, examples, and beside them kernel-lab-short
 	@.ci/check

@@ -39,6 +39,7 @@ type Bus struct {
 	// nil with the embedded one, which never stalls.
 	dataOut, controlOut *outbox
 	counters            counters
+	denials             denials
 	closed              atomic.Bool
 	// deaf is how many subscriptions there are on the data connection, which gets nothing
 	// of what we publish. The server knows of so many at least.

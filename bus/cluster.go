@@ -132,9 +132,13 @@ func (b *Bus) SubscribeVectors(group string, fn func(core.Vector)) (cancel func(
 	})
 }
 
-// SubscribeFlows calls fn for the connections that other nodes of a group carry.
-func (b *Bus) SubscribeFlows(group string, fn func(core.FlowReport)) (cancel func(), err error) {
-	return b.subscribeCluster(subject(FlowsClass, group)+".*.*", func(m *nats.Msg, where Subject, _ time.Time) (reason, error) {
+// SubscribeFlows calls fn for the connections that other nodes of a group carry, of the
+// services that hear was last given, or of all; before it is called, of none. What was on
+// its way when hear was called may come all the same, or twice. hear does not wait for the
+// server; its error means that not all is heard that was to be. It must not be called by two
+// goroutines at a time.
+func (b *Bus) SubscribeFlows(group string, fn func(core.FlowReport)) (hear func(services []string, all bool) error, cancel func(), err error) {
+	c, err := b.choosing(b.control, messageQueue, b.clusterHandler(func(m *nats.Msg, where Subject, _ time.Time) (reason, error) {
 		var body flowsBody
 		if err := decodeCluster(m.Subject, where, m.Data, &body); err != nil {
 			return "", err
@@ -143,14 +147,39 @@ func (b *Bus) SubscribeFlows(group string, fn func(core.FlowReport)) (cancel fun
 			fn(body.report())
 		}
 		return "", nil
-	})
+	}))
+	if err != nil {
+		return nil, nil, fmt.Errorf("subscribe to connections of %s: %w", group, err)
+	}
+	hear = func(services []string, all bool) error {
+		if all {
+			return c.choose(subject(FlowsClass, group) + ".*.*")
+		}
+		patterns := make([]string, len(services))
+		for i, svc := range services {
+			patterns[i] = subject(FlowsClass, group, svc) + ".*"
+		}
+		return c.choose(patterns...)
+	}
+	return hear, c.cancel, nil
 }
 
-// subscribeCluster runs take for each message of a class by which nodes meet, and
-// counts and tells of what it refuses.
-func (b *Bus) subscribeCluster(pattern string, take func(*nats.Msg, Subject, time.Time) (reason, error)) (cancel func(), err error) {
+// subscribeCluster runs take for each message of a class by which nodes meet.
+func (b *Bus) subscribeCluster(pattern string, take takeCluster) (cancel func(), err error) {
+	cancel, err = b.pump(b.control, messageQueue, b.clusterHandler(take), pattern)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", pattern, err)
+	}
+	return cancel, nil
+}
+
+// A takeCluster takes a message by which nodes meet, or says why it is refused.
+type takeCluster func(*nats.Msg, Subject, time.Time) (reason, error)
+
+// clusterHandler counts and tells of what take refuses.
+func (b *Bus) clusterHandler(take takeCluster) func(*nats.Msg) {
 	told := &core.Seldom{}
-	handle := func(m *nats.Msg) {
+	return func(m *nats.Msg) {
 		now := time.Now()
 		where, err := ParseSubject(m.Subject)
 		var r reason
@@ -164,9 +193,4 @@ func (b *Bus) subscribeCluster(pattern string, take func(*nats.Msg, Subject, tim
 			b.drop(told, m, r, err, now)
 		}
 	}
-	cancel, err = b.pump(b.control, messageQueue, handle, pattern)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to %s: %w", pattern, err)
-	}
-	return cancel, nil
 }

@@ -25,7 +25,7 @@ func presence(node string) core.Presence {
 func vector(node string) core.Vector {
 	return core.Vector{Service: "web", Group: "blue", Node: node, Epoch: 1 << 49, Seq: 4, At: time.Now().UTC(), Decision: 12,
 		Policy: "least-cpu", PolicyVersion: "v1", Backends: []core.VectorBackend{
-			{Name: "web1", Slots: 65536, Opinion: 0.25, Health: core.Up}, {Name: "web2", Opinion: core.Hold, Health: core.Down}, {Name: "web3"}}}
+			{Name: "web1", Slots: 65536, Opinion: 0.25, Health: core.Up}, {Name: "web2", Opinion: core.Hold, Health: core.Down, Note: "drained by alice, Prüfung"}, {Name: "web3"}}}
 }
 
 func flows(node string) core.FlowReport {
@@ -43,9 +43,13 @@ func gather(t *testing.T, b *bus.Bus) <-chan any {
 		}
 		t.Cleanup(cancel)
 	}
+	hear, cancel, err := b.SubscribeFlows("blue", func(r core.FlowReport) { got <- r })
+	note(cancel, err)
+	if err := hear(nil, true); err != nil { // in force with those that come next
+		t.Fatal(err)
+	}
 	note(b.SubscribePresences("blue", func(p core.Presence) { got <- p }))
 	note(b.SubscribeVectors("blue", func(v core.Vector) { got <- v }))
-	note(b.SubscribeFlows("blue", func(r core.FlowReport) { got <- r }))
 	return got
 }
 

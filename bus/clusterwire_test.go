@@ -39,6 +39,9 @@ func TestDecodeClusterRefuses(t *testing.T) {
 		{"backend twice", weights, `"web2"`, `"web1"`, `"web1" is there twice`, false},
 		{"backend without a name", weights, `"web2"`, `""`, "backends[1]: name: is missing", false},
 		{"unknown health", weights, `"down"`, `"ill"`, `health "ill"`, false},
+		{"note of two lines", weights, `"swap"`, `"swap\nx"`, `backends.web2: note: '\n' is not a character to print`, false},
+		{"note that moves the cursor", weights, `"swap"`, `"\u001b[2J"`, "is not a character to print", false},
+		{"long note", weights, `"swap"`, `"` + strings.Repeat("ä", 61) + `"`, "backends.web2: note: 122 bytes, want at most 120", false},
 		{"another decision", weights, `"lb1/9"`, `"lb1/8"`, `decision: "lb1/8", want "lb1/9"`, false},
 		{"too many backends", weights, `[`, `[` + strings.Repeat(`{},`, MaxBackends), "4098 of them, want at most 4096", false},
 

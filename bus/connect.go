@@ -5,7 +5,6 @@ package bus
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -85,6 +84,7 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 				log.Warn("subscriber is too slow and loses messages", "subject", sub.Subject)
 				return
 			}
+			b.denials.note(name, err, time.Now())
 			// A presence is refused four times a second.
 			if untold, due := refused.Due(err.Error(), "refused", time.Now()); due {
 				log.Warn("bus refused something", "err", err, "told_not", untold,
@@ -107,49 +107,12 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			said = ""
+			b.denials.forget(name)
 			out.setOnline(true)
 			b.counters.reconnects.Add(1)
 			log.Info("bus is back", "server", nc.ConnectedUrlRedacted())
 		}),
 	}
-}
-
-// connectDefinitions opens the connection of the store of definitions, which is used
-// seldom, and must not be in the way of anything else. refused is told what the server
-// does not allow.
-func (b *Bus) connectDefinitions(refused func(error)) (*nats.Conn, error) {
-	opts, err := b.opts.Login.options()
-	if err != nil {
-		return nil, err
-	}
-	opts = append(opts, nats.Name("steelyard "+b.opts.Node+" "+definitionsConn),
-		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(250*time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second), nats.Timeout(2*time.Second), nats.ReconnectBufSize(-1),
-		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
-		nats.CustomInboxPrefix("_INBOX_"+Escape(b.opts.Node)),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				refused(err)
-			}
-		}))
-	nc, err := nats.Connect(strings.Join(b.opts.Servers, ","), opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w; see that its servers run and take the login", redacted(b.opts.Servers), err)
-	}
-	return nc, nil
-}
-
-// redacted are the servers without what their URLs may say of passwords.
-func redacted(servers []string) string {
-	var out []string
-	for _, s := range servers {
-		if u, err := url.Parse(s); err == nil {
-			u.User = nil
-			s = u.String()
-		}
-		out = append(out, s)
-	}
-	return strings.Join(out, ", ")
 }
 
 func (l Login) options() ([]nats.Option, error) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/bus/bustest"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -47,6 +48,17 @@ func external(t testing.TB, node string, port int) *bus.Bus {
 	t.Helper()
 	return bustest.StartWith(t, bus.Options{Node: node, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)},
 		Login: bus.Login{User: "lb", Password: "secret"}})
+}
+
+// outside is a node at an external server, which need not be there.
+func outside(t testing.TB, node string, port int, login bus.Login) *bus.Bus {
+	t.Helper()
+	return bustest.StartWith(t, bus.Options{Node: node, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)}, Login: login})
+}
+
+// stored are the definitions of group edge, as a node finds them there.
+func stored(node string, port int, login bus.Login) *definitions.Store {
+	return definitions.New(definitions.Config{Group: "edge", Node: node, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)}, Login: login})
 }
 
 func TestExternalServer(t *testing.T) {

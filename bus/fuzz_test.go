@@ -25,7 +25,7 @@ var bodies = map[string]string{
 	"steelyard.v1.node.blue.lb1": `{"v":1,"node":"lb1","group":"blue","inst":"A","seq":1,"ts":"2026-01-02T12:00:00Z","uptime_seconds":3.5,` +
 		`"roles":["probe","apply"],"epoch":7,"suspects":true,"leaving":false}`,
 	"steelyard.v1.weights.blue.web.lb1": `{"v":1,"service":"web","group":"blue","node":"lb1","epoch":7,"seq":1,"ts":"2026-01-02T12:00:00Z","decision_seq":9,` +
-		`"decision":"lb1/9","backends":[{"name":"web1","slots":65536,"opinion":0.5,"health":"up"},{"name":"web2","slots":0,"opinion":null,"health":"down"}]}`,
+		`"decision":"lb1/9","backends":[{"name":"web1","slots":65536,"opinion":0.5,"health":"up"},{"name":"web2","slots":0,"opinion":null,"health":"down","note":"swap"}]}`,
 	"steelyard.v1.flows.blue.web.lb1": `{"v":1,"node":"lb1","group":"blue","inst":"A","service":"web","ts":"2026-01-02T12:00:00Z","live":true,` +
 		`"backends":[{"name":"web1","open_connections":3,"opened_total":9,"closed_total":6}]}`,
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/bustest"
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -28,12 +29,12 @@ func TestLogins(t *testing.T) {
 	}
 	tlsBlock := fmt.Sprintf("tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}\n", server.Cert, server.Key, ca.file)
 	keyed := freePort(t)
-	serve(t, keyed, tlsBlock+fmt.Sprintf("authorization {users: [{nkey: %s}, {user: lb, password: secret}]}", key.public))
+	bustest.Serve(t, keyed, tlsBlock+fmt.Sprintf("authorization {users: [{nkey: %s}, {user: lb, password: secret}]}", key.public))
 	mapped := freePort(t)
-	serve(t, mapped, strings.Replace(tlsBlock, "verify", "verify_and_map", 1)+`authorization {users: [{user: "CN=lb1"}]}`)
+	bustest.Serve(t, mapped, strings.Replace(tlsBlock, "verify", "verify_and_map", 1)+`authorization {users: [{user: "CN=lb1"}]}`)
 	operated := freePort(t)
 	config, creds := operator(t)
-	serve(t, operated, config)
+	bustest.Serve(t, operated, config)
 	withTLS := func(l bus.Login) bus.Login {
 		l.CA, l.TLS = ca.file, client
 		return l
@@ -58,7 +59,7 @@ func TestLogins(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := outside(t, "lb1", tt.port, tt.login).Definitions("edge")
+			d := stored("lb1", tt.port, tt.login)
 			defer d.Close()
 			// It tries once and says what is wrong. In, it finds no JetStream.
 			_, _, err := d.Latest(t.Context())

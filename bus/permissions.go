@@ -109,16 +109,15 @@ func PermissionsOf(roles []Role, node, group string) (publish, subscribe []strin
 // NodeRoles are those of a node with these roles in its configuration.
 func NodeRoles(r core.Roles) []Role {
 	var out []Role
-	for _, one := range []struct {
-		has  bool
-		role Role
-	}{{r.Probe, ProberRole}, {r.Schedule, SchedulerRole}, {r.Apply, BalancerRole}} {
-		if one.has {
-			out = append(out, one.role)
-		}
+	for _, does := range r.Names() {
+		out = append(out, doers[does])
 	}
 	return out
 }
+
+// doers are the roles by the words of the configuration, which say what a node does:
+// one that does it is called so on the bus.
+var doers = map[string]Role{"probe": ProberRole, "schedule": SchedulerRole, "apply": BalancerRole}
 
 // alone reports whether the role is not one of a node.
 func (r Role) alone() bool {
@@ -130,7 +129,7 @@ func inbox(node string) string { return "_INBOX_" + Escape(node) + ".>" }
 func fill(subjects []string, node, group string) []string {
 	bucket := ""
 	if group != "" {
-		bucket = bucketName(group)
+		bucket = DefinitionsBucket(group)
 	}
 	values := strings.NewReplacer("{v}", Prefix, "{inbox}", inbox(node), "{node}", Escape(node), "{group}", Escape(group), "{store}", bucket)
 	var out []string

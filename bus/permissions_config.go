@@ -62,10 +62,15 @@ func checkRoles(roles []Role, node, group string) error {
 	if node == "" {
 		return errors.New("no name; give that of the node or user")
 	}
-	if group != "" && !groupPattern.MatchString(group) {
-		return fmt.Errorf("group %q: want letters, digits, - and _", group)
+	if group != "" {
+		if err := CheckGroup(group); err != nil {
+			return err
+		}
 	}
 	for _, r := range roles {
+		if is, ok := doers[string(r)]; ok {
+			return fmt.Errorf("unknown role %q; a node with %s among its roles is a %s here", r, r, is)
+		}
 		if !slices.Contains(Roles, r) {
 			return fmt.Errorf("unknown role %q; want %s", r, roleList())
 		}
@@ -87,7 +92,7 @@ func roleList() string {
 // PermissionsTable is the table of roles for the documentation, in Markdown: without
 // steelyard.v1. in front, and with STEELYARD_<group> as the store.
 func PermissionsTable() string {
-	names := strings.NewReplacer("{v}.>", Prefix+".>", "{v}.", "", "{inbox}", "_INBOX_<node>.>", "{node}", "<node>", "{group}", "<group>", "{store}", bucketName("<group>"))
+	names := strings.NewReplacer("{v}.>", Prefix+".>", "{v}.", "", "{inbox}", "_INBOX_<node>.>", "{node}", "<node>", "{group}", "<group>", "{store}", DefinitionsBucket("<group>"))
 	cell := func(subjects []string) string {
 		if len(subjects) == 0 {
 			return "–"

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/bustest"
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -78,6 +79,7 @@ func TestPermissionsAreChecked(t *testing.T) {
 	}{
 		{nil, "lb1", "edge", "no role; give one or more of prober, scheduler"},
 		{[]bus.Role{"root"}, "lb1", "edge", `unknown role "root"`},
+		{[]bus.Role{bus.ProberRole, "apply"}, "lb1", "edge", `unknown role "apply"; a node with apply among its roles is a balancer here`},
 		{[]bus.Role{bus.ProberRole}, "", "edge", "no name"},
 		{[]bus.Role{bus.PusherRole}, "deploy", "", "role pusher needs a group"},
 		{[]bus.Role{bus.FollowerRole}, "lb1", "a.b", `group "a.b"`},
@@ -126,7 +128,7 @@ func startPackaged(t *testing.T) packaged {
 	t.Setenv("ZABBIX_PASSWORD", "secret")
 	t.Setenv("GRAFANA_PASSWORD", "secret")
 	t.Setenv("NATS_STORE", t.TempDir())
-	serveFile(t, p.port, snippet("server.conf"))
+	bustest.ServeFile(t, p.port, snippet("server.conf"))
 	return p
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core"
 )
 
@@ -83,7 +84,7 @@ func TestRolesDoTheirWork(t *testing.T) {
 		errs := make([]error, 4)
 		cancels[0], errs[0] = b.SubscribePresences("edge", func(core.Presence) {})
 		cancels[1], errs[1] = b.SubscribeVectors("edge", func(v core.Vector) { heard <- v.Service })
-		cancels[2], errs[2] = b.SubscribeFlows("edge", func(core.FlowReport) {})
+		_, cancels[2], errs[2] = b.SubscribeFlows("edge", func(core.FlowReport) {})
 		cancels[3], errs[3] = b.Subscribe(">", func(string, []byte) {})
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
@@ -131,23 +132,34 @@ func TestRolesDoTheirWork(t *testing.T) {
 // TestPusherAndFollower: with their packaged permissions and no more.
 func TestPusherAndFollower(t *testing.T) {
 	p := startPackaged(t)
-	pusher := outside(t, "deploy", p.port, p.login("deploy")).Definitions("edge")
+	pusher := stored("deploy", p.port, p.login("deploy"))
 	defer pusher.Close()
-	policy := bytes.Repeat([]byte("wasm"), 100_000)
-	var last bus.Revision
-	for i := range 3 {
-		last = push(t, pusher, fmt.Sprint("services: ", i), map[string][]byte{"p.wasm": policy}, last.Number)
+	push := func(doc string, files map[string][]byte, expect uint64) definitions.Revision {
+		t.Helper()
+		r, err := pusher.Push(t.Context(), []byte(doc), files, definitions.Revision{Who: "alice"}, expect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
-	follower := outside(t, "lb1", p.port, p.login("lb1")).Definitions("edge")
+	policy := bytes.Repeat([]byte("wasm"), 100_000)
+	var last definitions.Revision
+	for i := range 3 {
+		last = push(fmt.Sprint("services: ", i), map[string][]byte{"p.wasm": policy}, last.Number)
+	}
+	follower := stored("lb1", p.port, p.login("lb1"))
 	defer follower.Close()
-	seen := make(chan bus.Revision, 4)
+	seen := make(chan definitions.Revision, 4)
 	done := make(chan struct{})
 	ctx := t.Context()
-	go func() { defer close(done); follower.Watch(ctx, func(r bus.Revision) bool { seen <- r; return true }) }()
+	go func() {
+		defer close(done)
+		follower.Watch(ctx, func(r definitions.Revision) bool { seen <- r; return true })
+	}()
 	if diff := cmp.Diff(last, next(t, seen)); diff != "" {
 		t.Errorf("-pushed +seen\n%s", diff)
 	}
-	last = push(t, pusher, "services: new", nil, last.Number)
+	last = push("services: new", nil, last.Number)
 	if diff := cmp.Diff(last, next(t, seen)); diff != "" {
 		t.Errorf("-pushed +seen\n%s", diff)
 	}
@@ -161,8 +173,8 @@ func TestPusherAndFollower(t *testing.T) {
 		t.Errorf("%d revisions, %v; want 4", len(all), err)
 	}
 	for _, name := range []string{"lb1", "prober1", "zabbix"} {
-		d := outside(t, name, p.port, p.login(name)).Definitions("edge")
-		_, err := d.Push(t.Context(), []byte("x"), nil, bus.Revision{}, bus.AnyRevision)
+		d := stored(name, p.port, p.login(name))
+		_, err := d.Push(t.Context(), []byte("x"), nil, definitions.Revision{}, definitions.AnyRevision)
 		if err == nil || !strings.Contains(err.Error(), "permissions of the roles") {
 			t.Errorf("%s pushes: %v, want a refusal", name, err)
 		}

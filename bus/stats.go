@@ -2,7 +2,10 @@
 
 package bus
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats are counts since Start.
 type Stats struct {
@@ -20,6 +23,10 @@ type Stats struct {
 	Crowded    uint64 // samples dropped: too many sources or subjects to keep apart
 	Flooded    uint64 // messages of monitors dropped: their source sent too many
 	Overflowed uint64 // messages dropped: a subscriber was too slow
+
+	// Denied is what the server does not let this node do, of each class of subjects the
+	// latest: "publish steelyard.v1.node.edge.lb1".
+	Denied []string
 }
 
 type counters struct {
@@ -43,6 +50,7 @@ func (b *Bus) Stats() Stats {
 		Reconnects: c.reconnects.Load(), Published: c.published.Load(), Unsent: c.unsent.Load(),
 		Received: c.received.Load(), Repeated: c.repeated.Load(), Late: c.late.Load(), Invalid: c.invalid.Load(),
 		Mismatched: c.mismatched.Load(), Crowded: c.crowded.Load(), Flooded: c.flooded.Load(), Overflowed: overflowed,
+		Denied: b.denials.texts(time.Now()),
 	}
 }
 

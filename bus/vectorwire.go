@@ -32,6 +32,7 @@ type vectorBackendBody struct {
 	Slots   uint32           `json:"slots"`
 	Opinion *float64         `json:"opinion"` // null: the policy held it back
 	Health  core.HealthState `json:"health"`
+	Note    string           `json:"note,omitempty"` // core.VectorBackend says of what kind
 }
 
 func vectorToBody(v *core.Vector) vectorBody {
@@ -45,7 +46,7 @@ func vectorToBody(v *core.Vector) vectorBody {
 	}
 	for i := range v.Backends {
 		from := &v.Backends[i]
-		b.Backends[i] = vectorBackendBody{Name: from.Name, Slots: from.Slots, Health: from.Health}
+		b.Backends[i] = vectorBackendBody{Name: from.Name, Slots: from.Slots, Health: from.Health, Note: from.Note}
 		if from.Opinion != core.Hold {
 			b.Backends[i].Opinion = &from.Opinion
 		}
@@ -99,6 +100,9 @@ func checkBackends(backends []vectorBackendBody) error {
 		if o := one.Opinion; o != nil && !(*o >= 0) { // JSON has no infinity
 			return fmt.Errorf("backends.%s: opinion: %v, want 0 or more, or null", one.Name, *o)
 		}
+		if err := core.CheckVectorNote(one.Note); err != nil {
+			return fmt.Errorf("backends.%s: %w", one.Name, err)
+		}
 		sum += uint64(one.Slots)
 	}
 	if sum != 0 && sum != core.Slots {
@@ -113,7 +117,7 @@ func (b *vectorBody) vector() core.Vector {
 		Policy: b.Policy, PolicyVersion: b.PolicyVersion, Backends: make([]core.VectorBackend, len(b.Backends)),
 	}
 	for i, from := range b.Backends {
-		v.Backends[i] = core.VectorBackend{Name: from.Name, Slots: from.Slots, Opinion: core.Hold, Health: from.Health}
+		v.Backends[i] = core.VectorBackend{Name: from.Name, Slots: from.Slots, Opinion: core.Hold, Health: from.Health, Note: from.Note}
 		if from.Opinion != nil {
 			v.Backends[i].Opinion = *from.Opinion
 		}

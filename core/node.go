@@ -106,6 +106,9 @@ type VectorBackend struct {
 	// is up.
 	Opinion float64
 	Health  HealthState // as the leader sees it
+	// Note is why it has these slots, where that is not the opinion of the policy alone:
+	// "drained by alice, disk swap". It is as VectorNote makes it, or empty.
+	Note string
 }
 
 // Before reports whether v is older than o. Two vectors of a service are never equal
@@ -179,6 +182,7 @@ const (
 	MemberSilent   MemberState = "silent"   // not heard of for too long
 	MemberLeft     MemberState = "left"     // it said that it ends
 	MemberSuspects MemberState = "suspects" // itself
+	MemberDenied   MemberState = "denied"   // this node: its NATS lets nobody hear that it is there
 )
 
 // A MemberView is one node of a group.

@@ -37,6 +37,8 @@ type NodeView struct {
 	Cluster *ClusterView `json:"cluster,omitempty"`
 	// Revision is that of the pushed configuration in force; 0: from files.
 	Revision uint64 `json:"revision,omitempty"`
+	// RevisionError is why the newest pushed revision is not in force; empty if it is.
+	RevisionError string `json:"revision_error,omitempty"`
 
 	Probing  ProbingView   `json:"probing"`
 	Bus      BusView       `json:"bus"`
@@ -68,6 +70,9 @@ type BusView struct {
 	Crowded    uint64 `json:"crowded_total"`    // too many sources or subjects
 	Flooded    uint64 `json:"flooded_total"`    // a monitor sent too many
 	Overflowed uint64 `json:"overflowed_total"` // messages lost because a subscriber was slow
+
+	// Denied is what the NATS does not let this node do: "publish steelyard.v1.node.edge.lb1".
+	Denied []string `json:"denied,omitempty"`
 }
 
 // A KernelView is the state of the data plane.

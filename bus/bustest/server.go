@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +74,36 @@ func StartServer(t testing.TB, port int, watch func(line string), args ...string
 		t.Fatalf("nats-server was not ready within %v", startPatience)
 	}
 	return s
+}
+
+// Serve is StartServer with a configuration. If the test fails, what the server said is
+// in its log.
+func Serve(t testing.TB, port int, config string) (stop func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return ServeFile(t, port, file)
+}
+
+// ServeFile is Serve with the configuration that a file holds.
+func ServeFile(t testing.TB, port int, file string) (stop func()) {
+	t.Helper()
+	var mu sync.Mutex
+	var said []string
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if t.Failed() {
+			t.Logf("nats-server said:\n%s", strings.Join(said, "\n"))
+		}
+	})
+	return StartServer(t, port, func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, line)
+	}, "-c", file).Stop
 }
 
 func natsServer(t testing.TB) string {

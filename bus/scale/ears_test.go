@@ -20,15 +20,20 @@ import (
 	"github.com/steelyard-lb/steelyard/core"
 )
 
+// patterns are to what a node subscribes, by connection: one for samples, one for all else.
+func (z Size) patterns(node int) [2][]string {
+	control := []string{bus.Prefix + ".node." + Group + ".*", bus.Prefix + ".weights." + Group + ".*.*"}
+	for _, i := range z.Hears(node) {
+		control = append(control, bus.Prefix+".flows."+Group+"."+ServiceName(i)+".*")
+	}
+	return [2][]string{{bus.Prefix + ".probe.*.*.*.*", bus.Prefix + ".metric.>"}, control}
+}
+
 // listenTo subscribes as a node does, and hears without reading: to the servers it is a
-// node, and to this machine it is hardly any work. The two connections are what a node
-// has: one for samples, one for all else.
-func listenTo(t testing.TB, s server) {
+// node, and to this machine it is hardly any work.
+func (z Size) listenTo(t testing.TB, s server, node int) {
 	t.Helper()
-	for _, patterns := range [][]string{
-		{bus.Prefix + ".probe.*.*.*.*", bus.Prefix + ".metric.>"},
-		{bus.Prefix + ".node." + Group + ".*", bus.Prefix + ".weights." + Group + ".*.*", bus.Prefix + ".flows." + Group + ".*.*"},
-	} {
+	for _, patterns := range z.patterns(node) {
 		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "nats://"))
 		if err != nil {
 			t.Fatal(err)
@@ -63,12 +68,13 @@ type hearing struct {
 // all is how many messages came.
 func (h hearing) all() uint64 { return h.Samples + h.Presences + h.Vectors + h.Flows + h.Dropped }
 
-// nodeVar makes the test binary a node that only hears, of the bus at this URL.
+// nodeVar makes the test binary the first node of a group, which only hears: at this URL,
+// in a group of so many nodes and services.
 const nodeVar = "STEELYARD_SCALE_NODE"
 
 func TestMain(m *testing.M) {
-	if url := os.Getenv(nodeVar); url != "" {
-		if err := hear(url); err != nil {
+	if what := os.Getenv(nodeVar); what != "" {
+		if err := hear(what); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -79,7 +85,12 @@ func TestMain(m *testing.M) {
 
 // hear is what a node does with the bus, without the engine behind it. It says when it is
 // ready, and what it has heard whenever it is sent a line.
-func hear(url string) error {
+func hear(what string) error {
+	var url string
+	var z Size
+	if _, err := fmt.Sscan(what, &url, &z.Nodes, &z.Services); err != nil {
+		return fmt.Errorf("%s: %w", nodeVar, err)
+	}
 	b, err := bus.Start(context.Background(), bus.Options{Node: "listener", Servers: []string{url}})
 	if err != nil {
 		return err
@@ -89,8 +100,9 @@ func hear(url string) error {
 	_, e1 := b.SubscribeSamples(func(core.Sample) { samples.Add(1) })
 	_, e2 := b.SubscribePresences(Group, func(core.Presence) { presences.Add(1) })
 	_, e3 := b.SubscribeVectors(Group, func(core.Vector) { vectors.Add(1) })
-	_, e4 := b.SubscribeFlows(Group, func(core.FlowReport) { flows.Add(1) })
-	for _, err := range []error{e1, e2, e3, e4} {
+	choose, _, e4 := b.SubscribeFlows(Group, func(core.FlowReport) { flows.Add(1) })
+	e5 := choose(z.services(0), false)
+	for _, err := range []error{e1, e2, e3, e4, e5} {
 		if err != nil {
 			return err
 		}
@@ -108,6 +120,14 @@ func hear(url string) error {
 	return nil
 }
 
+// services are the names of Hears.
+func (z Size) services(node int) (names []string) {
+	for _, i := range z.Hears(node) {
+		names = append(names, ServiceName(i))
+	}
+	return names
+}
+
 // A listener is a process that hears by the bus package.
 type listener struct {
 	pid int
@@ -115,10 +135,10 @@ type listener struct {
 	out *json.Decoder
 }
 
-func startListener(t testing.TB, s server) *listener {
+func (z Size) startListener(t testing.TB, s server) *listener {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), nodeVar+"="+s.url)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", nodeVar, s.url, z.Nodes, z.Services))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -21,7 +21,7 @@ type Size struct {
 	// Moves is how often the shares of a service change, per second and on average.
 	Moves float64
 	// Reported is how many services have their connections reported, by every node once
-	// a second: those whose policy or passive rule goes by them.
+	// a second: the first ones, whose policy or passive rule goes by them.
 	Reported int
 }
 
@@ -33,6 +33,20 @@ const (
 	resendEvery   = 4525 * time.Millisecond
 	refreshEvery  = 10500 * time.Millisecond
 )
+
+// nearest is how many nodes hear the connections of a service: its leader and the next.
+const nearest = 2
+
+// Hears are the services of which a node hears the connections: those that it leads, and
+// those that it would lead next.
+func (z Size) Hears(node int) (services []int) {
+	for i := range z.Services {
+		if (node-i%z.Nodes+z.Nodes)%z.Nodes < nearest {
+			services = append(services, i)
+		}
+	}
+	return services
+}
 
 // A Stream is what goes over the bus of one class.
 type Stream struct {
@@ -57,7 +71,7 @@ func (z Size) Paper() []Stream {
 		{bus.NodeClass, nodes / presenceEvery.Seconds(), z.Nodes},
 		{bus.WeightsClass, services * renewed(z.Moves, resendEvery), z.Nodes},
 		{bus.ProbeClass, services * float64(z.Backends*z.Probers) / z.ProbeEvery.Seconds(), z.Nodes - 1},
-		{bus.FlowsClass, nodes * float64(z.Reported), z.Nodes},
+		{bus.FlowsClass, nodes * float64(z.Reported), min(nearest, z.Nodes)},
 		{bus.DecisionClass, services*renewed(z.Moves, refreshEvery) + moved - services*z.Moves, 0},
 		{bus.CommitClass, moved, 0},
 	}

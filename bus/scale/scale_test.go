@@ -80,11 +80,11 @@ func run(t testing.TB, z Size, period time.Duration) *measurement {
 	servers := startCluster(t)
 	quiet := interest(t, servers)
 	c := crowdAt(t, z, servers)
-	reader := startListener(t, servers[0])
+	reader := z.startListener(t, servers[0])
 	for i := 1; i < z.Nodes; i++ {
-		listenTo(t, servers[i%len(servers)])
+		z.listenTo(t, servers[i%len(servers)], i)
 	}
-	until(t, "the servers know who hears", func() bool { return knowAll(t, servers, z.Nodes, quiet) })
+	until(t, "the servers know who hears", func() bool { return z.knowAll(t, servers, quiet) })
 	m.empty = resident(t, reader.pid)
 	before, routed := total(t, servers)
 	cpu, own, began := cpuOf(t, servers), processorTime(t, reader.pid), time.Now()
@@ -145,13 +145,19 @@ func (c counts) less(o counts) counts {
 	return counts{In: c.In - o.In, Out: c.Out - o.Out, InBytes: c.InBytes - o.InBytes, OutBytes: c.OutBytes - o.OutBytes, Slow: c.Slow - o.Slow}
 }
 
-// wanted is how many messages the servers must have delivered. The crowd itself hears
+// hearers is to how many nodes a message of a stream is delivered. The crowd itself hears
 // nothing, so that samples, too, are heard by as many as there are nodes.
+func (z Size) hearers(s Stream) int {
+	if s.Class == bus.ProbeClass {
+		return z.Nodes
+	}
+	return s.Hearers
+}
+
+// wanted is how many messages the servers must have delivered.
 func (m *measurement) wanted() (sum int64) {
 	for _, s := range m.size.Paper() {
-		if s.Hearers > 0 {
-			sum += int64(m.said[s.Class] * m.size.Nodes)
-		}
+		sum += int64(m.said[s.Class] * m.size.hearers(s))
 	}
 	return sum
 }
@@ -164,9 +170,7 @@ func (m *measurement) check(t testing.TB) {
 		n := float64(m.said[s.Class])
 		in += n
 		inBytes += n * float64(m.lengths[s.Class].body)
-		if s.Hearers > 0 {
-			outBytes += n * float64(m.size.Nodes*m.lengths[s.Class].body)
-		}
+		outBytes += n * float64(m.size.hearers(s)*m.lengths[s.Class].body)
 	}
 	for _, c := range []struct {
 		what      string
@@ -187,8 +191,22 @@ func (m *measurement) check(t testing.TB) {
 	}
 }
 
-// heardOf is how many messages each node must have heard.
-func (m *measurement) heardOf() uint64 { return uint64(m.wanted() / int64(m.size.Nodes)) }
+// heardOf is how many messages the first node must have heard.
+func (m *measurement) heardOf() (sum uint64) {
+	for _, s := range m.size.Paper() {
+		switch n := m.said[s.Class]; {
+		case s.Class == bus.FlowsClass:
+			for _, service := range m.size.Hears(0) {
+				if service < m.size.Reported { // the n-th report is of service n % Reported
+					sum += uint64((n - service + m.size.Reported - 1) / m.size.Reported)
+				}
+			}
+		case s.Hearers > 0:
+			sum += uint64(n)
+		}
+	}
+	return sum
+}
 
 // print says what was measured.
 func (m *measurement) print(t testing.TB) {
@@ -199,9 +217,8 @@ func (m *measurement) print(t testing.TB) {
 		l := m.lengths[s.Class]
 		fmt.Fprintf(&b, "\n  %-9s %8.0f/s of %5d bytes (%d with subject), heard by %d", s.Class, s.PerSecond, l.body, l.wire, s.Hearers)
 		n := float64(m.said[s.Class] * l.wire)
-		if wireIn += n; s.Hearers > 0 {
-			wireOut += n * float64(m.size.Nodes)
-		}
+		wireIn += n
+		wireOut += n * float64(m.size.hearers(s))
 	}
 	fmt.Fprintf(&b, "\n  with subjects: in %.1f MB/s, out %.1f MB/s", wireIn/seconds/1e6, wireOut/seconds/1e6)
 	fmt.Fprintf(&b, "\n  in %.1f s: in %.0f msg/s %.1f MB/s, out %.0f msg/s %.1f MB/s, between servers %.0f msg/s %.1f MB/s, slow %d", seconds,

@@ -102,14 +102,11 @@ func (s server) routes(t testing.TB) []route {
 	return links.Routes
 }
 
-// patterns is to how many of them a node subscribes.
-const patterns = 5
-
-// knowAll reports whether all servers know all of so many nodes that hear, one of each
-// server at least. quiet is what they know without them: see interest.
-func knowAll(t testing.TB, servers []server, hearers int, quiet []int) bool {
+// knowAll reports whether all servers know of all that the nodes of a group hear, one of
+// which is at each server in turn. quiet is what they know without them: see interest.
+func (z Size) knowAll(t testing.TB, servers []server, quiet int) bool {
 	t.Helper()
-	subs := 0
+	subs, wanted := 0, 0
 	for _, s := range servers {
 		var list struct {
 			Connections []struct {
@@ -121,23 +118,34 @@ func knowAll(t testing.TB, servers []server, hearers int, quiet []int) bool {
 			subs += c.Subs
 		}
 	}
-	for i, n := range interest(t, servers) {
-		if n < quiet[i]+patterns {
-			return false
+	at := make([]map[string]bool, len(servers))
+	for i := range at {
+		at[i] = map[string]bool{}
+	}
+	for node := range z.Nodes {
+		for _, patterns := range z.patterns(node) {
+			wanted += len(patterns)
+			for _, p := range patterns {
+				at[node%len(servers)][p] = true
+			}
 		}
 	}
-	return subs >= patterns*hearers
+	linked := 0
+	for _, patterns := range at {
+		linked += len(patterns) * (len(servers) - 1)
+	}
+	return subs >= wanted && interest(t, servers) >= quiet+linked
 }
 
-// interest is to how many patterns each link between servers is subscribed.
-func interest(t testing.TB, servers []server) (out []int) {
+// interest is to how many patterns the links between servers are subscribed together.
+func interest(t testing.TB, servers []server) (sum int) {
 	t.Helper()
 	for _, s := range servers {
 		for _, r := range s.routes(t) {
-			out = append(out, r.Subs)
+			sum += r.Subs
 		}
 	}
-	return out
+	return sum
 }
 
 func (s server) get(t testing.TB, path string, into any) {

@@ -39,6 +39,10 @@ many are left. --deadline ends the wait; with --cut the connections that are the
 left are ended: their next packet goes to another backend, which answers it with a
 reset.
 
+In a group of nodes, a drain on the node that leads the service is for all of them, and
+--wait waits for the connections of all. On any other node it is for that node, and
+waits for its connections only. --cut ends those of this node.
+
 Exit code 6 means that the deadline passed with connections still open. The drain
 goes on, however the wait ends.`
 

@@ -36,7 +36,7 @@ type waitFlags struct {
 }
 
 func (w *waitFlags) addFlags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until no connection of the backend is open")
+	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until no connection of the backend is open: on any node of the group if this one leads the service, else on this one")
 	cmd.Flags().DurationVar(&w.deadline, "deadline", 0, "with --wait: wait no longer than this; 0 means without end")
 	cmd.Flags().BoolVar(&w.cut, "cut", false, "with --deadline: end the connections that are open then")
 }

@@ -27,11 +27,11 @@ may do there, and nothing more. Include it, and give it to the user:
 
   authorization { users: [ {user: lb1, password: "…", permissions: $MAY_LB1} ] }
 
-The roles of nodes: prober, scheduler and balancer, which a node with all of "roles"
-has together; ingest, if it takes metrics over HTTP; follower, with
-"cluster.definitions: bus". Of others: monitor, which feeds metrics under its own name;
-viewer, which reads; pusher, for "steelyard push". The name of a node must be that of
-its user.`
+What a node does by "roles" in its configuration makes it, here: probe a prober,
+schedule a scheduler, apply a balancer; without "roles" it is all three. Besides, it is
+an ingest if it takes metrics over HTTP, and a follower with "cluster.definitions: bus".
+Who is no node: monitor, which feeds metrics under its own name; viewer, which reads;
+pusher, for "steelyard push". The name of a node must be that of its user.`
 
 const busPermissionsExample = `  steelyard bus permissions --role prober,scheduler,balancer --node lb1 --group edge
   steelyard bus permissions --role monitor --node zabbix`

@@ -33,7 +33,7 @@ const answerTimeout = 5 * time.Second
 // A daemon is a running steelyard: the adapters and the engine, joined.
 type daemon struct {
 	parts
-	load        func(layer) (*config.Config, error)
+	load        func(l layer, inForce *config.Config) (*config.Config, error) // source.loadLayer
 	log         *slog.Logger
 	host        *plugins.Host
 	runner      *probes.Runner
@@ -43,6 +43,7 @@ type daemon struct {
 	stop        context.CancelFunc // ends run
 	hup         chan os.Signal     // capacity 1: one waiting is enough, it reads the newest files
 	reloads     chan reloadRequest // unbuffered: reloadLoop takes one at a time
+	lookAgain   chan struct{}      // capacity 1: one waiting is enough; the newest revision was refused and may be right now
 	swapped     chan struct{}      // capacity 1: reloadLoop has yet to follow policies that have changed
 
 	orphans     map[engine.Orphan]bool // that this node probes although they are not its part; reloadLoop's own after the start
@@ -50,22 +51,26 @@ type daemon struct {
 
 	overridesErr error // of reading them at the start
 
+	targets metricTargets // of cfg
+
 	mu          sync.Mutex
-	cfg         *config.Config    // guarded by mu; in force
-	layer       layer             // guarded by mu; of pushed definitions, under cfg
-	loadedAt    time.Time         // guarded by mu
-	reloadError string            // guarded by mu; of the last reload
-	refused     map[string]string // guarded by mu; why the file of a policy that has changed is not in force
-	flush       bool              // guarded by mu; remove the rules when run ends
+	cfg         *config.Config // guarded by mu; in force
+	layer       layer          // guarded by mu; of pushed definitions, under cfg
+	loadedAt    time.Time      // guarded by mu
+	reloadError string         // guarded by mu; of the last reload of the files
+	// revisionError is why the newest pushed revision is not in force; guarded by mu.
+	revisionError string
+	refused       map[string]string // guarded by mu; why the file of a policy that has changed is not in force
+	flush         bool              // guarded by mu; remove the rules when run ends
 }
 
 // newDaemon opens what must be there before anything else. The netlink sockets
 // come first, in the network namespace of the calling thread.
-func newDaemon(ctx context.Context, cfg *config.Config, first layer, load func(layer) (*config.Config, error), table nft.Config) (*daemon, error) {
+func newDaemon(ctx context.Context, cfg *config.Config, first layer, load func(layer, *config.Config) (*config.Config, error), table nft.Config) (*daemon, error) {
 	log := table.Log
 	d := &daemon{
 		load: load, log: log, cfg: cfg, layer: first, loadedAt: time.Now(), node: cfg.Node, refused: map[string]string{},
-		hup: make(chan os.Signal, 1), reloads: make(chan reloadRequest), swapped: make(chan struct{}, 1),
+		hup: make(chan os.Signal, 1), reloads: make(chan reloadRequest), swapped: make(chan struct{}, 1), lookAgain: make(chan struct{}, 1),
 	}
 	// First, since until then SIGHUP ends the process.
 	signal.Notify(d.hup, syscall.SIGHUP)
@@ -234,7 +239,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	d.mu.Lock()
 	cfg := d.cfg
 	v.Revision = d.layer.revision
-	v.ConfigAt, v.ReloadError = d.loadedAt.UTC(), d.reloadError
+	v.ConfigAt, v.ReloadError, v.RevisionError = d.loadedAt.UTC(), d.reloadError, d.revisionError
 	d.mu.Unlock()
 	v.Version, v.ConfigPath, v.ConfigHash = version, cfg.Path, cfg.Hash
 	v.Kernel.Table, v.Kernel.Owned, v.Kernel.Features = "inet "+nft.DefaultTable, d.applier.Owned(), d.applier.Features()
@@ -243,6 +248,7 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.Bus = busView(d.bus.Stats())
 	if d.member != nil {
 		group := d.member.View()
+		markDenied(&group, cfg.Node, v.Bus.Denied)
 		v.Roles, v.Cluster = cfg.Cluster.Roles.Names(), &group
 	}
 	if d.hooks != nil {
@@ -256,6 +262,7 @@ func busView(s bus.Stats) core.BusView {
 	return core.BusView{
 		Connected: s.Connected, Reconnects: s.Reconnects, Published: s.Published, Unsent: s.Unsent, Received: s.Received,
 		Invalid: s.Invalid, Mismatched: s.Mismatched, Repeated: s.Repeated, Late: s.Late, Crowded: s.Crowded, Flooded: s.Flooded, Overflowed: s.Overflowed,
+		Denied: s.Denied,
 	}
 }
 

@@ -40,7 +40,8 @@ func busLogin(l config.BusLogin) bus.Login {
 }
 
 // Push takes what a monitor knows of a backend, or of all that match a target, and that
-// did not come over the bus. Source is its name.
+// did not come over the bus. Source is its name. What is about nobody here is published
+// all the same: another node on the bus may have such a backend.
 func (d *daemon) Push(source string, s core.Sample) error {
 	for _, m := range s.Metrics {
 		if err := engine.CheckMetric(m); err != nil {
@@ -51,10 +52,13 @@ func (d *daemon) Push(source string, s core.Sample) error {
 	switch {
 	case errors.Is(err, bus.ErrFlood):
 		return fmt.Errorf("%w: %w", ops.ErrBusy, err)
-	case errors.Is(err, bus.ErrAway):
-		return nil // this node has it; others will hear the next one
+	case err != nil && !errors.Is(err, bus.ErrAway): // away: this node has it; others will hear the next one
+		return err
 	}
-	return err
+	d.mu.Lock()
+	cfg := d.cfg
+	d.mu.Unlock()
+	return d.targets.look(cfg, s.Backend)
 }
 
 // Ready tells whether this node should get traffic.

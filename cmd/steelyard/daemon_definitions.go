@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 )
@@ -22,9 +23,11 @@ type layer struct {
 	revision uint64
 }
 
-// loadLayer is load with pushed definitions over the files.
-func (s *source) loadLayer(l layer) (*config.Config, error) {
+// loadLayer is load with pushed definitions over the files. With a configuration that
+// is in force, what is of this node is as it was then, and not as it is on disk.
+func (s *source) loadLayer(l layer, inForce *config.Config) (*config.Config, error) {
 	return s.loadWith(func(o *config.Options) {
+		o.LocalOf = inForce
 		if l.path != "" {
 			o.Layers = []string{l.path}
 		}
@@ -70,7 +73,7 @@ func (s *source) loadFirst(ctx context.Context, newLog func(config.Log) *slog.Lo
 	revision, path, lost := definitionsDir(cfg).Good()
 	if path != "" {
 		l := layer{path, revision}
-		good, err := s.loadLayer(l)
+		good, err := s.loadLayer(l, nil)
 		if err == nil {
 			return good, l, nil
 		}
@@ -86,7 +89,7 @@ func (s *source) loadFirst(ctx context.Context, newLog func(config.Log) *slog.Lo
 	if err != nil {
 		return nil, layer{}, err
 	}
-	cfg, err = s.loadLayer(l)
+	cfg, err = s.loadLayer(l, nil)
 	return cfg, l, err
 }
 
@@ -103,7 +106,7 @@ const (
 func firstDefinitions(ctx context.Context, cfg *config.Config, log *slog.Logger) (layer, error) {
 	for said := ""; ; {
 		l, err := fetchFirst(ctx, cfg)
-		if err == nil || errors.Is(err, bus.ErrNoDefinitions) {
+		if err == nil || errors.Is(err, definitions.ErrNone) {
 			return l, nil
 		}
 		if text := err.Error(); text != said {
@@ -121,16 +124,16 @@ func firstDefinitions(ctx context.Context, cfg *config.Config, log *slog.Logger)
 func fetchFirst(ctx context.Context, cfg *config.Config) (layer, error) {
 	ctx, cancel := context.WithTimeout(ctx, firstPatience)
 	defer cancel()
-	st, err := (&storeFlags{}).openStore(ctx, cfg)
+	st, err := (&storeFlags{}).openStore(cfg)
 	if err != nil {
 		return layer{}, err
 	}
-	defer st.close()
+	defer st.Close()
 	r, _, err := st.get(ctx, 0)
 	if err != nil {
 		return layer{}, err
 	}
-	path, err := fetchDefinitions(ctx, st.Definitions, definitionsDir(cfg), r.Number)
+	path, err := fetchDefinitions(ctx, st.Store, definitionsDir(cfg), r.Number)
 	return layer{path, r.Number}, err
 }
 
@@ -140,50 +143,96 @@ func (d *daemon) followDefinitions(ctx context.Context, cfg *config.Config) erro
 	if cfg.Definitions != config.DefinitionsBus {
 		return nil
 	}
-	store := d.bus.Definitions(cfg.Cluster.Group)
-	defer store.Close()
-	dir := definitionsDir(cfg)
-	// An attempt that is made again is told once of each revision: its text may differ.
-	type complaint struct {
-		digest string
-		final  bool
+	f := follower{daemon: d, store: definitions.New(storeConfig(cfg, d.log)), dir: definitionsDir(cfg)}
+	defer f.store.Close()
+	for ctx.Err() == nil {
+		f.watch(ctx)
 	}
-	var told complaint
-	store.Watch(ctx, func(r bus.Revision) bool {
-		final, err := d.follow(ctx, store, dir, r)
-		if err == nil || ctx.Err() != nil {
-			return final
+	return nil
+}
+
+// A follower brings in what is pushed. It is followDefinitions' own.
+type follower struct {
+	*daemon
+	store *definitions.Store
+	dir   config.LayerDir
+	told  complaint // the latest
+}
+
+// A complaint is about a revision. An attempt that is made again is told once of each:
+// its text may differ.
+type complaint struct {
+	digest string
+	final  bool
+}
+
+// watch follows until ctx is done, or the newest revision is worth another look.
+func (f *follower) watch(ctx context.Context) {
+	round, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer end()
+		select {
+		case <-round.Done():
+		case <-f.lookAgain:
 		}
-		d.log.Error("pushed definitions", "revision", r.Number, "who", r.Who, "err", err)
-		if c := (complaint{r.SHA256, final}); c != told {
-			told = c
-			d.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)})
+	})
+	f.store.Watch(round, func(r definitions.Revision) bool {
+		final, err := f.follow(ctx, r)
+		if ctx.Err() == nil {
+			f.tellFollowed(r, final, err)
 		}
 		return final
 	})
-	return nil
+	end()
+	wg.Wait()
+	f.told = complaint{}
 }
 
 // follow puts a revision into force and keeps it for the next start. It is final once
 // that is done, or the revision is refused; what it takes to get there may fail, and is
 // worth another attempt.
-func (d *daemon) follow(ctx context.Context, store *bus.Definitions, dir config.LayerDir, r bus.Revision) (final bool, err error) {
-	path, err := fetchDefinitions(ctx, store, dir, r.Number)
+func (f *follower) follow(ctx context.Context, r definitions.Revision) (final bool, err error) {
+	path, err := fetchDefinitions(ctx, f.store, f.dir, r.Number)
 	if err != nil {
 		return false, fmt.Errorf("cannot be fetched, the one before stays in force and it is tried again: %w", err)
 	}
 	l := layer{path, r.Number}
-	d.mu.Lock()
-	same := d.layer == l
-	d.mu.Unlock()
+	f.mu.Lock()
+	same := f.layer == l
+	f.mu.Unlock()
 	if !same {
-		if a := d.ask(ctx, reloadRequest{layer: &l}); a.err != nil {
+		if a := f.ask(ctx, reloadRequest{layer: &l}); a.err != nil {
 			return true, fmt.Errorf("refused, the one before stays in force: %w", a.err)
 		}
-		d.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
+		f.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
 	}
-	if err := dir.Accept(path); err != nil {
+	if err := f.dir.Accept(path); err != nil {
 		return false, fmt.Errorf("is in force, but not kept for the next start; it is tried again: %w", err)
 	}
 	return true, nil
+}
+
+// tellFollowed says what became of a revision, and keeps for status why it is refused.
+func (f *follower) tellFollowed(r definitions.Revision, final bool, err error) {
+	if final {
+		f.setRevisionError(r, err)
+	}
+	if err == nil {
+		return
+	}
+	f.log.Error("pushed definitions", "revision", r.Number, "who", r.Who, "err", err)
+	if c := (complaint{r.SHA256, final}); c != f.told {
+		f.told = c
+		f.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)})
+	}
+}
+
+func (d *daemon) setRevisionError(r definitions.Revision, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.revisionError = ""
+	if err != nil {
+		d.revisionError = fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)
+	}
 }

@@ -25,7 +25,9 @@ func (d *daemon) Reload(ctx context.Context) (core.ReloadResult, error) {
 
 // A reloadRequest asks reloadLoop for a reload.
 type reloadRequest struct {
-	layer *layer // of pushed definitions, from now on; nil: those in force
+	// layer is of pushed definitions, from now on, over the files of this node as they
+	// are in force; nil: these files are read anew, under the definitions in force.
+	layer *layer
 	done  chan<- reloadAnswer
 }
 
@@ -75,19 +77,28 @@ func (d *daemon) reloadLoop(ctx context.Context) error {
 		case <-d.swapped:
 			d.followPolicies(ctx)
 		case <-d.hup:
-			d.tryReload(ctx, nil)
+			d.reloadFiles(ctx)
 		case r := <-d.reloads:
-			r.done <- d.tryReload(ctx, r.layer)
+			r.done <- d.answer(ctx, r)
 		}
 	}
 }
 
-// tryReload reloads and keeps what went wrong for the log and for status.
-func (d *daemon) tryReload(ctx context.Context, to *layer) reloadAnswer {
-	if to == nil {
-		to = &d.layer // written by this goroutine only
+// answer does what is asked. What is in force is written by this goroutine only.
+func (d *daemon) answer(ctx context.Context, r reloadRequest) reloadAnswer {
+	if r.layer == nil {
+		return d.reloadFiles(ctx)
 	}
-	res, err := d.reload(ctx, *to)
+	// Files that a reload has refused, or that nobody has reloaded yet, are nothing that
+	// pushed definitions wait for.
+	res, err := d.reload(ctx, *r.layer, d.cfg)
+	return reloadAnswer{res, err}
+}
+
+// reloadFiles reads the files of this node anew, and keeps what went wrong for the log
+// and for status.
+func (d *daemon) reloadFiles(ctx context.Context) reloadAnswer {
+	res, err := d.reload(ctx, d.layer, nil)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reloadError = ""
@@ -95,12 +106,18 @@ func (d *daemon) tryReload(ctx context.Context, to *layer) reloadAnswer {
 		d.reloadError = err.Error()
 		d.log.Error("reload refused", "err", err)
 		d.tellError("reload", d.cfg.Node, fmt.Errorf("reload refused: %w", err))
+	} else if d.revisionError != "" {
+		select { // with these files it may be right
+		case d.lookAgain <- struct{}{}:
+		default:
+		}
 	}
 	return reloadAnswer{res, err}
 }
 
-func (d *daemon) reload(ctx context.Context, l layer) (res core.ReloadResult, err error) {
-	cfg, err := d.load(l)
+// reload brings in a layer over the files of this node, read anew or as those in force.
+func (d *daemon) reload(ctx context.Context, l layer, inForce *config.Config) (res core.ReloadResult, err error) {
+	cfg, err := d.load(l, inForce)
 	var problems config.Errors
 	if errors.As(err, &problems) {
 		return res, invalidConfig{err}

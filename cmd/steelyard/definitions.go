@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/config"
 )
@@ -22,7 +24,8 @@ import (
 // bus.servers, or of other servers.
 type storeFlags struct {
 	natsFlags
-	group string
+	group    string
+	patience time.Duration // for all servers to answer; 0: as long as that takes
 }
 
 func (f *storeFlags) addFlags(cmd *cobra.Command) {
@@ -35,19 +38,13 @@ func (f *storeFlags) whole() bool { return f.group != "" && len(f.servers) > 0 }
 
 // A store is an open store of definitions.
 type store struct {
-	*bus.Definitions
+	*definitions.Store
 	group string
-	bus   *bus.Bus
 }
 
-func (s *store) close() {
-	s.Definitions.Close()
-	s.bus.Close()
-}
-
-// openStore joins the NATS that the flags name, or else that of the configuration,
-// which may be nil if the flags say all.
-func (f *storeFlags) openStore(ctx context.Context, cfg *config.Config) (*store, error) {
+// openStore is the store in the NATS that the flags name, or else in that of the
+// configuration, which may be nil if the flags say all.
+func (f *storeFlags) openStore(cfg *config.Config) (*store, error) {
 	o, err := f.options(cfg)
 	if err != nil {
 		return nil, err
@@ -62,26 +59,28 @@ func (f *storeFlags) openStore(ctx context.Context, cfg *config.Config) (*store,
 	case group == "":
 		return nil, &codedError{exitUsage, errors.New("there is no group whose definitions they are"), "set cluster.group, or name it with --group"}
 	}
-	b, err := bus.Start(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return &store{b.Definitions(group), group, b}, nil
+	o.Group, o.JoinTimeout = group, f.patience/time.Duration(len(o.Servers))
+	return &store{definitions.New(o), group}, nil
 }
 
-func (f *storeFlags) options(cfg *config.Config) (bus.Options, error) {
+// storeConfig is the store of a node's own group.
+func storeConfig(cfg *config.Config, log *slog.Logger) definitions.Config {
+	o := busOptions(cfg, log)
+	return definitions.Config{Group: cfg.Cluster.Group, Node: o.Node, Servers: o.Servers, Login: o.Login, Log: log}
+}
+
+// options have no log: what goes wrong is the answer of the call.
+func (f *storeFlags) options(cfg *config.Config) (definitions.Config, error) {
 	login, err := f.login()
 	if err != nil {
-		return bus.Options{}, err
+		return definitions.Config{}, err
 	}
-	quiet := slog.New(slog.DiscardHandler) // what goes wrong is the answer of the call
-	o := bus.Options{Node: cmp.Or(f.user, hostName()), Servers: f.servers, Login: login, Log: quiet}
+	o := definitions.Config{Node: cmp.Or(f.user, hostName()), Servers: f.servers, Login: login}
 	if len(f.servers) > 0 || cfg == nil {
 		return o, nil
 	}
 	node := o.Node
-	o = busOptions(cfg, quiet)
-	o.StateDir = "" // the daemon's
+	o = storeConfig(cfg, nil)
 	if f.natsFlags.used() {
 		login.CA = cmp.Or(login.CA, o.Login.CA)
 		o.Login, o.Node = login, node
@@ -97,13 +96,13 @@ func stored(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, bus.ErrConflict):
+	case errors.Is(err, definitions.ErrConflict):
 		return &codedError{code: exitFailure, err: err, hint: "look at `steelyard revisions`, then push with --expect, or with --force to replace whatever is there"}
 	case strings.Contains(err.Error(), `"_INBOX_`):
 		return &codedError{exitPermission, err, "an inbox has the name of the user: give that with --user, beside --nkey, --creds or --cert, too"}
 	case strings.Contains(strings.ToLower(err.Error()), "permissions violation"):
 		return &codedError{code: exitPermission, err: err}
-	case errors.Is(err, bus.ErrNoDefinitions):
+	case errors.Is(err, definitions.ErrNone):
 		return &codedError{code: exitFailure, err: err, hint: "`steelyard revisions` lists what there is; `steelyard push -c FILE` pushes some"}
 	}
 	return err
@@ -117,7 +116,7 @@ type document struct {
 }
 
 // same reports whether a revision holds that already.
-func (d *document) same(r bus.Revision, yaml []byte) bool {
+func (d *document) same(r definitions.Revision, yaml []byte) bool {
 	if string(yaml) != string(d.yaml) || len(r.Files) != len(d.files) {
 		return false
 	}
@@ -130,7 +129,7 @@ func (d *document) same(r bus.Revision, yaml []byte) bool {
 }
 
 // read fetches a revision with its files; 0 is the newest.
-func (s *store) read(ctx context.Context, number uint64) (bus.Revision, *document, error) {
+func (s *store) read(ctx context.Context, number uint64) (definitions.Revision, *document, error) {
 	r, yaml, err := s.get(ctx, number)
 	if err != nil {
 		return r, nil, err
@@ -145,7 +144,7 @@ func (s *store) read(ctx context.Context, number uint64) (bus.Revision, *documen
 	return r, d, err
 }
 
-func (s *store) get(ctx context.Context, number uint64) (r bus.Revision, yaml []byte, err error) {
+func (s *store) get(ctx context.Context, number uint64) (r definitions.Revision, yaml []byte, err error) {
 	if number == 0 {
 		r, yaml, err = s.Latest(ctx)
 	} else {
@@ -164,14 +163,26 @@ func documentOf(s *config.Shared) (*document, error) {
 		}
 		d.files[hash] = code
 	}
-	return d, nil
+	return d, definitions.CheckSizes(d.yaml, d.files)
+}
+
+// commands are the probes that run one, which a node takes only if it says so.
+func commands(cfg *config.Config) []string {
+	var names []string
+	for name, p := range cfg.Probes {
+		if p.Type == core.ProbeExec {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // fetchDefinitions brings a revision into a directory of definitions and returns the
 // path of its file, for config.Options.Layers. When what it says is in force,
 // dir.Accept keeps it.
-func fetchDefinitions(ctx context.Context, from *bus.Definitions, dir config.LayerDir, number uint64) (layer string, err error) {
-	s := store{Definitions: from}
+func fetchDefinitions(ctx context.Context, from *definitions.Store, dir config.LayerDir, number uint64) (layer string, err error) {
+	s := store{Store: from}
 	r, d, err := s.read(ctx, number)
 	if err != nil {
 		return "", err
@@ -196,10 +207,11 @@ func checkDocument(d *document, policies func([]core.PolicySpec, []core.Service)
 		return nil, err
 	}
 	o.Layers, o.Env, o.CheckPolicies = []string{layer}, nil, policies
+	o.Flags["cluster.definitions_exec"] = "allow" // each node says for itself
 	return config.Load(o)
 }
 
 // pusher is who pushes, and from where.
-func (g *globals) pusher(message string) bus.Revision {
-	return bus.Revision{Who: author(g.getenv), Host: hostName(), Message: message}
+func (g *globals) pusher(message string) definitions.Revision {
+	return definitions.Revision{Who: author(g.getenv), Host: hostName(), Message: message}
 }

@@ -206,6 +206,8 @@ func TestClusterTakesOver(t *testing.T) {
 	all := []string{"lb1", "lb2", "lb3"}
 	leaders := g.untilAgreed("three nodes agree", g.nodes, all, weighted)
 	t.Logf("leaders: %v", leaders)
+	g.followerSaysWhy(leaders[0])
+	g.untilAgreed("three nodes agree on the share of before", g.nodes, all, weighted)
 
 	stop := g.background("tcp", g.vip4(80))
 	dead := slices.Index(all, leaders[0])

@@ -37,18 +37,79 @@ func TestFollowsPushedDefinitions(t *testing.T) {
 	}
 }
 
+// What a node has in its own files holds up no revision, and no revision runs what the
+// node does not want to run.
+func TestRevisionsOverFilesOfTheNode(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	startNATS(t, r, "-js", "-sd", filepath.Join(r.dir, "jetstream"))
+	write := func(exec, more string) {
+		r.write(fmt.Sprintf("bus: {servers: ['nats://%s']}\ncluster: {group: edge, definitions: bus, definitions_exec: %s}\n%s", clusterBus, exec, more))
+	}
+	write("deny", "")
+	r.start()
+	r.push(50, 50)
+	r.untilShares("web", 50, 50)
+
+	events := r.events()
+
+	write("deny", "http: {listen: '127.0.0.1:9190'}\n")
+	if out, code := r.steelyard("reload"); code == 0 {
+		t.Fatalf("a new listener was taken without a restart:\n%s", out)
+	}
+	r.push(25, 75)
+	r.untilShares("web", 25, 75)
+	r.says("status", "the last reload was refused", "http changed, which takes a restart")
+	r.until("the refused file is told", contains(events, ".event.error.reload", "http changed"))
+	write("deny", "{ no YAML any more")
+	r.push(40, 60)
+	r.untilShares("web", 40, 60)
+
+	if out := r.pushed("  disk: {type: exec, command: [/bin/true]}\n", "alive, disk", 10, 90); !strings.Contains(out, "1 probe of type exec: disk; nodes refuse the revision unless") {
+		t.Errorf("push does not warn:\n%s", out)
+	}
+	told := []string{"refused, the one before stays in force", "probe disk runs a command", "cluster.definitions_exec: allow"}
+	r.says("status", append(told, "revision 4 by ", "http changed, which takes a restart")...)
+	r.until("the refusal is told", contains(events, append(told, ".event.error.reload", "revision 4 by ")...))
+	r.until("the refusal is in the log", contains(r.log.String, append(told, "revision=4")...))
+	r.wantShares("web", 40, 60)
+	if v, err := r.client.Node(t.Context()); err != nil || v.Revision != 3 {
+		t.Errorf("revision %d is in force (%v), want 3", v.Revision, err)
+	}
+
+	// What the node refused for its own file it takes when that is another.
+	write("allow", "")
+	if out, code := r.steelyard("reload"); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	r.untilShares("web", 10, 90)
+	r.until("nothing is refused any more", func() error {
+		if v, err := r.client.Node(t.Context()); err != nil || v.Revision != 4 || v.RevisionError+v.ReloadError != "" {
+			return fmt.Errorf("revision %d, %q, %q, %v", v.Revision, v.RevisionError, v.ReloadError, err)
+		}
+		return nil
+	})
+}
+
 // push pushes a service of two backends with these weights.
 func (r *rig) push(weights ...int) {
 	r.t.Helper()
+	r.pushed("", "alive", weights...)
+}
+
+// pushed is push with more probes, and returns what it says.
+func (r *rig) pushed(probes, used string, weights ...int) string {
+	r.t.Helper()
 	doc := fmt.Sprintf(`probes:
   alive: {type: tcp, interval: 100ms, timeout: 90ms, rise: 1, fall: 2}
-services:
-  web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [alive], backends: %s}
-`, r.lab.VIP4, r.backends(false, weights...))
+%sservices:
+  web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [%s], backends: %s}
+`, probes, r.lab.VIP4, used, r.backends(false, weights...))
 	path := filepath.Join(r.dir, "pushed.yaml")
 	r.save(path, doc)
 	out, code := r.inBalancer("push", "-c", path, "--server", "nats://"+clusterBus, "--group", "edge", "--message", "test")
 	if code != 0 {
 		r.t.Fatalf("push: exit code %d\n%s", code, out)
 	}
+	return out
 }

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core/lab"
 )
 
@@ -119,13 +119,8 @@ func (s *faultStand) push(text string) error {
 	for _, n := range s.servers {
 		urls = append(urls, "nats://"+s.outside(inner, &wg, s.lab.Balancer, strings.TrimPrefix(n.url(), "nats://")))
 	}
-	b, err := bus.Start(ctx, bus.Options{Node: "ops", Servers: urls})
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	d := b.Definitions(faultGroup)
+	d := definitions.New(definitions.Config{Group: faultGroup, Node: "ops", Servers: urls})
 	defer d.Close()
-	_, err = d.Push(ctx, []byte("services: {}\n"), map[string][]byte{"policy.lua": []byte(text)}, bus.Revision{}, bus.AnyRevision)
+	_, err := d.Push(ctx, []byte("services: {}\n"), map[string][]byte{"policy.lua": []byte(text)}, definitions.Revision{}, definitions.AnyRevision)
 	return err
 }

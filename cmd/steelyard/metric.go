@@ -38,10 +38,11 @@ With - it reads many from standard input, a line each: "TARGET NAME VALUE [UNIT]
 a JSON object with target, name, value, unit, window_seconds and at. Each line is sent
 as soon as it is there. What is wrong with one costs no other.
 
-It goes to the daemon on this machine; with --server to a NATS, as --user; with --url
-to the HTTP listener of a daemon, as the user of the token or password. Over these two
-no daemon need be on this machine. What names no backend is counted, and not told here:
-see samples unknown in "steelyard status".`
+It goes to the daemon on this machine; with --url to the HTTP listener of a daemon, as
+the user of the token or password. These two know their backends: a TARGET that is none
+is an error that says what there is. With --server it goes to a NATS, as --user, where
+nobody answers: "steelyard status" counts what came for unknown backends, and "steelyard
+monitor event.warn.bus" names it.`
 
 const metricPushExample = `  steelyard metric push web/web1 queue_depth 12
   uptime | sed 's/.*load average: //; s/,.*//' | xargs steelyard metric push 10.0.0.11 load

@@ -208,6 +208,9 @@ func TestMetricPushHTTP(t *testing.T) {
 		case strings.Contains(string(body), "nobody"):
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			fmt.Fprint(w, `{"taken":0,"failed":[{"at":"[0]","error":"no such thing"}],"error":{"code":"refused","message":"no"}}`)
+		case strings.Contains(string(body), "web/b9"):
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprint(w, `{"taken":0,"unmatched":[{"at":"[0]","error":"no backend web/b9; service web has b1"}],"error":{"code":"unmatched","message":"[0]: no"}}`)
 		default:
 			fmt.Fprint(w, `{"taken":1}`)
 		}
@@ -226,6 +229,9 @@ func TestMetricPushHTTP(t *testing.T) {
 	}
 	if errs, code := push("nobody", "cpu", "1", "--token-file", token); code != exitFailure || !strings.Contains(errs, "no such thing") {
 		t.Errorf("refused: code %d, %s", code, errs)
+	}
+	if errs, code := push("web/b9", "cpu", "1", "--token-file", token); code != exitFailure || !strings.Contains(errs, "no backend web/b9; service web has b1") {
+		t.Errorf("unmatched: code %d, %s", code, errs)
 	}
 	if errs, code := push("web1", "cpu", "1"); code != exitPermission || !strings.Contains(errs, "log in") || !strings.Contains(errs, "with a token") {
 		t.Errorf("without a token: code %d, %s", code, errs)

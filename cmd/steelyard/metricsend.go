@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,15 +166,18 @@ func (s *httpMetrics) close() { s.client.CloseIdleConnections() }
 
 // An httpAnswer is what the listener says.
 type httpAnswer struct {
-	Taken  int `json:"taken"`
-	Failed []struct {
-		At    string `json:"at"` // as in [3]
-		Error string `json:"error"`
-	} `json:"failed"`
-	Error *struct {
+	Taken     int           `json:"taken"`
+	Unmatched []httpFailure `json:"unmatched"`
+	Failed    []httpFailure `json:"failed"`
+	Error     *struct {
 		Message string `json:"message"`
 		Hint    string `json:"hint"`
 	} `json:"error"`
+}
+
+type httpFailure struct {
+	At    string `json:"at"` // as in [3]
+	Error string `json:"error"`
 }
 
 func (s *httpMetrics) send(ctx context.Context, list []admin.PushMetric) (out admin.MetricsAnswer, err error) {
@@ -208,7 +212,7 @@ func (s *httpMetrics) send(ctx context.Context, list []admin.PushMetric) (out ad
 // metrics is the answer as the socket would have given it.
 func (a *httpAnswer) metrics(status int) (admin.MetricsAnswer, error) {
 	out := admin.MetricsAnswer{Taken: a.Taken}
-	for _, f := range a.Failed {
+	for _, f := range slices.Concat(a.Failed, a.Unmatched) {
 		index, err := strconv.Atoi(strings.Trim(f.At, "[]"))
 		if err != nil {
 			index = 0

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core/config"
 )
 
@@ -26,9 +26,10 @@ for concurrency) and kernel.hash_seed. What is of one machine stays in the file 
 machine. A file that a probe or a service names, such as a password_file or a deny_file,
 is read by each node from its own disk.
 
-Who may push decides for all nodes that follow what they balance, which files they read
-and, with probes of type exec, what they run as which user: give it to nobody who may
-not be root there.
+Who may push decides for all nodes that follow what they balance and which files they
+read. What they run is theirs to say: a node refuses a revision with a probe of type exec
+whose command is not in its own files. On one with "cluster.definitions_exec: allow" he
+decides what runs there, too, as which user; then give it to nobody who may not be root.
 
 A push on top of what somebody else pushed meanwhile is refused.`
 
@@ -65,6 +66,7 @@ func newPushCommand(g *globals) *cobra.Command {
 	cmd.Flags().Uint64Var(&f.expect, "expect", 0, "push only on top of this revision; 0: only if there is none; default: the one compared with")
 	cmd.Flags().BoolVar(&f.force, "force", false, "push on top of whatever there is")
 	cmd.Flags().Uint64Var(&f.revert, "revert", 0, "push what this revision had, as a new one")
+	_ = cmd.RegisterFlagCompletionFunc("revert", f.completeRevisions(&f.from)) // it is there: the line above made it
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would change, and push nothing; exit code 2 if something would")
 	cmd.Flags().BoolVar(&f.secrets, "with-secrets", false, "push passwords that are written out, which everybody who may read the store can read")
 	return cmd
@@ -72,13 +74,13 @@ func newPushCommand(g *globals) *cobra.Command {
 
 // A pushResult is what push -o json prints.
 type pushResult struct {
-	Group   string        `json:"group"`
-	Changed bool          `json:"changed"`
-	Pushed  bool          `json:"pushed"`
-	Base    uint64        `json:"base_revision"`      // that it was compared with; 0: there was none
-	New     *bus.Revision `json:"revision,omitempty"` // nil unless it was pushed
-	Diff    string        `json:"diff,omitempty"`     // without secrets
-	Notes   []string      `json:"notes,omitempty"`
+	Group   string                `json:"group"`
+	Changed bool                  `json:"changed"`
+	Pushed  bool                  `json:"pushed"`
+	Base    uint64                `json:"base_revision"`      // that it was compared with; 0: there was none
+	New     *definitions.Revision `json:"revision,omitempty"` // nil unless it was pushed
+	Diff    string                `json:"diff,omitempty"`     // without secrets
+	Notes   []string              `json:"notes,omitempty"`
 }
 
 func (g *globals) push(ctx context.Context, f *pushFlags) error {
@@ -93,11 +95,11 @@ func (g *globals) push(ctx context.Context, f *pushFlags) error {
 	if err != nil {
 		return g.checkFailed(format, err)
 	}
-	s, err := f.openStore(ctx, cfg)
+	s, err := f.openStore(cfg)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	r := pushResult{Group: s.group}
 	d, err := g.toPush(ctx, f, s, cfg, &r)
 	if err != nil {
@@ -140,15 +142,7 @@ func (g *globals) pushConfig(ctx context.Context, f *pushFlags) (*config.Config,
 // checked as a node would check it.
 func (g *globals) toPush(ctx context.Context, f *pushFlags, s *store, cfg *config.Config, r *pushResult) (*document, error) {
 	if f.reverts {
-		old, d, err := s.read(ctx, f.revert)
-		if err != nil {
-			return nil, err
-		}
-		if f.message == "" {
-			f.message = strings.TrimSuffix(fmt.Sprintf("back to revision %d: %s", old.Number, old.Message), ": ")
-		}
-		_, err = checkDocument(d, checkPolicies(ctx))
-		return d, err
+		return f.toRevert(ctx, s, r)
 	}
 	shared := cfg.Shared
 	if n := len(shared.Secrets); n > 0 && !f.secrets {
@@ -166,16 +160,42 @@ func (g *globals) toPush(ctx context.Context, f *pushFlags, s *store, cfg *confi
 		return nil, err
 	}
 	// Without the file of this machine it must hold, too. Its policies are loaded already.
-	if _, err := checkDocument(d, nil); err != nil {
+	alone, err := checkDocument(d, nil)
+	if err != nil {
 		return nil, fmt.Errorf("without what is of this machine alone: %w", err)
 	}
+	r.noteCommands(alone)
 	return d, nil
+}
+
+// toRevert is toPush of the revision to go back to.
+func (f *pushFlags) toRevert(ctx context.Context, s *store, r *pushResult) (*document, error) {
+	old, d, err := s.read(ctx, f.revert)
+	if err != nil {
+		return nil, err
+	}
+	if f.message == "" {
+		f.message = strings.TrimSuffix(fmt.Sprintf("back to revision %d: %s", old.Number, old.Message), ": ")
+	}
+	cfg, err := checkDocument(d, checkPolicies(ctx))
+	if err != nil {
+		return nil, err
+	}
+	r.noteCommands(cfg)
+	return d, nil
+}
+
+// noteCommands says which nodes will refuse what is pushed for the commands in it.
+func (r *pushResult) noteCommands(cfg *config.Config) {
+	if names := commands(cfg); len(names) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s of type exec: %s; nodes refuse the revision unless their own files have these commands, or say cluster.definitions_exec: allow", plural(len(names), "probe"), fewOf(names)))
+	}
 }
 
 // comparePush tells what the document changes.
 func (g *globals) comparePush(ctx context.Context, s *store, d *document, name string, r *pushResult) error {
 	base, yaml, err := s.get(ctx, 0)
-	if errors.Is(err, bus.ErrNoDefinitions) {
+	if errors.Is(err, definitions.ErrNone) {
 		r.Changed, r.Diff = true, unifiedDiff("nothing", name, "", string(d.shown))
 		return nil
 	}
@@ -201,7 +221,7 @@ func (g *globals) store(ctx context.Context, f *pushFlags, s *store, d *document
 	expect := r.Base
 	switch {
 	case f.force:
-		expect = bus.AnyRevision
+		expect = definitions.AnyRevision
 	case f.expected:
 		expect = f.expect
 	}

@@ -8,11 +8,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/steelyard-lb/steelyard/bus/bustest"
 	"github.com/steelyard-lb/steelyard/core/config"
@@ -101,7 +104,49 @@ func TestPush(t *testing.T) {
 	if err := json.Unmarshal([]byte(l.must(t, 0, "", "revisions", "-o", "json")), &list); err != nil || len(list) != 3 || list[0].Number != 3 || len(list[0].Files) != 1 {
 		t.Errorf("revisions in JSON: %+v, %v", list, err)
 	}
+	l.complete(t)
 	l.follow(t)
+}
+
+// complete presses TAB where the number of a revision is wanted.
+func (l *pushLab) complete(t *testing.T) {
+	t.Helper()
+	for _, line := range []string{"revisions -c " + l.file, "push -c " + l.file + " --revert"} {
+		out, errs, code := runAll(t, nil, "", append(append([]string{"__complete"}, strings.Fields(line)...), "")...)
+		var got []string
+		for offer := range strings.Lines(out) {
+			number, what, _ := strings.Cut(strings.TrimSpace(offer), "\t")
+			_, what, _ = strings.Cut(what, ": ")
+			got = append(got, number+" "+what)
+		}
+		if d := cmp.Diff([]string{"3 back to revision 1: the first", "2 web1 is slow", "1 the first", ":36 "}, got); d != "" || code != 0 {
+			t.Errorf("%s TAB: code %d (-want +got)\n%s%s", line, code, d, errs)
+		}
+	}
+	if out, _, _ := runAll(t, nil, "", "__complete", "revisions", "-c", l.file, "1", ""); out != ":36\n" {
+		t.Errorf("a second number is offered:\n%s", out)
+	}
+}
+
+// TestCompleteRevisionsDoesNotHang presses TAB where servers take the call and never
+// answer, and where there is no configuration: it offers nothing, and says nothing.
+func TestCompleteRevisionsDoesNotHang(t *testing.T) {
+	var servers []string
+	for range 4 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		servers = append(servers, "nats://"+l.Addr().String())
+	}
+	for _, line := range []string{"--group edge --server " + strings.Join(servers, ","), "-c /nowhere.yaml"} {
+		start := time.Now()
+		out, _, code := runAll(t, nil, "", append(append([]string{"__complete", "revisions"}, strings.Fields(line)...), "")...)
+		if took := time.Since(start); took > 30*time.Second || out != ":36\n" || code != 0 {
+			t.Errorf("%s: took %s, code %d\n%s", line, took, code, out)
+		}
+	}
 }
 
 // follow fetches the newest revision as a daemon does.
@@ -114,13 +159,13 @@ func (l *pushLab) follow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := (&storeFlags{}).openStore(t.Context(), cfg)
+	store, err := (&storeFlags{}).openStore(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.close()
+	defer store.Close()
 	dir := config.LayerDir{Path: filepath.Join(l.dir, "definitions")}
-	layer, err := fetchDefinitions(t.Context(), store.Definitions, dir, 0)
+	layer, err := fetchDefinitions(t.Context(), store.Store, dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

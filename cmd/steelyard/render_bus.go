@@ -16,6 +16,9 @@ func nodeNotes(w io.Writer, p painter, v core.NodeView) {
 	for _, text := range v.Warnings {
 		field(w, p, "", "! "+text, yellow)
 	}
+	if text := deniedText(v); text != "" {
+		field(w, p, "", "! "+text, red)
+	}
 	if v.Probing.Suspect != "" {
 		field(w, p, "", suspectText(v.Probing, v.At), red)
 	}

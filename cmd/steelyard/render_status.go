@@ -18,6 +18,9 @@ func renderStatus(w io.Writer, v core.NodeView, color bool) {
 	if v.ReloadError != "" {
 		field(w, p, "", "! the last reload was refused, and the configuration before holds: "+v.ReloadError, red)
 	}
+	if v.RevisionError != "" {
+		field(w, p, "", "! "+v.RevisionError, red)
+	}
 	clusterStatus(w, p, v)
 	nodeNotes(w, p, v)
 	field(w, p, "services", serviceCounts(v), "")

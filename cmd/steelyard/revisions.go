@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/steelyard-lb/steelyard/bus"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 	"github.com/steelyard-lb/steelyard/core/config"
 )
 
@@ -25,14 +25,12 @@ func newRevisionsCommand(g *globals) *cobra.Command {
 	var f storeFlags
 	var from source
 	cmd := &cobra.Command{
-		Use:     "revisions [REVISION]",
-		Short:   "List the pushed revisions, or print one",
-		Long:    revisionsLong,
-		Example: "  steelyard revisions\n  steelyard revisions 41\n  steelyard revisions --server nats://192.0.2.53:4222 --user ops --password-file ops.password --group edge",
-		Args:    args(cobra.MaximumNArgs(1)),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		},
+		Use:               "revisions [REVISION]",
+		Short:             "List the pushed revisions, or print one",
+		Long:              revisionsLong,
+		Example:           "  steelyard revisions\n  steelyard revisions 41\n  steelyard revisions --server nats://192.0.2.53:4222 --user ops --password-file ops.password --group edge",
+		Args:              args(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: f.completeRevisions(&from),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return g.revisions(cmd.Context(), &f, &from, cmd.Flags().Changed("config"), a)
 		},
@@ -44,7 +42,7 @@ func newRevisionsCommand(g *globals) *cobra.Command {
 
 // A revisionView is what `revisions REVISION -o json` prints.
 type revisionView struct {
-	bus.Revision
+	definitions.Revision
 	Document string `json:"document"` // YAML without secrets
 }
 
@@ -65,23 +63,23 @@ func (g *globals) revisions(ctx context.Context, f *storeFlags, from *source, fr
 			return err
 		}
 	}
-	s, err := f.openStore(ctx, cfg)
+	s, err := f.openStore(cfg)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	if number > 0 {
 		return g.oneRevision(ctx, s, number, format)
 	}
 	all, err := s.History(ctx)
-	if errors.Is(err, bus.ErrNoDefinitions) {
+	if errors.Is(err, definitions.ErrNone) {
 		all, err = nil, nil
 	}
 	if err != nil {
 		return stored(err)
 	}
 	if format == "json" {
-		return writeJSON(g.stdout, append([]bus.Revision{}, all...)) // an empty list, not null
+		return writeJSON(g.stdout, append([]definitions.Revision{}, all...)) // an empty list, not null
 	}
 	g.renderRevisions(s.group, all)
 	return nil
@@ -106,7 +104,7 @@ func (g *globals) oneRevision(ctx context.Context, s *store, number uint64, form
 
 var revisionColumns = []column{{"REVISION", true}, {title: "WHEN"}, {title: "WHO"}, {title: "HOST"}, {"FILES", true}, {title: "SHA-256"}, {title: "MESSAGE"}}
 
-func (g *globals) renderRevisions(group string, all []bus.Revision) {
+func (g *globals) renderRevisions(group string, all []definitions.Revision) {
 	if len(all) == 0 {
 		fmt.Fprintf(g.stdout, "nothing was pushed to %s yet\n", group)
 		return

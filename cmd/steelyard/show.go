@@ -22,7 +22,8 @@ const showLong = `Show services and their backends: what share of new connection
   PRIO      priority group, where there are several
   WEIGHT    as configured; with * as set by "steelyard backend weight"
   SHARE     of new connections, as committed to the kernel
-  CONNS     connections open now, of max_connections if that is set
+  CONNS     connections open now, of max_connections if that is set; in a group those of
+            all nodes where this node leads the service, and else its own
   CPS       connections opened per second
   CHECK     how the health probe ended, and how long it took; then metric probes that fail
   WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it

@@ -19,7 +19,8 @@ import (
 const showNodesLong = `Show the nodes of the group that this node works with.
 
   STATE     live; silent: not heard of for too long, others do its work; left: it said
-            that it ends; suspects: itself, so that what its probes say counts for nothing
+            that it ends; suspects: itself, so that what its probes say counts for nothing;
+            denied: this one, which the NATS does not let say that it is there
   CONFIG    the first digits of the hash of what the nodes of a group must have in common:
             services, probes, policies, maintenance, cluster; * marks another one than here
   REVISION  of the pushed definitions in force; * marks one that is not the newest of all
@@ -84,6 +85,9 @@ func renderNodes(w io.Writer, v core.NodeView, color bool) {
 		t.add(nodeRow(m, own, newest, m.Node == v.Node)...)
 	}
 	t.write(w, "", t.widths(nil), p)
+	if text := deniedText(v); text != "" {
+		fmt.Fprintln(w, p.paint(red, clean(text)))
+	}
 	for _, n := range clusterNotes(v) {
 		fmt.Fprintln(w, p.paint(yellow, clean(n)))
 	}
@@ -112,7 +116,7 @@ func memberState(s core.MemberState) cell {
 	switch s {
 	case core.MemberLive:
 		return cell{string(s), green}
-	case core.MemberSilent:
+	case core.MemberSilent, core.MemberDenied:
 		return cell{string(s), red}
 	case core.MemberSuspects:
 		return cell{string(s), yellow}
@@ -163,7 +167,7 @@ func clusterText(v core.NodeView) string {
 		counts[m.State]++
 	}
 	text := fmt.Sprintf("group %s: %d of %s live", clean(c.Group), counts[core.MemberLive], plural(len(c.Members), "node"))
-	for _, s := range []core.MemberState{core.MemberSilent, core.MemberSuspects, core.MemberLeft} {
+	for _, s := range []core.MemberState{core.MemberSilent, core.MemberDenied, core.MemberSuspects, core.MemberLeft} {
 		if counts[s] > 0 {
 			text += fmt.Sprintf(", %d %s", counts[s], s)
 		}
@@ -175,7 +179,7 @@ func clusterText(v core.NodeView) string {
 	}
 	text += fmt.Sprintf(", probes %s", plural(c.Probes, "target"))
 	if c.Probers > 1 {
-		text += fmt.Sprintf(", %d of %d to agree", c.Quorum, c.Probers)
+		text += ", " + quorumText(c)
 	}
 	if v.Revision > 0 {
 		text += fmt.Sprintf("; revision %d", v.Revision)
@@ -193,7 +197,7 @@ func clusterNotes(v core.NodeView) []string {
 		notes = append(notes, v.Node+" does not reach the NATS and goes on by itself with what it knows: its log says why")
 	}
 	for _, m := range c.Members {
-		alive := m.State == core.MemberLive || m.State == core.MemberSuspects
+		alive := m.State == core.MemberLive || m.State == core.MemberSuspects || m.State == core.MemberDenied
 		if alive {
 			for _, r := range m.Roles {
 				roles[r] = true

@@ -119,3 +119,74 @@ func TestClusterNotes(t *testing.T) {
 		t.Errorf("cut off: got %q, want %q", got, want)
 	}
 }
+
+// deniedView is a node whose NATS lets nobody hear that it is there, beside one that it hears.
+func deniedView() core.NodeView {
+	v := clusterView()
+	v.Revision, v.Cluster.Probers, v.Cluster.Quorum, v.Cluster.Members = 0, 2, 2, v.Cluster.Members[:2]
+	for i := range v.Cluster.Members {
+		v.Cluster.Members[i].Revision = 0
+	}
+	v.Bus.Denied = []string{"publish steelyard.v1.node.edge.lb1", "publish steelyard.v1.weights.edge.web.lb1"}
+	markDenied(v.Cluster, v.Node, v.Bus.Denied)
+	return v
+}
+
+// A node that is not heard says so, with the remedy, and does not count itself as live.
+func TestDeniedNode(t *testing.T) {
+	const remedy = "NATS denies this node what it needs (publish steelyard.v1.node.edge.lb1, publish steelyard.v1.weights.edge.web.lb1), so that no other node knows of it: " +
+		"give its user what `steelyard bus permissions --role prober,scheduler,balancer --node lb1 --group edge` prints\n"
+	var nodes, status bytes.Buffer
+	renderNodes(&nodes, deniedView(), false)
+	renderStatus(&status, deniedView(), false)
+	for _, want := range []string{"group edge: 1 of 2 nodes live, 1 denied;", "lb1   denied  ", "\n" + remedy} {
+		if !strings.Contains(nodes.String(), want) {
+			t.Errorf("show nodes lacks %q:\n%s", want, nodes.String())
+		}
+	}
+	for _, want := range []string{"1 of 2 nodes live, 1 denied;", "! " + remedy} {
+		if !strings.Contains(status.String(), want) {
+			t.Errorf("status lacks %q:\n%s", want, status.String())
+		}
+	}
+	other := deniedView() // may say that it is there, and not send its shares
+	other.Bus.Denied = other.Bus.Denied[1:]
+	other.Cluster.Members[0].State = core.MemberLive
+	markDenied(other.Cluster, other.Node, other.Bus.Denied)
+	if text := clusterText(other) + deniedText(other); !strings.Contains(text, "2 of 2 nodes live") || strings.Contains(text, "no other node") || !strings.Contains(text, "weights.edge.web.lb1): give its user") {
+		t.Errorf("another denial: %s", text)
+	}
+	alone := core.NodeView{Node: "lb1", Bus: core.BusView{Denied: []string{"publish steelyard.v1.decision.web"}}}
+	if got, want := deniedText(alone), "NATS denies this node what it needs (publish steelyard.v1.decision.web): give its user what `steelyard bus permissions --role ROLES --node lb1` prints"; got != want {
+		t.Errorf("alone: %q, want %q", got, want)
+	}
+}
+
+// Who must agree are those that are there to ask.
+func TestQuorumOfThoseThatLive(t *testing.T) {
+	const live, silent, suspects, denied = core.MemberLive, core.MemberSilent, core.MemberSuspects, core.MemberDenied
+	for _, tt := range []struct {
+		name            string
+		probers, quorum int
+		states          []core.MemberState
+		want            string
+	}{
+		{"all live", 2, 2, []core.MemberState{live, live}, "2 of 2 to agree"},
+		{"more than needed", 2, 2, []core.MemberState{live, live, live}, "2 of 2 to agree"},
+		{"one left", 2, 2, []core.MemberState{live, silent}, "1 of 1 to agree (2 of 2 with all nodes)"},
+		{"one suspects itself", 3, 2, []core.MemberState{live, suspects, live}, "2 of 2 to agree (2 of 3 with all nodes)"},
+		{"one was never heard", 2, 2, []core.MemberState{live}, "1 of 1 to agree (2 of 2 with all nodes)"},
+		{"denied here, and counts here", 2, 2, []core.MemberState{denied, live}, "2 of 2 to agree"},
+		{"denied and alone", 2, 2, []core.MemberState{denied, silent}, "1 of 1 to agree (2 of 2 with all nodes)"},
+		{"alone and suspects itself", 2, 1, []core.MemberState{suspects}, "1 of 1 to agree (1 of 2 with all nodes)"},
+	} {
+		c := &core.ClusterView{Probers: tt.probers, Quorum: tt.quorum}
+		for _, st := range tt.states {
+			c.Members = append(c.Members, core.MemberView{State: st, Roles: []string{"probe"}})
+		}
+		c.Members = append(c.Members, core.MemberView{State: live, Roles: []string{"schedule"}})
+		if got := quorumText(c); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

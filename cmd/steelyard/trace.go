@@ -22,7 +22,9 @@ health of the backend is decided and committed at once. Any other is followed to
 decision of its service that has it among its inputs.
 
 It waits for the next sample, so it takes as long as the probe's interval, and then that of
-the service (every). What is known by the end of --timeout is printed.`
+the service (every). Of a service that another node leads, it ends when that has sent
+nothing by then, and says whose shares are in force and since when; what its leader makes
+of a sample is to be asked there. What is known by the end of --timeout is printed.`
 
 // traceTimeout is how long it waits by default: longer than most probes' interval and
 // the service's.

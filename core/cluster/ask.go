@@ -38,6 +38,17 @@ func (m *Member) ProbesAfter(addr netip.AddrPort, probe string) int {
 // Changed yields when an answer of Leads or Counts may be another.
 func (m *Member) Changed() <-chan struct{} { return m.changed }
 
+// Hears are the services of which this node needs the connections of the others: those that
+// it leads, and those that it would lead next; or all. It looks at every service.
+func (m *Member) Hears() (services []string, all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.heard()
+}
+
+// Heard yields when an answer of Hears may be another, of this node or of others.
+func (m *Member) Heard() <-chan struct{} { return m.hears }
+
 // Moved yields when an answer of Probes may be another.
 func (m *Member) Moved() <-chan struct{} { return m.moved }
 

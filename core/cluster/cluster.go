@@ -24,7 +24,9 @@ type Bus interface {
 	PublishVector(core.Vector) error
 	SubscribeVectors(group string, fn func(core.Vector)) (cancel func(), err error)
 	PublishFlows(core.FlowReport, string) error
-	SubscribeFlows(group string, fn func(core.FlowReport)) (cancel func(), err error)
+	// SubscribeFlows hears nothing until hear has said of which services, or of all. hear
+	// is not called by two goroutines at a time.
+	SubscribeFlows(group string, fn func(core.FlowReport)) (hear func(services []string, all bool) error, cancel func(), err error)
 }
 
 // A Config is what a Member is made of.
@@ -50,6 +52,7 @@ type Member struct {
 
 	changed chan struct{} // holds one word, and so do the others: who is late misses nothing
 	moved   chan struct{}
+	hears   chan struct{}
 	wake    chan struct{}
 
 	told core.Seldom // of the goroutine that sends
@@ -84,7 +87,7 @@ func New(cfg Config) (*Member, error) {
 	self.Epoch = max(self.Epoch, epochs.kept)
 	m := &Member{
 		cfg: cfg, epochs: epochs,
-		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), hears: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		state: newState(cfg.Spec, self),
 	}
 	m.stand.Store(m.state.standing())
@@ -150,13 +153,16 @@ func (m *Member) settle() {
 	if out.roster {
 		poke(m.moved)
 	}
+	if out.hears {
+		poke(m.hears)
+	}
 	if out.presence {
 		m.sayAt = time.Time{}
 	}
 	if out.presence || len(out.events) > 0 {
 		poke(m.wake)
 	}
-	out.presence, out.services, out.leads, out.roster = false, false, false, false
+	out.presence, out.services, out.leads, out.roster, out.hears = false, false, false, false, false
 }
 
 // poke leaves a word in c, unless there is one.

@@ -33,7 +33,10 @@ type fakeBus struct {
 	presence func(core.Presence) // these are guarded by net.mu
 	vector   func(core.Vector)
 	flows    func(core.FlowReport)
-	vectors  []core.Vector // what this node published
+	heard    map[string]bool // services whose reports it is delivered
+	hearsAll bool
+	got      []core.FlowReport // those that it was delivered
+	vectors  []core.Vector     // what this node published
 	reports  []core.FlowReport
 	said     int
 }
@@ -126,7 +129,8 @@ func (b *fakeBus) PublishFlows(r core.FlowReport, _ string) error {
 	b.reports = append(b.reports, r)
 	b.net.mu.Unlock()
 	return b.deliver(func(o *fakeBus) func() {
-		if fn := o.flows; fn != nil {
+		if fn := o.flows; fn != nil && (o.hearsAll || o.heard[r.Service]) {
+			o.got = append(o.got, r)
 			return func() { fn(r) }
 		}
 		return nil
@@ -147,11 +151,21 @@ func (b *fakeBus) SubscribeVectors(_ string, fn func(core.Vector)) (func(), erro
 	return func() { b.net.mu.Lock(); defer b.net.mu.Unlock(); b.vector = nil }, nil
 }
 
-func (b *fakeBus) SubscribeFlows(_ string, fn func(core.FlowReport)) (func(), error) {
+func (b *fakeBus) SubscribeFlows(_ string, fn func(core.FlowReport)) (func([]string, bool) error, func(), error) {
 	b.net.mu.Lock()
 	defer b.net.mu.Unlock()
 	b.flows = fn
-	return func() { b.net.mu.Lock(); defer b.net.mu.Unlock(); b.flows = nil }, nil
+	return b.hear, func() { b.net.mu.Lock(); defer b.net.mu.Unlock(); b.flows = nil }, nil
+}
+
+func (b *fakeBus) hear(services []string, all bool) error {
+	b.net.mu.Lock()
+	defer b.net.mu.Unlock()
+	b.heard, b.hearsAll = map[string]bool{}, all
+	for _, s := range services {
+		b.heard[s] = true
+	}
+	return nil
 }
 
 // A node is a Member with the part of an engine.

@@ -35,10 +35,13 @@ type reaper interface {
 	SetUp(core.BackendID)
 }
 
-// Peers are what a Member knows of the other nodes.
+// Peers are what a Member knows of the other nodes and of their services.
 type Peers interface {
 	Live(node string) bool
 	Ahead(node string) time.Duration
+	Leads(service string) bool
+	Hears() (services []string, all bool)
+	Heard() <-chan struct{}
 }
 
 // A FlowsConfig is what Flows is made of.
@@ -50,8 +53,8 @@ type FlowsConfig struct {
 	Log               *slog.Logger // nil: no log
 }
 
-// Flows are the connections of all nodes of a group, for who decides for all of them.
-// They are an engine.Flows and an engine.Reaper.
+// Flows are the connections of a service on all nodes, for who decides its shares, and on
+// this node for who does not. They are an engine.Flows and an engine.Reaper.
 //
 // Open and Closed are summed. Opened and the counts of passive health stay those of this
 // node: they are only ever set against one another, and what went wrong on the way from
@@ -59,19 +62,29 @@ type FlowsConfig struct {
 //
 // A backend that gets no new connections is reported, too, whatever its policy goes by:
 // who waits for the end of a drain waits for those of all nodes.
+//
+// A node hears the reports of the services that it leads or would lead next, and no others.
 type Flows struct {
 	cfg FlowsConfig
 
-	mu      sync.Mutex
-	report  map[string][]string          // service -> backends, to be reported; guarded by mu
-	idle    map[core.BackendID]time.Time // those that get no new connections here, since when; guarded by mu
-	remotes map[flowKey]*remote          // guarded by mu
-	closed  map[core.BackendID]uint64    // on other nodes, since we listen; guarded by mu
+	mu     sync.Mutex
+	report map[string][]string          // service -> backends, to be reported; guarded by mu
+	idle   map[core.BackendID]time.Time // those that get no new connections here, since when; guarded by mu
+	heard  map[string]*abroad           // by service; guarded by mu
+	all    bool                         // every service is heard; guarded by mu
 
-	sent map[string]sentReport // of the goroutine in Run
+	// These are of the goroutine in Run.
+	sent  map[string]sentReport
+	again time.Time // what was reported before is reported again
+	deaf  bool      // the bus did not take what is to be heard
+	told  core.Seldom
 }
 
-type flowKey struct{ node, service string }
+// An abroad is what is known of the connections of a service on other nodes.
+type abroad struct {
+	remotes map[string]*remote // by node
+	closed  map[string]uint64  // by backend, since this node leads
+}
 
 // A remote is the latest report of a node about a service.
 type remote struct {
@@ -92,10 +105,7 @@ func NewFlows(cfg FlowsConfig) *Flows {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Flows{
-		cfg: cfg, idle: map[core.BackendID]time.Time{}, remotes: map[flowKey]*remote{}, closed: map[core.BackendID]uint64{},
-		sent: map[string]sentReport{},
-	}
+	return &Flows{cfg: cfg, idle: map[core.BackendID]time.Time{}, heard: map[string]*abroad{}, sent: map[string]sentReport{}}
 }
 
 // SetReported says of which services, and which of their backends, the connections of
@@ -110,23 +120,27 @@ func (f *Flows) SetReported(services map[string][]string) {
 // Run reports and listens until ctx is done, when it returns nil. An error means that the
 // bus could not be subscribed.
 func (f *Flows) Run(ctx context.Context) error {
-	cancel, err := f.cfg.Bus.SubscribeFlows(f.cfg.Group, func(r core.FlowReport) { f.hear(r, time.Now()) })
+	hear, cancel, err := f.cfg.Bus.SubscribeFlows(f.cfg.Group, func(r core.FlowReport) { f.hear(r, time.Now()) })
 	if err != nil {
 		return fmt.Errorf("listen for connections in cluster %s: %w", f.cfg.Group, err)
 	}
 	defer cancel()
-	if f.cfg.Own == nil {
-		<-ctx.Done()
-		return nil
-	}
+	f.follow(hear, time.Now())
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-f.cfg.Peers.Heard():
+			f.follow(hear, time.Now())
 		case now := <-ticker.C:
-			f.publish(now)
+			if f.deaf {
+				f.follow(hear, now)
+			}
+			if f.cfg.Own != nil {
+				f.publish(now)
+			}
 		}
 	}
 }
@@ -144,7 +158,7 @@ func (f *Flows) publish(now time.Time) {
 			r.At = now.UTC()
 		}
 		last, ok := f.sent[svc]
-		if ok && last.live == r.Live && slices.Equal(last.backends, list) && now.Sub(last.at) < reportAgain-reportEvery/2 {
+		if ok && last.live == r.Live && slices.Equal(last.backends, list) && now.Sub(last.at) < reportAgain-reportEvery/2 && last.at.After(f.again) {
 			continue
 		}
 		f.sent[svc] = sentReport{now, r.Live, list}
@@ -188,36 +202,9 @@ func flowsOf(svc string, backends []string, counts map[core.BackendID]core.FlowC
 	return out
 }
 
-// hear takes the report of another node. What it closed counts from its second report
-// on, or after a silence from the next: all of a life, or of the time in between, would
-// look like a burst of this moment.
-func (f *Flows) hear(r core.FlowReport, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := flowKey{r.Node, r.Service}
-	last := f.remotes[key]
-	next := &remote{r: r, heard: now, byName: make(map[string]core.FlowOf, len(r.Backends))}
-	for _, b := range r.Backends {
-		next.byName[b.Name] = b
-	}
-	f.remotes[key] = next
-	if last == nil || last.r.Inst != r.Inst || now.Sub(last.heard) > reportGone {
-		return
-	}
-	for name, b := range next.byName {
-		if before, ok := last.byName[name]; ok && b.Closed > before.Closed {
-			f.closed[core.BackendID{Service: r.Service, Backend: name}] += b.Closed - before.Closed
-		}
-	}
-}
-
-// there reports whether a report still holds.
-func (f *Flows) there(o *remote, now time.Time) bool {
-	return now.Sub(o.heard) <= reportGone && f.cfg.Peers.Live(o.r.Node)
-}
-
-// Counts are those of this node and of the others that are there. A node that is gone
-// has no open connections any more; what it had closed stays counted.
+// Counts are those of this node and, of the services that it leads, of the others that are
+// there. A node that is gone has no open connections any more; what it had closed stays
+// counted for as long as this node leads.
 func (f *Flows) Counts() map[core.BackendID]core.FlowCount {
 	out := map[core.BackendID]core.FlowCount{}
 	if f.cfg.Own != nil {
@@ -226,30 +213,32 @@ func (f *Flows) Counts() map[core.BackendID]core.FlowCount {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for id, n := range f.closed {
-		c := out[id]
-		c.Closed += n
-		out[id] = c
-	}
-	for key, o := range f.remotes {
-		if !f.there(o, now) {
-			if now.Sub(o.heard) > reportGone { // it begins anew
-				delete(f.remotes, key)
-			}
+	for svc, a := range f.heard {
+		a.prune(now)
+		if f.all && len(a.remotes) == 0 && len(a.closed) == 0 {
+			delete(f.heard, svc)
+		}
+		if !f.cfg.Peers.Leads(svc) {
+			clear(a.closed) // of an earlier lead: it would be a burst of the next one's first moment
 			continue
 		}
-		for name, b := range o.byName {
-			id := core.BackendID{Service: o.r.Service, Backend: name}
+		for name, n := range a.closed {
+			id := core.BackendID{Service: svc, Backend: name}
 			c := out[id]
-			c.Open += b.Open
+			c.Closed += n
 			out[id] = c
+		}
+		for _, o := range a.remotes {
+			if f.there(o, now) {
+				o.addOpen(out)
+			}
 		}
 	}
 	return out
 }
 
-// AsOf is live if all nodes that report are, and else of the oldest reading, by the clock
-// of this node.
+// AsOf is live if all nodes are whose connections are summed, and else of the oldest
+// reading, by the clock of this node.
 func (f *Flows) AsOf() (at time.Time, live bool) {
 	now := time.Now()
 	at, live = now, true
@@ -260,13 +249,18 @@ func (f *Flows) AsOf() (at time.Time, live bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, o := range f.remotes {
-		if o.r.Live || !f.there(o, now) {
+	for svc, a := range f.heard {
+		if !f.cfg.Peers.Leads(svc) {
 			continue
 		}
-		live = false
-		if then := o.r.At.Add(-f.cfg.Peers.Ahead(o.r.Node)); then.Before(at) {
-			at = then
+		for _, o := range a.remotes {
+			if o.r.Live || !f.there(o, now) {
+				continue
+			}
+			live = false
+			if then := o.r.At.Add(-f.cfg.Peers.Ahead(o.r.Node)); then.Before(at) {
+				at = then
+			}
 		}
 	}
 	return at, live

@@ -58,11 +58,12 @@ func (c *fakeCounter) SetIdle(b core.BackendID, _ bool)        { c.idle = append
 func (c *fakeCounter) SetDown(b core.BackendID, _ core.OnDown) { c.down = append(c.down, b) }
 func (c *fakeCounter) SetUp(core.BackendID)                    {}
 
-// fakePeers are all live, but for those in gone.
+// fakePeers are all live, but for those in gone. Their node leads all but one service.
 type fakePeers struct {
 	mu    sync.Mutex
 	gone  map[string]bool
 	ahead time.Duration
+	other string // the one that another node leads
 }
 
 func (p *fakePeers) Live(node string) bool {
@@ -72,6 +73,23 @@ func (p *fakePeers) Live(node string) bool {
 }
 
 func (p *fakePeers) Ahead(string) time.Duration { return p.ahead }
+
+func (p *fakePeers) Leads(service string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return service != p.other
+}
+
+func (p *fakePeers) lead(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.other = "web"; yes {
+		p.other = ""
+	}
+}
+
+func (p *fakePeers) Hears() ([]string, bool) { return nil, true }
+func (p *fakePeers) Heard() <-chan struct{}  { return nil }
 
 // A flowNode is one node's Flows.
 type flowNode struct {
@@ -229,6 +247,7 @@ func TestFlowsWithoutKernel(t *testing.T) {
 	f.SetIdle(core.BackendID{}, true)
 	f.SetDown(core.BackendID{}, core.Reset)
 	f.SetUp(core.BackendID{})
+	f.keep(nil, true)
 	f.hear(core.FlowReport{Node: "lb1", Service: "web", Live: true, Backends: []core.FlowOf{{Name: "web1", Open: 4}}}, time.Now())
 	if got := f.Counts()[core.BackendID{Service: "web", Backend: "web1"}].Open; got != 4 {
 		t.Errorf("%d open, want 4", got)
@@ -290,6 +309,7 @@ func TestFlowsOfDrain(t *testing.T) {
 func TestFlowsOfNodesThatAreGone(t *testing.T) {
 	peers := &fakePeers{gone: map[string]bool{}}
 	f := NewFlows(FlowsConfig{Group: "g", Node: "s1", Inst: "i", Peers: peers})
+	f.keep(nil, true)
 	now := time.Now()
 	for i := range 1000 {
 		name := fmt.Sprint("lb-", i)
@@ -297,7 +317,7 @@ func TestFlowsOfNodesThatAreGone(t *testing.T) {
 		peers.gone[name] = true
 	}
 	f.Counts()
-	if n := len(f.remotes); n > 0 {
+	if n := len(f.heard); n > 0 {
 		t.Errorf("%d reports are kept", n)
 	}
 }

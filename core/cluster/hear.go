@@ -110,27 +110,7 @@ func (s *state) arrived(m *member, a arrival, now time.Time) {
 	default:
 		s.event(core.Info, "", fmt.Sprintf("%s is here: %s (%s)", p.Node, p.Roles, p.Version))
 	}
-	s.greet(p.Epoch, now)
-}
-
-// greet sends the vectors of all services that this node leads to a node that came.
-// One that was cut off may have led them too, with an epoch up to its own: then ours
-// must be above, or it would not follow.
-func (s *state) greet(theirs uint64, now time.Time) {
-	var epoch uint64
-	for _, sv := range s.services {
-		if !sv.ballot.Leads() {
-			continue
-		}
-		// A node that was cut off itself waits for what the others have.
-		if top, _ := sv.ballot.Top(); top.Epoch < theirs && !core.EpochTooFar(theirs, s.wall(now)) && !now.Before(s.quiet) {
-			if epoch == 0 {
-				epoch = s.nextEpoch(now)
-			}
-			s.lead(sv, epoch, now)
-		}
-		sv.due = later(s.quiet, now.Add(time.Duration(sv.key%uint64(spreadOver))))
-	}
+	s.greet(p, a.alone, now)
 }
 
 func later(a, b time.Time) time.Time {

@@ -34,7 +34,7 @@ func (s *state) lead(sv *service, epoch uint64, now time.Time) {
 		if now.Sub(sv.ended) > relead {
 			sv.own = nil
 		}
-		due = now.Add(decideWithin)
+		due, sv.led = now.Add(decideWithin), now
 		s.takeovers++
 		s.measure(sv, now)
 		s.out.leads = true

@@ -20,10 +20,8 @@ const (
 	// listenFor is how long a node that starts listens for others before it leads
 	// anything: whoever is there is heard within it.
 	listenFor = silentAfter
-	// resendEvery is how often the vector of a service is sent again; spreadOver is the
-	// time over which all of them are, for a newcomer.
+	// resendEvery is how often the vector of a service is sent again.
 	resendEvery = 5 * time.Second
-	spreadOver  = 100 * time.Millisecond
 	// quietFor is how long a node that was cut off waits for the vectors of those whom
 	// it hears again before it sends its own.
 	quietFor = 500 * time.Millisecond
@@ -59,6 +57,7 @@ type state struct {
 	leaders core.Rendezvous // those who may lead, as of the last look
 	probers core.Rendezvous // those who share the targets
 	counts  map[string]bool // the others whose verdicts count
+	near    core.Rendezvous // leaders, and this node even if it is too new to be one
 	names   rosters
 
 	out outbox
@@ -66,8 +65,8 @@ type state struct {
 	told core.Seldom
 }
 
-// rosters are the names of which leaders and probers were made.
-type rosters struct{ leaders, probers, counts []string }
+// rosters are the names of which leaders, near and so on were made.
+type rosters struct{ leaders, near, probers, counts []string }
 
 // counters are what View shows.
 type counters struct {
@@ -81,6 +80,7 @@ type outbox struct {
 	services bool // there are others
 	leads    bool // an answer of Leads may be another
 	roster   bool // an answer of Counts or Probes may be another
+	hears    bool // an answer of Hears may be another, at this node or at others
 	events   []core.Event
 }
 
@@ -93,7 +93,10 @@ type service struct {
 	place  int          // of this node among the leaders
 	own    *core.Vector // the latest that this node has decided; nil before the first
 	due    time.Time    // when own is to be sent; zero: not
-	ended  time.Time    // when the latest lead of this node ended
+	led    time.Time    // when the latest lead of this node began
+	ended  time.Time    // when it ended
+	near   time.Time    // since when this node is one of the nearest; zero if it is not
+	hears  bool         // the connections of other nodes are heard here
 
 	// Since when, and until when, another node that is there sent vectors below ours.
 	rivalFrom, rivalTo time.Time
@@ -123,6 +126,7 @@ func (s *state) tick(now time.Time) {
 	s.lastTick = now
 	s.look(now)
 	s.judge(now)
+	s.attend(now)
 }
 
 // wake finds out whether this node did not run for a while. It comes first in whatever
@@ -164,12 +168,20 @@ func (s *state) look(now time.Time) {
 		probers: s.probing(now),
 		counts:  s.counted(now),
 	}
+	n.near = s.candidates(n.leaders)
 	if !slices.Equal(n.leaders, s.names.leaders) {
 		s.leaders = core.NewRendezvous(n.leaders)
 		for _, sv := range s.services {
 			sv.place = s.leaders.Place(s.self.Node, sv.key)
 		}
-		s.out.leads = true
+		s.out.leads, s.out.hears = true, true
+	}
+	if !slices.Equal(n.near, s.names.near) {
+		s.near = core.NewRendezvous(n.near)
+		own := s.near.Index(s.self.Node)
+		for _, sv := range s.services {
+			sv.approach(s.near.Among(own, sv.key, nearest), now)
+		}
 	}
 	if !slices.Equal(n.probers, s.names.probers) {
 		s.probers = core.NewRendezvous(n.probers)
@@ -264,6 +276,7 @@ func (s *state) setServices(names []string, now time.Time) {
 		if s.services[name] == nil {
 			sv := &service{name: name, key: core.KeyOf(name), ballot: core.NewBallot(s.self.Node)}
 			sv.place = s.leaders.Place(s.self.Node, sv.key)
+			sv.approach(s.near.Among(s.near.Index(s.self.Node), sv.key, nearest), now)
 			s.services[name] = sv
 		}
 	}
@@ -272,7 +285,7 @@ func (s *state) setServices(names []string, now time.Time) {
 	for name, sv := range s.services {
 		s.leads[name] = &sv.leads
 	}
-	s.out.services, s.out.leads = true, true
+	s.out.services, s.out.leads, s.out.hears = true, true, true
 	s.look(now)
 	for name := range have {
 		if v, ok := s.unknown[name]; ok {

@@ -64,7 +64,7 @@ func (b *builder) readable(key, file string) {
 	if file == "" {
 		return
 	}
-	if _, err := b.opts.ReadFile(file); err != nil {
+	if _, err := b.readFor(key, file); err != nil {
 		b.wrong(key, fileHint(err), "read %s: %v", file, cause(err))
 	}
 }
@@ -94,13 +94,17 @@ func (b *builder) checkListen(r rawBus) {
 		return
 	}
 	host, ok := b.listenHost("bus.listen", r.Listen, "127.0.0.1:4222")
+	noTLS, noUsers := !loopback(host) && r.TLS.Cert == "" && !b.spoiltBelow("bus.tls"), len(r.Users) == 0 && !b.spoiltBelow("bus.users")
 	switch {
 	case !ok:
 	case len(r.Servers) > 0:
 		b.wrong("bus.listen", "leave one of them out", "bus.listen is of the bus inside the process, and bus.servers replaces that")
-	case !loopback(host) && r.TLS.Cert == "" && !b.spoiltBelow("bus.tls"):
+	case noTLS && noUsers:
+		b.wrong("bus.listen", "set bus.tls and add a user to bus.users",
+			"%q is not a loopback address: without TLS passwords would cross the network in clear, and without users nobody could connect", host)
+	case noTLS:
 		b.wrong("bus.listen", "set bus.tls, or listen on 127.0.0.1", "%q is not a loopback address, and passwords would cross the network in clear", host)
-	case len(r.Users) == 0 && !b.spoiltBelow("bus.users"):
+	case noUsers:
 		b.wrong("bus.listen", "add one to bus.users", "bus.listen without a user: nobody could connect")
 	}
 }

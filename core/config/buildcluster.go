@@ -82,6 +82,8 @@ func (b *builder) checkDefinitions(r rawCluster) {
 	const at = "cluster.definitions"
 	switch {
 	case r.Definitions != DefinitionsBus:
+		const exec = "cluster.definitions_exec"
+		b.warnUnless(exec, r.DefinitionsExec != execAllow || b.spoilt[at], "set cluster.definitions: bus, or leave it out", "%s means nothing unless this node follows pushed definitions", exec)
 	case len(b.raw.Bus.Servers) == 0 && !b.spoiltBelow("bus"):
 		b.wrong(at, "set bus.servers, or definitions: file", "what is pushed is stored in an external NATS with JetStream, and there is no bus.servers")
 	case r.Group == "" && !b.spoilt["cluster.group"]:

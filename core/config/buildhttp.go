@@ -52,10 +52,14 @@ func (b *builder) checkHTTP(r rawHTTP) {
 	if !ok || loopback(host) {
 		return
 	}
+	noTLS, noUsers := r.TLS.Cert == "" && !b.spoiltBelow("http.tls"), len(r.Users) == 0 && !b.spoiltBelow("http.users")
 	switch {
-	case r.TLS.Cert == "" && !b.spoiltBelow("http.tls"):
+	case noTLS && noUsers:
+		b.wrong("http.listen", "set http.tls and add a user to http.users, or listen on 127.0.0.1",
+			"%q is not a loopback address: without TLS passwords would cross the network in clear, and without users everybody could read and push", host)
+	case noTLS:
 		b.wrong("http.listen", "set http.tls, or listen on 127.0.0.1", "%q is not a loopback address, and passwords would cross the network in clear", host)
-	case len(r.Users) == 0 && !b.spoiltBelow("http.users"):
+	case noUsers:
 		b.wrong("http.listen", "add one to http.users, or listen on 127.0.0.1", "%q is not a loopback address, and without users everybody could read and push", host)
 	}
 }

@@ -41,6 +41,7 @@ func (b *builder) probe(path, name string, r rawProbe) core.ProbeSpec {
 	case core.ProbeUDP:
 		s.UDP = b.udp(path, r)
 	case core.ProbeExec:
+		b.checkPushedRun(name)
 		s.Exec = b.exec(path, r)
 	case core.ProbeAgent:
 		b.lineEnds(join(path, "send"), r.Send)

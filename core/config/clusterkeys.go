@@ -24,4 +24,6 @@ var clusterKey = key{name: "cluster", kind: kObject, alone: "{group: %s}", doc: 
 		doc: "leader: one node decides the shares of a service and the others follow; local: each decides for itself"},
 	{name: "definitions", kind: kWord, def: DefinitionsFile, enum: []string{DefinitionsFile, DefinitionsBus},
 		doc: "where services, probes and policies come from; bus: from what `steelyard push` stored, over what the files say"},
+	{name: "definitions_exec", kind: kWord, def: execDeny, enum: []string{execDeny, execAllow},
+		doc: "probes of type exec in pushed definitions, whose commands run here; deny: refuse definitions with one that the files of this node do not have"},
 }}

@@ -18,8 +18,12 @@ type Options struct {
 	// Layers are files over these two and under the environment: the definitions that
 	// were pushed. They may only say what Shared names.
 	Layers []string
-	Env    []string          // NAME=value, as os.Environ gives it
-	Flags  map[string]string // values by the path of their key: "log.level"
+	// LocalOf is a configuration that was loaded before, of a node that follows pushed
+	// definitions: Path, conf.d and the files with what is of the node alone are as they
+	// were then, whatever became of them; nil: read anew.
+	LocalOf *Config
+	Env     []string          // NAME=value, as os.Environ gives it
+	Flags   map[string]string // values by the path of their key: "log.level"
 
 	// ShippedPolicies are the policies that need no entry in the configuration,
 	// with the names of their parameters. With nil for a policy any parameter
@@ -91,6 +95,7 @@ type Config struct {
 	// Shared is what may be pushed; nil unless Options.KeepShared was set.
 	Shared *Shared
 
+	local  *localFiles    // nil of a node that follows no pushed definitions
 	tree   map[string]any // effective, with secrets; only View reads it
 	places map[string]place
 }
@@ -219,6 +224,9 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	cfg.Warnings = l.warnings(cfg)
+	if cfg.Definitions == DefinitionsBus {
+		cfg.local = l.local
+	}
 	cfg.Hash, cfg.GroupHash = cfg.hash(), cfg.groupHash(l.policySums)
 	if o.KeepShared {
 		cfg.Shared = l.shared()

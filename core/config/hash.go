@@ -23,7 +23,7 @@ func (c *Config) hash() string {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
 		switch f := v.Type().Field(i); f.Name {
-		case "Path", "Files", "Hash", "GroupHash", "Warnings", "Shared", "tree", "places": // where it came from
+		case "Path", "Files", "Hash", "GroupHash", "Warnings", "Shared", "local", "tree", "places": // where it came from
 		default:
 			h.add(v.Field(i))
 		}

@@ -30,10 +30,12 @@ type loader struct {
 	ps         problems
 	warned     problems // what stops nothing
 	tree       map[string]any
+	local      *localFiles
 	files      []string
 	layers     int
 	hollow     bool              // the main file has no word in it
 	pushed     bool              // the layer that is read is one of Options.Layers
+	pushedRuns map[string]string // of probes whose command was pushed: the key that says so, by name
 	policySums map[string]string // SHA-256 of policies, by name
 	places     map[string]place  // by path, of the last layer that set it
 	spoilt     map[string]bool   // paths with a problem already; "" when a file is lost
@@ -58,8 +60,8 @@ func newLoader(o Options) *loader {
 	}
 	lines := map[string][]string{}
 	return &loader{
-		opts: o, ps: problems{lines: lines}, warned: problems{lines: lines}, tree: map[string]any{},
-		policySums: map[string]string{}, places: map[string]place{}, spoilt: map[string]bool{},
+		opts: o, ps: problems{lines: lines}, warned: problems{lines: lines}, tree: map[string]any{}, local: newLocalFiles(),
+		pushedRuns: map[string]string{}, policySums: map[string]string{}, places: map[string]place{}, spoilt: map[string]bool{},
 	}
 }
 
@@ -81,7 +83,8 @@ func listDir(dir string) ([]string, error) {
 func (l *loader) read() {
 	if l.opts.Path != "" {
 		l.readFile(l.opts.Path)
-		for _, f := range l.dropIns() {
+		l.local.dropIns = l.dropIns()
+		for _, f := range l.local.dropIns {
 			l.readFile(f)
 		}
 	}
@@ -97,6 +100,9 @@ func (l *loader) read() {
 // dropIns are the files of conf.d beside the file, in lexical order. No conf.d
 // is no mistake.
 func (l *loader) dropIns() []string {
+	if before := l.opts.localBefore(); before != nil {
+		return before.dropIns
+	}
 	dir := filepath.Join(filepath.Dir(l.opts.Path), "conf.d")
 	names, err := l.opts.ReadDir(dir)
 	if err != nil {
@@ -118,7 +124,11 @@ func (l *loader) dropIns() []string {
 func (l *loader) readFile(file string) {
 	layer := l.layers
 	l.layers++
-	data, err := l.opts.ReadFile(file)
+	read := l.readLocal
+	if l.pushed {
+		read = l.opts.ReadFile
+	}
+	data, err := read(file)
 	if err != nil {
 		hint := ""
 		if file == l.opts.Path && errors.Is(err, fs.ErrNotExist) {
@@ -160,6 +170,9 @@ func (l *loader) merge(v value) {
 	clean, ok := l.check(&table, v, "")
 	if !ok {
 		return
+	}
+	if l.pushed {
+		l.notePushedRuns(clean.(map[string]any))
 	}
 	// Its merge without its Koanf, which keeps a second, flat copy of every key:
 	// at 10,000 services that is seconds.

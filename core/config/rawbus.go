@@ -11,11 +11,12 @@ import (
 // The raw types of what a node says to others and hears from them.
 type (
 	rawCluster struct {
-		Group       string `key:"group"`
-		Probers     int    `key:"probers"`
-		Quorum      int    `key:"quorum"`
-		Scheduling  string `key:"scheduling"`
-		Definitions string `key:"definitions"`
+		Group           string `key:"group"`
+		Probers         int    `key:"probers"`
+		Quorum          int    `key:"quorum"`
+		Scheduling      string `key:"scheduling"`
+		Definitions     string `key:"definitions"`
+		DefinitionsExec string `key:"definitions_exec"`
 	}
 	rawBus struct {
 		Listen      string             `key:"listen"`

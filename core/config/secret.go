@@ -47,7 +47,7 @@ func (b *builder) secret(path, name string, required bool, text core.Secret, fil
 // secretFile is the content of a file without the newline at its end.
 func (b *builder) secretFile(at, file string) core.Secret {
 	path := b.resolve(at, file)
-	data, err := b.opts.ReadFile(path)
+	data, err := b.readFor(at, path)
 	if err != nil {
 		b.wrong(at, fileHint(err), "read the secret from %s (%v)", path, cause(err)) // no colon: see inMessage
 		return ""

@@ -146,7 +146,7 @@ func FuzzShared(f *testing.F) {
 		if err != nil || len(cfg.Shared.Files)+len(cfg.Shared.Local) > 0 {
 			return
 		}
-		o = elsewhere(files{"/etc/s.yaml": "node: a", "/l.yaml": string(cfg.Shared.YAML)})
+		o = elsewhere(files{"/etc/s.yaml": "node: a\ncluster: {definitions_exec: allow}", "/l.yaml": string(cfg.Shared.YAML)})
 		o.KeepShared, o.Layers = true, []string{"/l.yaml"}
 		again, err := Load(o)
 		if err != nil {

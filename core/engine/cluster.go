@@ -5,7 +5,6 @@ package engine
 import (
 	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -63,6 +62,9 @@ func (e *Engine) takeLeads() {
 			ended++
 		}
 	}
+	if began > 0 {
+		e.countAnew()
+	}
 	if began+ended > 0 {
 		e.log.Info("services of this node", "begins_to_lead", began, "leads_no_more", ended)
 	}
@@ -111,6 +113,7 @@ func (e *Engine) takeOver(s *service, now time.Time) {
 	}
 	s.follows, s.lead = false, nil
 	e.vectors.leads(s.spec.Name, true)
+	s.forgetFlows()
 	for _, b := range s.backends {
 		b.opinionFrom = now // or a share that was long held would decay at once
 	}
@@ -126,8 +129,10 @@ func (e *Engine) takeOver(s *service, now time.Time) {
 func (e *Engine) yield(s *service) {
 	s.follows, s.told = true, nil
 	e.vectors.leads(s.spec.Name, false)
+	s.forgetFlows()
 	s.failingFrom, s.policyErr, s.policyTook = time.Time{}, "", 0
 	s.policyAnswered(math.MaxUint64) // nobody asks it any more
+	e.traceYields(s)
 	if s.lead == nil {
 		s.lead = s.inForceHere()
 		return
@@ -182,9 +187,9 @@ func (e *Engine) tellAll() {
 }
 
 // tellOthers hands the shares of a service to the others if it is in force, this node leads it
-// and they do not have them.
+// and they do not have them, or have them with another reason.
 func (e *Engine) tellOthers(s *service) {
-	if e.cfg.Cluster == nil || s.follows || e.setup.Cluster.Scheduling == core.ScheduleLocal || e.services[s.spec.Name] != s || s.told != nil && slices.Equal(s.told, s.slots) {
+	if e.cfg.Cluster == nil || s.follows || e.setup.Cluster.Scheduling == core.ScheduleLocal || e.services[s.spec.Name] != s || s.toldAll() {
 		return
 	}
 	// A number of its own: the decision of a service that a reload brought was made
@@ -195,8 +200,8 @@ func (e *Engine) tellOthers(s *service) {
 		Backends: make([]core.VectorBackend, len(s.backends)),
 	}
 	for i, b := range s.backends {
-		v.Backends[i] = core.VectorBackend{Name: b.spec.Name, Slots: s.slots[i], Opinion: b.opinion, Health: b.health}
+		v.Backends[i] = core.VectorBackend{Name: b.spec.Name, Slots: s.slots[i], Opinion: b.opinion, Health: b.health, Note: s.leadNote(i)}
 	}
-	s.told = s.slots
+	s.told = v.Backends
 	e.cfg.Cluster.Decided(v)
 }

@@ -144,6 +144,7 @@ type Engine struct {
 	seq       uint64
 	busy      map[batchKey]bool   // those with a batch in flight
 	cpuWaits  bool                // some backend has a nextCPU
+	flowsFrom time.Time           // flows of a look before are not taken; see countanew.go
 	spare     paper               // for the record of the next decision
 	shaping   []core.ShapeBackend // scratch of decide
 	planned   []core.BackendPlan  // scratch of decide

@@ -42,7 +42,8 @@ func (f *following) steps(i int) []core.Step {
 // gates are the steps that say who serves at all.
 var gates = []string{"drain", "priority", "full", "sorry", "panic"}
 
-// givenText is such as "lb2 gives 23.4 % (decision 4711)".
+// givenText is such as "lb2 gives 23.4 % (decision 4711)", or, if the leader says why,
+// "lb2 gives 0.0 %: drained by alice, disk swap (decision 4711)".
 func (f *following) givenText(i int) string {
 	v, percent := f.lead.vector, 100*f.given[i].share()
 	switch {
@@ -55,7 +56,11 @@ func (f *following) givenText(i int) string {
 	case !f.given[i].known:
 		return fmt.Sprintf("%s does not know it (decision %d)", v.Node, v.Decision)
 	}
-	return fmt.Sprintf("%s gives %.1f %% (decision %d)", v.Node, percent, v.Decision)
+	because := ""
+	if note := f.given[i].Note; note != "" {
+		because = ": " + note
+	}
+	return fmt.Sprintf("%s gives %.1f %%%s (decision %d)", v.Node, percent, because, v.Decision)
 }
 
 // aloneText says why the leader's slots are not taken; empty where there are none to take.

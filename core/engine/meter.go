@@ -75,6 +75,9 @@ func (e *Engine) meterLoop(ctx context.Context) {
 }
 
 func (e *Engine) takeMeter(m meterReading) {
+	if m.at.Before(e.flowsFrom) {
+		m.flows = nil
+	}
 	if m.counters == nil && m.flows == nil && m.err == nil && !e.cpuWaits {
 		return // nothing for any of what may be tens of thousands of backends
 	}

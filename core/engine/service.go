@@ -50,13 +50,13 @@ type service struct {
 	gathering   bool               // it has not begun, and waits for its backends; see gather.go
 	gatherUntil time.Time          // when that ends at the latest; zero once it has begun
 	kernelErr   string
-	params      map[string]float64 // of spec, as the policy gets them
-	reads       []string           // Setup.Reads of the policy
-	shadow      *shadow            // nil if there is none
-	follows     bool               // another node decides its shares
-	lead        *lead              // whose shares it goes by while it follows; nil: by configured weights
-	told        []uint32           // slots that the others were last told of; nil: none since it leads
-	carried     carried            // the kernel's counters
+	params      map[string]float64   // of spec, as the policy gets them
+	reads       []string             // Setup.Reads of the policy
+	shadow      *shadow              // nil if there is none
+	follows     bool                 // another node decides its shares
+	lead        *lead                // whose shares it goes by while it follows; nil: by configured weights
+	told        []core.VectorBackend // what the others were last told; nil: nothing since it leads
+	carried     carried              // the kernel's counters
 
 	settings *core.Settings // of spec; nil until somebody asks
 

@@ -33,21 +33,24 @@ type tracer struct {
 	end      time.Time // of the probe
 	took     time.Time // when the engine took the sample
 	by       origin
+	idle     bool     // it has made nothing due, of a service that another node leads
 	metric   bool     // a policy reads something that the sample brought
 	newer    bool     // a newer sample had taken its place in the snapshot
 	snapshot uint64   // Seq of it
 	before   []uint32 // slots, in the order of the backends
 	decision uint64   // Seq of it
 
-	done chan core.Trace // capacity 1, so that the engine never waits
+	done   chan core.Trace    // capacity 1, so that the engine never waits
+	steady chan time.Duration // capacity 1: when to ask whether the leader has moved anything
 }
 
 // Trace follows the next sample of a backend, of one probe if that is not empty, from its
 // end to what the kernel makes of it. It returns when that is known; when ctx ends before,
-// it returns what is known by then, or an error if no sample has come. While nobody calls
-// it, it costs nothing.
+// it returns what is known by then, or an error if no sample has come. Of a service that
+// another node leads it ends when that has had the time to decide by the sample, and sent
+// nothing. While nobody calls it, it costs nothing.
 func (e *Engine) Trace(ctx context.Context, id core.BackendID, probe string) (core.Trace, error) {
-	t := &tracer{id: id, probe: probe, done: make(chan core.Trace, 1)}
+	t := &tracer{id: id, probe: probe, done: make(chan core.Trace, 1), steady: make(chan time.Duration, 1)}
 	var err error
 	if ended := e.do(ctx, func() {
 		if err = e.traceable(id, probe); err == nil {
@@ -56,11 +59,18 @@ func (e *Engine) Trace(ctx context.Context, id core.BackendID, probe string) (co
 	}); ended != nil || err != nil {
 		return core.Trace{}, cmp.Or(err, ended)
 	}
-	select {
-	case out := <-t.done:
-		return out, nil
-	case <-ctx.Done():
-		return e.endTrace(t)
+	var steady <-chan time.Time
+	for {
+		select {
+		case out := <-t.done:
+			return out, nil
+		case wait := <-t.steady:
+			steady = time.After(wait)
+		case <-steady:
+			_ = e.do(ctx, func() { e.traceSteady(t) }) // an engine that ends has nothing to add
+		case <-ctx.Done():
+			return e.endTrace(t)
+		}
 	}
 }
 
@@ -70,6 +80,7 @@ func (e *Engine) endTrace(t *tracer) (core.Trace, error) {
 	defer cancel()
 	var every time.Duration
 	err := e.do(ctx, func() {
+		e.traceSteady(t)
 		e.tracers = slices.DeleteFunc(e.tracers, func(o *tracer) bool { return o == t })
 		every = e.longest(t)
 	})

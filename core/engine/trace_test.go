@@ -188,3 +188,68 @@ func TestTraceOfAFollower(t *testing.T) {
 		o.steps(t, "L4OK", "engine", "good", "web is decided by ", "", "b1: 32768 slots → 16384", "generation 7")
 	})
 }
+
+// A steady backend of a service that another node leads: the trace ends by itself and says
+// whose vector is in force.
+func TestTraceOfASteadyFollower(t *testing.T) {
+	followTest(t, 2, func(t *testing.T, e *Engine, k *kernel, g *group, l *log) {
+		o := e.follows(t, "b1", "", time.Hour)
+		e.hears("test", "b1", true)
+		o.steps(t, "L4OK", "engine", "good; probe alive stays up", "web is decided by another node, of which nothing was heard yet")
+		e.offer(vector(9, 7, 16384, 49152))
+		heard := time.Now()
+		time.Sleep(time.Minute)
+		for _, limit := range []time.Duration{time.Hour, 10 * time.Millisecond} {
+			began := time.Now()
+			o = e.follows(t, "b1", "", limit)
+			e.hears("test", "b1", true)
+			o.steps(t, "L4OK", "engine", "good; probe alive stays up",
+				"web is decided by lb2: vector 7 of epoch 9, its decision 4007, is in force since "+heard.UTC().Format("2006-01-02 15:04")+":")
+			if want := "nothing to commit, so it ends at step 4: the sample changed nothing here, and web/b1 has 25.0% of the new connections as before; what lb2 makes of it, `steelyard trace web/b1` there tells"; o.trace.Conclusion != want {
+				t.Errorf("conclusion %q, want %q", o.trace.Conclusion, want)
+			}
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("it took %v", took)
+			}
+		}
+		_ = e.do(t.Context(), func() {
+			if len(e.tracers) > 0 {
+				t.Error("a tracer is left")
+			}
+		})
+	})
+}
+
+// A death on a follower goes by the leader's shares, and its trace says so.
+func TestTraceOfADeathOnAFollower(t *testing.T) {
+	followTest(t, 2, func(t *testing.T, e *Engine, k *kernel, g *group, l *log) {
+		e.offer(vector(9, 7, 16384, 49152))
+		e.hears("test", "b1", false)
+		o := e.follows(t, "b1", "", time.Minute)
+		e.hears("test", "b1", false)
+		o.steps(t, "L4CON", "engine", "went up → down", "web is decided by lb2: its decision 4007 came as vector 7 of epoch 9", "", "b1: 16384 slots → 0", "generation ")
+	})
+}
+
+// A trace goes on where this node begins to lead the service, or ends to.
+func TestTraceOverAChangeOfLeaders(t *testing.T) {
+	k, g := &kernel{}, newGroup(true)
+	setup := setupOf(web("web", "hanging", 1, 1))
+	engineTestWith(t, k, policies{"hanging": hanging}, setup, Config{Cluster: g}, func(t *testing.T, e *Engine, l *log) {
+		e.sayAll(true, "b1", "b2")
+		time.Sleep(5 * time.Second)
+		o := e.follows(t, "b1", "", time.Hour)
+		e.hears("test", "b1", true)
+		g.lead(false)
+		began := time.Now()
+		o.steps(t, "L4OK", "engine", "good", "web is decided by another node, of which nothing was heard yet")
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		e.offer(vector(9, 1, 32768, 32768))
+		o = e.follows(t, "b1", "", time.Hour)
+		e.hears("test", "b1", true)
+		g.lead(true)
+		o.steps(t, "L4OK", "engine", "good", "web is decided by this node since a moment ago", "", "b1: 32768 slots → 32768", "no slot moved")
+	})
+}

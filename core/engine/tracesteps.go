@@ -73,11 +73,13 @@ func (e *Engine) traceBegins(t *tracer, b *backend, s core.Sample) {
 func (e *Engine) traceOn(t *tracer, svc *service, tipped bool) {
 	t.before = slices.Clone(svc.slots)
 	switch {
+	case svc.follows && tipped: // step 4 names the leader
+		t.stage = awaitsDecision
+	case svc.follows:
+		t.followsOn(svc)
 	case tipped:
 		t.stage = awaitsDecision
 		t.step(4, time.Now(), "policy %s is not asked: a change of health is decided with its last opinions", svc.spec.Policy)
-	case svc.follows:
-		t.stage = awaitsDecision
 	default:
 		t.stage = awaitsCall
 	}

@@ -62,6 +62,9 @@ func (b *backend) waitsFor(by origin) bool {
 
 // leaderText says whose shares a decision goes by, of a service that another node leads.
 func leaderText(s *service, d *core.Decision) string {
+	if !s.follows {
+		return fmt.Sprintf("%s is decided by this node since a moment ago, with the shares of before", s.spec.Name)
+	}
 	if d.Leader == nil {
 		return fmt.Sprintf("%s is decided by another node, of which nothing was heard yet", s.spec.Name)
 	}

@@ -19,6 +19,7 @@ type said struct {
 	probe string
 	admin core.AdminState // drain, maint or empty
 	why   string          // the agent's own words with admin
+	began string          // why as admin began: they may be others at each answer
 	at    time.Time       // of its latest word of any kind
 
 	ratio, weight, conns float64 // negative: not asked for
@@ -86,8 +87,11 @@ func (e *Engine) takeWords(s *service, b *backend, p *probe, sample core.Sample)
 func (e *Engine) readWords(says *said, p *probe, sample core.Sample) (any bool) {
 	switch sample.Admin {
 	case core.AdminReady:
-		says.admin, says.why, any = "", "", true
+		says.admin, says.why, says.began, any = "", "", "", true
 	case core.AdminDrain, core.AdminMaint:
+		if says.admin != sample.Admin {
+			says.began = sample.Detail
+		}
 		says.admin, says.why, any = sample.Admin, sample.Detail, true
 	}
 	for _, m := range sample.Metrics {
@@ -153,7 +157,7 @@ func (e *Engine) installWords(s *service, b *backend, now time.Time) {
 		}
 	}
 	if p == nil || p.spec.Type != core.ProbeAgent {
-		says.admin, says.why = "", ""
+		says.admin, says.why, says.began = "", "", ""
 	}
 	if says.empty() {
 		b.rare.says = nil

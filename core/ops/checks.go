@@ -98,9 +98,12 @@ func unheard(b core.BackendView) bool {
 }
 
 func checkReload(v core.NodeView) Check {
-	c := Check{Name: "reload", OK: v.ReloadError == "", Told: true, Detail: "the configuration is of " + v.ConfigAt.UTC().Format(time.RFC3339)}
-	if !c.OK {
+	c := Check{Name: "reload", OK: v.ReloadError+v.RevisionError == "", Told: true, Detail: "the configuration is of " + v.ConfigAt.UTC().Format(time.RFC3339)}
+	switch {
+	case v.ReloadError != "":
 		c.Detail = "the last reload was refused: " + v.ReloadError
+	case v.RevisionError != "":
+		c.Detail = v.RevisionError
 	}
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -53,22 +54,53 @@ func (r *reading) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*full)(r))
 }
 
-// A stamp is a time: RFC 3339, or an integer of microseconds since 1970.
+// A stamp is a time as the bus reads it: RFC 3339, or a number since 1970, of seconds or
+// of whole milli-, micro- or nanoseconds, as its size tells.
 type stamp time.Time
 
 // UnmarshalJSON reads both forms.
 func (t *stamp) UnmarshalJSON(data []byte) error {
-	var us int64
-	if json.Unmarshal(data, &us) == nil {
-		*t = stamp(time.UnixMicro(us).UTC())
+	var whole int64
+	if json.Unmarshal(data, &whole) == nil {
+		*t = stamp(since1970(whole))
+		return nil
+	}
+	var seconds float64
+	if json.Unmarshal(data, &seconds) == nil {
+		if !(math.Abs(seconds) < firstMilli) {
+			return fmt.Errorf("%.100s: want seconds, or whole milliseconds, microseconds or nanoseconds", data)
+		}
+		sec, frac := math.Modf(seconds)
+		*t = stamp(time.Unix(int64(sec), int64(math.Round(frac*1e6))*1e3).UTC()) // more is noise in a float64
 		return nil
 	}
 	var at time.Time
 	if err := json.Unmarshal(data, &at); err != nil {
-		return fmt.Errorf("want RFC 3339 or whole microseconds: %w", err)
+		return fmt.Errorf("want RFC 3339 or a number since 1970: %w", err)
 	}
 	*t = stamp(at.UTC())
 	return nil
+}
+
+// The first numbers that are of milli-, micro- and nanoseconds: in a larger unit they
+// would be thousands of years off.
+const (
+	firstMilli = 1e11
+	firstMicro = 1e14
+	firstNano  = 1e17
+)
+
+// since1970 is a time as a whole number, whose size tells its unit.
+func since1970(v int64) time.Time {
+	switch {
+	case v < firstMilli:
+		return time.Unix(v, 0).UTC()
+	case v < firstMicro:
+		return time.UnixMilli(v).UTC()
+	case v < firstNano:
+		return time.UnixMicro(v).UTC()
+	}
+	return time.Unix(0, v).UTC()
 }
 
 // A frame is what entries of a request have in common.

@@ -18,7 +18,7 @@ func (s *Server) nodeFamilies(p *page, v *core.NodeView, m *meter) {
 		p.add(1, "version", version, "goversion", runtime.Version())
 	})
 	p.one("steelyard_start_time_seconds", gauge, "Unix time of the start.", unix(v.StartedAt))
-	p.family("steelyard_config_last_reload_successful", gauge, "1 if the last reload was taken, 0 if it was refused.", func() { p.fact(v.ReloadError == "") })
+	p.family("steelyard_config_last_reload_successful", gauge, "1 if the last reload was taken, 0 if it, or the newest pushed revision, was refused.", func() { p.fact(v.ReloadError+v.RevisionError == "") })
 	p.one("steelyard_config_last_reload_success_timestamp_seconds", gauge, "Unix time at which the configuration in force was taken.", unix(v.ConfigAt))
 	p.one("steelyard_config_revision", gauge, "Revision of the pushed configuration in force; 0 where it is from files.", float64(v.Revision))
 	p.one("steelyard_warnings", gauge, "What an operator should mend although all of this works, as status lists it.", float64(len(v.Warnings)))
@@ -69,7 +69,7 @@ func clusterFamilies(p *page, v *core.NodeView) {
 		return
 	}
 	p.family("steelyard_cluster_members", gauge, "Nodes of the group, this one among them, by what this node knows of them.", func() {
-		for _, st := range []core.MemberState{core.MemberLive, core.MemberSuspects, core.MemberSilent, core.MemberLeft} {
+		for _, st := range []core.MemberState{core.MemberLive, core.MemberSuspects, core.MemberSilent, core.MemberLeft, core.MemberDenied} {
 			n := 0
 			for _, m := range c.Members {
 				if m.State == st {

@@ -41,6 +41,7 @@ func TestReadiness(t *testing.T) {
 		"bus is away":       {func(v *core.NodeView) { v.Bus.Connected = false }, "", 200, "[!]bus: the server is away"},
 		"bus is required":   {func(v *core.NodeView) { v.Bus.Connected = false }, "require=bus", 503, "[-]bus: the server is away"},
 		"a refused reload":  {func(v *core.NodeView) { v.ReloadError = "line 3" }, "", 200, "[!]reload: the last reload was refused: line 3\n"},
+		"refused revision":  {func(v *core.NodeView) { v.RevisionError = "revision 7 by ops refused" }, "", 200, "[!]reload: revision 7 by ops refused\n"},
 		"a broken policy":   {func(v *core.NodeView) { v.Services[0].PolicyError = "trap" }, "", 200, "[!]policies: the last good weights hold for svc0000\n"},
 		"it suspects":       {func(v *core.NodeView) { v.Probing.Suspect = "all at once" }, "require=self", 503, "[-]self: all at once\n"},
 		"one bad service":   {func(v *core.NodeView) { v.Services[0].Error = "refused" }, "", 200, "[+]config: not in force as configured: svc0000\n"},

@@ -16,6 +16,12 @@ import (
 // at a time: the client is told to come back.
 var ErrBusy = errors.New("too many metrics at a time")
 
+// An UnmatchedError is what Node.Push returns, perhaps wrapped, for a metric about a
+// target that is no backend of this node. Text names it, and what there is.
+type UnmatchedError struct{ Text string }
+
+func (e *UnmatchedError) Error() string { return e.Text }
+
 // maxEntries bounds one request, as a message on the bus.
 const maxEntries = 4096
 
@@ -39,8 +45,10 @@ type failure struct {
 
 // A result is the answer to a push.
 type result struct {
-	Taken  int       `json:"taken"`
-	Failed []failure `json:"failed,omitempty"`
+	Taken int `json:"taken"`
+	// Unmatched are those that are in order and about no backend of this node.
+	Unmatched []failure `json:"unmatched,omitempty"`
+	Failed    []failure `json:"failed,omitempty"`
 	// Error is set where nothing was taken.
 	Error *problem `json:"error,omitempty"`
 }
@@ -82,34 +90,46 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request, u *User, decode fu
 	var out result
 	busy := false
 	for _, p := range f.samples {
-		if err := s.cfg.Node.Push(u.Name, p.Sample); err != nil {
+		err := s.cfg.Node.Push(u.Name, p.Sample)
+		switch {
+		case err == nil:
+			out.Taken++
+		case errors.As(err, new(*UnmatchedError)):
+			out.Unmatched = append(out.Unmatched, failure{p.at, err.Error()})
+		default:
 			busy = busy || errors.Is(err, ErrBusy)
 			f.fail(p.at, err)
-			continue
 		}
-		out.Taken++
 	}
 	out.Failed = f.failed
-	s.meter.push(out.Taken, len(out.Failed))
+	s.meter.push(out.Taken, len(out.Failed)+len(out.Unmatched))
 	writeResult(w, out, busy)
 }
 
 func writeResult(w http.ResponseWriter, out result, busy bool) {
 	status := http.StatusOK
-	if out.Taken == 0 && len(out.Failed) > 0 {
-		first := out.Failed[0]
-		status = http.StatusUnprocessableEntity
-		out.Error = &problem{Code: "refused", Message: first.Error}
-		if first.At != "" {
-			out.Error.Message = first.At + ": " + first.Error
-		}
+	switch {
+	case out.Taken > 0:
+	case len(out.Failed) > 0:
+		status, out.Error = http.StatusUnprocessableEntity, out.Failed[0].problem("refused")
 		if busy {
 			status = http.StatusTooManyRequests
 			out.Error.Code = "busy"
 			w.Header().Set("Retry-After", "1")
 		}
+	case len(out.Unmatched) > 0:
+		status, out.Error = http.StatusUnprocessableEntity, out.Unmatched[0].problem("unmatched")
+		out.Error.Hint = "a target is SERVICE/BACKEND, a backend, or the address of one; steelyard show lists them"
 	}
 	writeJSON(w, status, out)
+}
+
+// problem is the failure as the error of the whole.
+func (f failure) problem(code string) *problem {
+	if f.At == "" {
+		return &problem{Code: code, Message: f.Error}
+	}
+	return &problem{Code: code, Message: f.At + ": " + f.Error}
 }
 
 func bodyStatus(err error) int {

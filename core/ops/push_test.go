@@ -57,6 +57,11 @@ func TestDecodeMetrics(t *testing.T) {
 		"the body of the bus": {body: `{"v":1,"src":"zabbix","ts":"2026-01-02T15:04:00Z","service":"web","backend":"web1","probe":"load","metrics":{"cpu":{"value":0.42,"unit":"ratio","window_seconds":60},"cores":8}}`,
 			want: "of web/web1 load: cores=8 cpu=0.42ratio/1m0s 5s ago\n"},
 		"microseconds":       {body: `{"target":"a","name":"n","value":1,"ts":1767366244000000}`, want: "a n: n=1 1s ago\n"},
+		"seconds":            {body: `{"target":"a","name":"n","value":1,"ts":1767366243}`, want: "a n: n=1 2s ago\n"},
+		"parts of a second":  {body: `{"target":"a","name":"n","value":1,"ts":1767366243.5}`, want: "a n: n=1 1.5s ago\n"},
+		"milliseconds":       {body: `{"target":"a","name":"n","value":1,"at":1767366244000}`, want: "a n: n=1 1s ago\n"},
+		"nanoseconds":        {body: `{"target":"a","name":"n","value":1,"ts":1767366244000000000}`, want: "a n: n=1 1s ago\n"},
+		"half a millisecond": {body: `{"target":"a","name":"n","value":1,"ts":1767366244000.5}`, failed: "want seconds, or whole milliseconds"},
 		"CloudEvent":         {body: `{"specversion":"1.0","id":"1","source":"/x","type":"t","time":"2026-01-02T15:04:03Z","data":{"target":"a","name":"n","value":1}}`, want: "a n: n=1 2s ago\n"},
 		"CloudEvent, list":   {body: `{"specversion":"1.0","id":"1","source":"/x","type":"t","data":[{"target":"a","name":"n","value":1},{"name":"n"}]}`, want: "a n: n=1\n", failed: "data[1] target: is missing"},
 		"CloudEvents, batch": {body: `[{"specversion":"1.0","id":"1","source":"/x","type":"t","data":{"target":"a","name":"n","value":1}}]`, want: "a n: n=1\n"},
@@ -224,6 +229,35 @@ func TestNothingOfABatch(t *testing.T) {
 	}
 	if w, out := post(t, s, "/v1/metrics", `[]`); w.Code != 200 || out.Taken != 0 {
 		t.Errorf("an empty list: %d %s, want 200", w.Code, w.Body)
+	}
+}
+
+// A target that is no backend is told, and is neither taken nor wrong.
+func TestUnmatchedTargets(t *testing.T) {
+	node := &fakeNode{refuse: func(s core.Sample) error {
+		if s.Backend.Backend == "web/b9" {
+			return fmt.Errorf("push: %w", &UnmatchedError{"no backend web/b9; service web has b1, b2"})
+		}
+		return nil
+	}}
+	s := pusher(t, node)
+	w, out := post(t, s, "/v1/metrics", `[{"target":"web/b9","name":"cpu","value":1},{"target":"web/b1","name":"cpu","value":1},{"target":"web/b1"}]`)
+	want := []failure{{"[0]", "push: no backend web/b9; service web has b1, b2"}}
+	if diff := cmp.Diff(want, out.Unmatched); diff != "" || w.Code != http.StatusOK || out.Taken != 1 || len(out.Failed) != 1 || out.Error != nil {
+		t.Errorf("%d %s, want one of each; unmatched (-want +got):\n%s", w.Code, w.Body, diff)
+	}
+	for path, body := range map[string]string{
+		"/v1/metrics": `{"target":"web/b9","name":"cpu","value":1}`,
+		"/v1/alerts":  `{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"a","target":"web/b9"}}]}`,
+	} {
+		w, out := post(t, s, path, body)
+		if w.Code != http.StatusUnprocessableEntity || out.Error == nil || out.Error.Code != "unmatched" || out.Error.Hint == "" || len(out.Unmatched) != 1 ||
+			!strings.Contains(out.Error.Message, "service web has b1, b2") {
+			t.Errorf("%s: %d %s, want 422 that names the target and what there is", path, w.Code, w.Body)
+		}
+	}
+	if w, out := post(t, s, "/v1/metrics", `[{"target":"web/b9","name":"cpu","value":1},{"target":"web/b9"}]`); w.Code != http.StatusUnprocessableEntity || out.Error.Code != "refused" || len(out.Unmatched) != 1 {
+		t.Errorf("%d %s, want 422 for what is wrong, and the other told", w.Code, w.Body)
 	}
 }
 

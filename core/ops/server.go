@@ -27,7 +27,7 @@ type Node interface {
 	Ready(ctx context.Context) []Check
 	// Push hands on what a monitor knows of a backend. Source is the user's name; of a
 	// sample for every backend that matches a target the service is empty. An error
-	// means that nothing was taken of it, and says why.
+	// means that nothing was taken of it, and says why; see ErrBusy and UnmatchedError.
 	Push(source string, s core.Sample) error
 }
 

@@ -90,8 +90,7 @@ func (m *telegrafMetric) target() (core.BackendID, error) {
 	return core.BackendID{Backend: target}, nil
 }
 
-// taken reads a timestamp, whose unit is a setting of Telegraf: seconds unless that
-// would be in thousands of years, then milli-, micro- or nanoseconds.
+// taken reads a timestamp, whose unit is a setting of Telegraf.
 func (m *telegrafMetric) taken(now time.Time) (time.Time, error) {
 	if m.Timestamp == "" {
 		return now, nil
@@ -100,15 +99,7 @@ func (m *telegrafMetric) taken(now time.Time) (time.Time, error) {
 	if err != nil {
 		return now, fmt.Errorf("timestamp: %.40q, want a whole number", m.Timestamp.String())
 	}
-	switch {
-	case v < 1e11:
-		return time.Unix(v, 0).UTC(), nil
-	case v < 1e14:
-		return time.UnixMilli(v).UTC(), nil
-	case v < 1e17:
-		return time.UnixMicro(v).UTC(), nil
-	}
-	return time.Unix(0, v).UTC(), nil
+	return since1970(v), nil
 }
 
 func number(v any) (float64, bool) {

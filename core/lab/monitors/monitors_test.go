@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/nats-io/nats.go"
 
 	"github.com/steelyard-lb/steelyard/core/lab"
@@ -44,8 +45,25 @@ func TestScripts(t *testing.T) {
 		s.t = t
 		s.run(secret("STEELYARD_PASSWORD_FILE", "zabbix"), s.path("zabbix/steelyard-push"), "web/web1", "trouble", "0.31")
 		s.troubled("web1", 0.31)
+		s.run(secret("STEELYARD_PASSWORD_FILE", "zabbix"), s.path("zabbix/steelyard-push"), s.mediaType(map[string]string{
+			"{HOST.IP}": address, "{EVENT.VALUE}": "1", "{ALERT.SENDTO}": "trouble",
+		})...)
+		s.troubled("web1", 1)
 		s.agent("steelyard.show", `"name": "web1"`)
 		s.agent("steelyard.ready", "200")
+	})
+	t.Run("nobody", func(t *testing.T) {
+		s.t = t
+		const want = "no backend web/b9; service web has web1, web2"
+		for name, line := range map[string][]string{
+			"the socket": {labtest.Steelyard(t), "metric", "push", "web/b9", "trouble", "1", "--socket", s.path("control.sock")},
+			"HTTP":       {labtest.Steelyard(t), "metric", "push", "web/b9", "trouble", "1", "--url", "http://127.0.0.1:9190", "--user", "zabbix", "--password-file", s.path("zabbix.password")},
+			"curl":       {"env", "STEELYARD_PASSWORD_FILE=" + s.path("zabbix.password"), s.path("zabbix/steelyard-push"), "web/b9", "trouble", "1"},
+		} {
+			if out, err := s.node.Command(t.Context(), line[0], line[1:]...); err == nil || !strings.Contains(string(out)+err.Error(), want) {
+				t.Errorf("by %s: %v, %s; want a failure that says %q", name, err, out, want)
+			}
+		}
 	})
 	t.Run("nats", func(t *testing.T) {
 		s.t = t
@@ -59,6 +77,37 @@ func TestScripts(t *testing.T) {
 		s.post("telegraf", fmt.Sprintf(`{"metrics":[{"fields":{"usage_idle":58.1,"value":0.52},"name":"trouble","tags":{"host":"b1","target":"web/web1"},"timestamp":%d}]}`, time.Now().Unix()+1))
 		s.troubled("web1", 0.52)
 	})
+}
+
+// mediaType are the parameters with which Zabbix runs the script for a problem, by the
+// file that is imported there: macros has what it puts in.
+func (s *stand) mediaType(macros map[string]string) []string {
+	s.t.Helper()
+	raw, err := os.ReadFile(s.path("zabbix/mediatype.yaml"))
+	s.must(err)
+	var file struct {
+		Export struct {
+			MediaTypes []struct {
+				Parameters       []string
+				MessageTemplates []struct {
+					OperationMode    string `yaml:"operation_mode"`
+					Subject, Message string
+				} `yaml:"message_templates"`
+			} `yaml:"media_types"`
+		} `yaml:"zabbix_export"`
+	}
+	s.must(yaml.Unmarshal(raw, &file))
+	media := file.Export.MediaTypes[0]
+	problem := media.MessageTemplates[0]
+	if problem.OperationMode != "PROBLEM" {
+		s.t.Fatalf("the first template is for %s", problem.OperationMode)
+	}
+	macros["{ALERT.SUBJECT}"], macros["{ALERT.MESSAGE}"] = macros[problem.Subject], macros[problem.Message]
+	out := make([]string, len(media.Parameters))
+	for i, p := range media.Parameters {
+		out[i] = macros[p]
+	}
+	return out
 }
 
 // agent asks a real Zabbix agent for an item.

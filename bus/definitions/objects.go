@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bus
+package definitions
 
 import (
 	"bytes"
@@ -23,20 +23,20 @@ import (
 // chunkBytes is the size of the pieces of a file, that of nats.go.
 const chunkBytes = 128 << 10
 
-// An objectStore writes and reads files as nats.go's object store lays them out, so that
+// objects writes and reads files as nats.go's object store lays them out, so that
 // the nats command sees them. Writing, it waits for each chunk: nats.go does not, and
 // takes a file for stored of which a full store has refused a part. Reading, it asks for
 // one chunk after the other: a consumer would deliver wherever its maker likes, which no
 // permission forbids.
-type objectStore struct {
+type objects struct {
 	jetstream.ObjectStore
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	bucket string
 }
 
-func (d *Definitions) objects(ctx context.Context, js jetstream.JetStream) (*objectStore, error) {
-	bucket := bucketName(d.group)
+func (s *Store) objects(ctx context.Context, js jetstream.JetStream) (*objects, error) {
+	bucket := s.bucket()
 	files, err := js.ObjectStore(ctx, bucket)
 	if err != nil {
 		return nil, err
@@ -45,22 +45,22 @@ func (d *Definitions) objects(ctx context.Context, js jetstream.JetStream) (*obj
 	if err != nil {
 		return nil, err
 	}
-	return &objectStore{files, js, stream, bucket}, nil
+	return &objects{files, js, stream, bucket}, nil
 }
 
-func (s *objectStore) chunks(id string) string { return "$O." + s.bucket + ".C." + id }
-func (s *objectStore) meta(name string) string {
-	return "$O." + s.bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
+func (o *objects) chunks(id string) string { return "$O." + o.bucket + ".C." + id }
+func (o *objects) meta(name string) string {
+	return "$O." + o.bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
 // put stores a file under its digest, unless it is there.
-func (s *objectStore) put(ctx context.Context, sum string, data []byte) error {
-	info, err := s.GetInfo(ctx, sum)
+func (o *objects) put(ctx context.Context, sum string, data []byte) error {
+	info, err := o.GetInfo(ctx, sum)
 	switch {
 	case err == nil && info.Size == uint64(len(data)) && info.Digest == objectDigest(sum):
 		return nil
 	case err == nil:
-		if err := s.Delete(ctx, sum); err != nil {
+		if err := o.Delete(ctx, sum); err != nil {
 			return err
 		}
 	case !errors.Is(err, jetstream.ErrObjectNotFound):
@@ -68,37 +68,37 @@ func (s *objectStore) put(ctx context.Context, sum string, data []byte) error {
 	}
 	// The time in it tells how old chunks are that belong to nothing.
 	id := fmt.Sprintf("%x-%s", time.Now().Unix(), rand.Text())
-	if chunks, err := s.write(ctx, sum, id, data); err != nil {
+	if chunks, err := o.write(ctx, sum, id, data); err != nil {
 		if chunks == 0 {
 			return err
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		_ = s.stream.Purge(undo, jetstream.WithPurgeSubject(s.chunks(id)))
+		_ = o.stream.Purge(undo, jetstream.WithPurgeSubject(o.chunks(id)))
 		return err
 	}
 	return nil
 }
 
 // write returns how many chunks are in the store.
-func (s *objectStore) write(ctx context.Context, sum, id string, data []byte) (chunks uint32, err error) {
+func (o *objects) write(ctx context.Context, sum, id string, data []byte) (chunks uint32, err error) {
 	for chunk := range slices.Chunk(data, chunkBytes) {
-		if _, err := s.js.Publish(ctx, s.chunks(id), chunk); err != nil {
+		if _, err := o.js.Publish(ctx, o.chunks(id), chunk); err != nil {
 			return chunks, err
 		}
 		chunks++
 	}
 	meta, err := json.Marshal(jetstream.ObjectInfo{
 		ObjectMeta: jetstream.ObjectMeta{Name: sum, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkBytes}},
-		Bucket:     s.bucket, NUID: id, Size: uint64(len(data)), Chunks: chunks, Digest: objectDigest(sum),
+		Bucket:     o.bucket, NUID: id, Size: uint64(len(data)), Chunks: chunks, Digest: objectDigest(sum),
 	})
 	if err != nil {
 		return chunks, err
 	}
-	m := nats.NewMsg(s.meta(sum))
+	m := nats.NewMsg(o.meta(sum))
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	m.Data = meta
-	_, err = s.js.PublishMsg(ctx, m)
+	_, err = o.js.PublishMsg(ctx, m)
 	return chunks, err
 }
 
@@ -109,8 +109,8 @@ func objectDigest(sum string) string {
 }
 
 // get is the file with that digest. It trusts nothing in the store.
-func (s *objectStore) get(ctx context.Context, sum string) ([]byte, error) {
-	info, err := s.GetInfo(ctx, sum)
+func (o *objects) get(ctx context.Context, sum string) ([]byte, error) {
+	info, err := o.GetInfo(ctx, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *objectStore) get(ctx context.Context, sum string) ([]byte, error) {
 	}
 	var data bytes.Buffer
 	for next := uint64(1); uint64(data.Len()) < info.Size; {
-		m, err := s.stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(s.chunks(info.NUID)))
+		m, err := o.stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(o.chunks(info.NUID)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, fmt.Errorf("%w (%d of %d bytes are there)", ErrDamaged, data.Len(), info.Size)
 		}
@@ -140,8 +140,8 @@ func (s *objectStore) get(ctx context.Context, sum string) ([]byte, error) {
 
 // clear deletes the files that are not used and older than age at the time now of the
 // store, and what interrupted pushes have left.
-func (s *objectStore) clear(ctx context.Context, used map[string]bool, now time.Time, age time.Duration) error {
-	names, err := s.subjects(ctx, s.bucket, "M")
+func (o *objects) clear(ctx context.Context, used map[string]bool, now time.Time, age time.Duration) error {
+	names, err := o.subjects(ctx, o.bucket, "M")
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *objectStore) clear(ctx context.Context, used map[string]bool, now time.
 		if err != nil {
 			continue // none of ours
 		}
-		info, err := s.GetInfo(ctx, string(name))
+		info, err := o.GetInfo(ctx, string(name))
 		if errors.Is(err, jetstream.ErrObjectNotFound) {
 			continue // deleted already
 		}
@@ -160,17 +160,17 @@ func (s *objectStore) clear(ctx context.Context, used map[string]bool, now time.
 		}
 		if used[info.Name] || now.Sub(info.ModTime) < age {
 			owned[info.NUID] = true
-		} else if err := s.Delete(ctx, info.Name); err != nil {
+		} else if err := o.Delete(ctx, info.Name); err != nil {
 			return err
 		}
 	}
-	ids, err := s.subjects(ctx, s.bucket, "C")
+	ids, err := o.subjects(ctx, o.bucket, "C")
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
 		if !owned[id] && now.Sub(chunkTime(id)) > strayAge {
-			if err := s.stream.Purge(ctx, jetstream.WithPurgeSubject(s.chunks(id))); err != nil {
+			if err := o.stream.Purge(ctx, jetstream.WithPurgeSubject(o.chunks(id))); err != nil {
 				return err
 			}
 		}
@@ -190,9 +190,9 @@ func chunkTime(id string) time.Time {
 }
 
 // subjects are the last tokens of those that there are of a kind.
-func (s *objectStore) subjects(ctx context.Context, bucket, kind string) ([]string, error) {
+func (o *objects) subjects(ctx context.Context, bucket, kind string) ([]string, error) {
 	prefix := "$O." + bucket + "." + kind + "."
-	info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+	info, err := o.stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
 	if err != nil {
 		return nil, err
 	}

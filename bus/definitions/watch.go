@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bus
+package definitions
 
 import (
 	"context"
@@ -26,8 +26,8 @@ const (
 // for servers that went away while it read the document, it gets again later. Servers
 // that are away are tried for ever; an error is logged when it is another than before.
 // fn is called from this goroutine.
-func (d *Definitions) Watch(ctx context.Context, fn func(Revision) (done bool)) {
-	w := watcher{Definitions: d, fn: fn, wait: firstRetry, news: make(chan *nats.Msg, 1)}
+func (s *Store) Watch(ctx context.Context, fn func(Revision) (done bool)) {
+	w := watcher{Store: s, fn: fn, wait: firstRetry, news: make(chan *nats.Msg, 1)}
 	defer w.leave()
 	for {
 		w.listen()
@@ -52,7 +52,7 @@ func (d *Definitions) Watch(ctx context.Context, fn func(Revision) (done bool)) 
 
 // A watcher is the state of one Watch.
 type watcher struct {
-	*Definitions
+	*Store
 	fn     func(Revision) (done bool)
 	seen   Revision
 	said   string        // the latest complaint
@@ -68,16 +68,16 @@ type watcher struct {
 // look reads the newest revision, and says when to do so next.
 func (w *watcher) look(ctx context.Context) time.Duration {
 	r, err := w.newest(ctx)
-	if err != nil && !errors.Is(err, ErrNoDefinitions) {
+	if err != nil && !errors.Is(err, ErrNone) {
 		if text := err.Error(); text != w.said && ctx.Err() == nil {
 			w.said = text
-			w.bus.opts.Log.Warn("cannot read definitions; trying on with those at hand", "part", "bus", "err", err)
+			w.cfg.Log.Warn("cannot read definitions; trying on with those at hand", "part", "bus", "err", err)
 		}
 		return w.again()
 	}
 	if w.said != "" {
 		w.said = ""
-		w.bus.opts.Log.Info("the store of definitions is back", "part", "bus", "group", w.group)
+		w.cfg.Log.Info("the store of definitions is back", "part", "bus", "group", w.cfg.Group)
 	}
 	// A store that was made anew counts from 1 again.
 	if err == nil && (r.Number != w.seen.Number || r.SHA256 != w.seen.SHA256) {
@@ -110,9 +110,9 @@ func (w *watcher) listen() {
 	}
 	w.leave()
 	w.nc, w.back = nc, nc.StatusChanged(nats.CONNECTED)
-	w.sub, err = nc.ChanSubscribe("$KV."+bucketName(w.group)+"."+definitionsKey, w.news)
+	w.sub, err = nc.ChanSubscribe("$KV."+w.bucket()+"."+revisionKey, w.news)
 	if err != nil {
-		w.bus.opts.Log.Warn("cannot hear of new definitions; looking now and then", "part", "bus", "err", err)
+		w.cfg.Log.Warn("cannot hear of new definitions; looking now and then", "part", "bus", "err", err)
 	}
 }
 

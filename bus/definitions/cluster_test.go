@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bus_test
+package definitions_test
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/bus/bustest"
+	"github.com/steelyard-lb/steelyard/bus/definitions"
 )
 
 // TestStoreOfACluster: the store is kept three times; where most of the servers are gone,
@@ -23,12 +23,12 @@ func TestStoreOfACluster(t *testing.T) {
 	var ports, routes []int
 	var urls, peers []string
 	for i := range 3 {
-		ports, routes = append(ports, freePort(t)), append(routes, freePort(t))
+		ports, routes = append(ports, bustest.FreePort(t)), append(routes, bustest.FreePort(t))
 		urls, peers = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i])), append(peers, fmt.Sprintf("nats://127.0.0.1:%d", routes[i]))
 	}
 	var stop []func()
 	for i := range 3 {
-		stop = append(stop, serve(t, ports[i], fmt.Sprintf("server_name: n%d\ncluster {name: c, listen: \"127.0.0.1:%d\", routes: [%s]}\n",
+		stop = append(stop, bustest.Serve(t, ports[i], fmt.Sprintf("server_name: n%d\ncluster {name: c, listen: \"127.0.0.1:%d\", routes: [%s]}\n",
 			i, routes[i], strings.Join(peers, ", "))+jetStream(t.TempDir())))
 	}
 	nc, err := nats.Connect(urls[0])
@@ -40,10 +40,10 @@ func TestStoreOfACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := bustest.StartWith(t, bus.Options{Node: "lb1", Servers: urls}).Definitions("edge")
+	d := definitions.New(definitions.Config{Group: "edge", Node: "lb1", Servers: urls})
 	defer d.Close()
 	tryPush := func() error {
-		_, err := d.Push(t.Context(), []byte("services"), map[string][]byte{"p": []byte("policy")}, bus.Revision{}, bus.AnyRevision)
+		_, err := d.Push(t.Context(), []byte("services"), map[string][]byte{"p": []byte("policy")}, definitions.Revision{}, definitions.AnyRevision)
 		return err
 	}
 	slowly := func(what string, ok func() error) {

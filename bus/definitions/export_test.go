@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bus
+package definitions
 
 // CheckRevision decodes the record of a revision.
 func CheckRevision(data []byte) error {

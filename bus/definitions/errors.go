@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bus
+package definitions
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	// ErrNoDefinitions means that nobody has pushed any yet, or not that revision.
-	ErrNoDefinitions = errors.New("there are none; push some")
+	// ErrNone means that nobody has pushed any yet, or not that revision.
+	ErrNone = errors.New("there are none; push some")
 	// ErrConflict means that somebody else has pushed since the revision on which a
 	// push is based.
 	ErrConflict = errors.New("somebody else pushed meanwhile")
@@ -40,14 +40,16 @@ func explain(err error, connected bool) error {
 		return hint("give the user the permissions of the roles follower (to read) and pusher (to push)")
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound),
 		errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
-		return ErrNoDefinitions
+		return ErrNone
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
 		errors.Is(err, nats.ErrNoResponders):
 		return hint("enable JetStream on the NATS servers and for the account of the user, or keep the definitions in files")
 	case errors.Is(err, jetstream.ErrObjectNotFound), errors.Is(err, jetstream.ErrBadObjectMeta):
 		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	case hasCode(err, codeNoResources, codeNoStorage):
-		return hint(fmt.Sprintf("the store sets up to %d MB aside: give JetStream more room (max_file_store, and the limits of the account)", (DefaultStoreBytes+bucketBytes)>>20))
+		return hint(fmt.Sprintf("the store sets up to %d MB aside: give JetStream more room (max_file_store, and the limits of the account)", (DefaultBytes+bucketBytes)>>20))
+	case errors.Is(err, nats.ErrMaxPayload):
+		return hint(fmt.Sprintf("files are stored in pieces of %d KiB: raise max_payload of the servers, whose default of 1 MB is enough", chunkBytes>>10))
 	case full(err):
 		return hint("the store is full: give the servers more room for JetStream, or push smaller files")
 	case hasCode(err, codeNotAvailable, codeClusterNotLeader), errors.Is(err, jetstream.ErrNoStreamResponse):
