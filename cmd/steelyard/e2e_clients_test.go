@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"testing"
+	"time"
 
 	"github.com/steelyard-lb/steelyard/core/lab"
 )
@@ -57,6 +58,7 @@ services:
 	if out, code := r.steelyard("reload"); code != 0 {
 		t.Fatalf("reload: exit code %d:\n%s", code, out)
 	}
+	r.patience = 3 * time.Second // they wait in vain
 	if name, err := r.askAt(r.lab.Balancer, "tcp", r.vip4(80)); err == nil {
 		t.Errorf("the balancer itself is served by %s without local_clients", name)
 	}
@@ -65,6 +67,7 @@ services:
 	if name, err := r.askAt(b1, "tcp", r.vip4(80)); err == nil {
 		t.Errorf("a backend is served by %s without hairpin", name)
 	}
+	r.patience = 0
 	if _, err := r.ask("tcp", r.vip4(80)); err != nil {
 		t.Errorf("the client after the reload: %v", err)
 	}

@@ -69,8 +69,10 @@ func (r *rig) hold(n int) map[string][]net.Conn {
 }
 
 // echo says something on a connection and waits for it to come back.
-func echo(c net.Conn) error {
-	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+func echo(c net.Conn) error { return echoWithin(c, 10*time.Second) }
+
+func echoWithin(c net.Conn, patience time.Duration) error {
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, "still there?"); err != nil {
 		return err
 	}
@@ -251,12 +253,12 @@ func TestDrainDeadline(t *testing.T) {
 	r.start()
 	r.untilShares("web", 50, 50)
 	held := r.hold(20)
-	out, code := r.steelyard("backend", "drain", "web/b1", "--wait", "--deadline", "1500ms", "-o", "json")
+	out, code := r.steelyard("backend", "drain", "web/b1", "--wait", "--deadline", "3s", "-o", "json")
 	var res drainResult
 	if err := json.Unmarshal([]byte(out), &res); err != nil || code != exitDeadline || int(res.Remaining) != len(held["b1"]) {
 		t.Errorf("deadline: exit code %d, %v, want %d connections left:\n%s", code, err, len(held["b1"]), out)
 	}
-	out, code = r.steelyard("backend", "drain", "web/b1", "--wait", "--deadline", "1500ms", "--cut")
+	out, code = r.steelyard("backend", "drain", "web/b1", "--wait", "--deadline", "3s", "--cut")
 	if code != 0 || !strings.Contains(out, fmt.Sprintf("%d were cut", len(held["b1"]))) {
 		t.Errorf("cut: exit code %d:\n%s", code, out)
 	}

@@ -241,7 +241,7 @@ func TestDSR(t *testing.T) {
 	r := newDSR(t, 2)
 	b1, b2 := r.lab.Backends[0], r.lab.Backends[1]
 	const ghost = "198.51.100.99"
-	r.write(fmt.Sprintf(`  served: {type: tcp, port: 80, interval: 100ms, timeout: 90ms, rise: 2, fall: 5}
+	r.write(fmt.Sprintf(`  served: {type: tcp, port: 80, interval: 200ms, timeout: 190ms, rise: 1, fall: 5}
 services:
   web: {vip: [%[1]s, '%[2]s'], port: 80, protocol: [tcp, udp], forwarding: dsr, interfaces: [client], policy: weighted, every: 200ms, probes: [served],
     backends: {b1: {address: [%[3]s, '%[4]s']}, b2: {address: [%[5]s, '%[6]s']}}}

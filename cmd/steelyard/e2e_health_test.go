@@ -57,6 +57,7 @@ func TestPassiveHealth(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 3)
+			r.patience = 3 * time.Second // some wait in vain
 			r.write(fmt.Sprintf(`services:
   web:
     vip: %s
@@ -92,6 +93,7 @@ func TestPassiveHealth(t *testing.T) {
 func TestWeSuspectOurselves(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2)
+	r.alive = "interval: 100ms, timeout: 90ms, rise: 2, fall: 2" // some go down before it is clear that all do
 	var services strings.Builder
 	services.WriteString("probing: {suspect_min: 10, suspect_for: 1m}\nservices:\n")
 	for i := range 8 {
@@ -201,7 +203,7 @@ func (r *rig) writeNeeds() {
 		return fmt.Sprintf("  %s: {vip: %s, port: %d, policy: weighted, every: 200ms, probes: [alive, other], health: {%s}, backends: %s}\n",
 			name, r.lab.VIP4, port, rule, r.backends(false, 50, 50))
 	}
-	r.write(`  other: {type: tcp, port: 81, interval: 100ms, timeout: 90ms, rise: 1, fall: 1}
+	r.write(`  other: {type: tcp, port: 81, ` + r.aliveKeys() + `}
 probing: {suspect_ratio: 0}
 services:
 ` + service("web", "need: any", 80) + service("two", "need: 2", 82) + service("one", "need: 1, critical: [other]", 83))

@@ -48,7 +48,7 @@ func TestSignalsDuringStart(t *testing.T) {
 	if err := r.proc.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	r.until("the reload that the signal asked for", func() error {
+	r.untilWithin(startPatience, "the reload that the signal asked for", func() error {
 		if !strings.Contains(r.log.String(), "configuration reloaded") {
 			return os.ErrNotExist
 		}
@@ -138,13 +138,13 @@ func TestPortThatADeadBackendReset(t *testing.T) {
 // askFrom is ask for TCP, from a port of the client's.
 func (r *rig) askFrom(port int, question string) (who string, err error) {
 	err = r.lab.Client.Do(func() error {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: r.lab.Client.Addr4.AsSlice(), Port: port}, Timeout: 3 * time.Second}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: r.lab.Client.Addr4.AsSlice(), Port: port}, Timeout: r.waitFor()}
 		c, err := d.DialContext(r.t.Context(), "tcp4", r.vip4(80))
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(r.waitFor()))
 		if _, err := io.WriteString(c, question); err != nil {
 			return err
 		}

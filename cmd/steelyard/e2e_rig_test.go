@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,18 @@ type rig struct {
 	proc   *lab.Process
 	log    *labtest.Log
 	worlds []*world // per backend
+
+	alive    string        // keys of the probe of that name; empty: see aliveKeys
+	patience time.Duration // of clients, with one answer; 0: see waitFor
 }
+
+// aliveKeys and waitFor are patient: on a busy machine everybody may have to wait for a
+// processor, and that is neither a dead backend nor a lost connection.
+func (r *rig) aliveKeys() string {
+	return cmp.Or(r.alive, "interval: 200ms, timeout: 190ms, rise: 1, fall: 3")
+}
+
+func (r *rig) waitFor() time.Duration { return cmp.Or(r.patience, 10*time.Second) }
 
 // newRig builds the lab. Backends serve TCP and UDP on port 80, v4 and v6.
 func newRig(t *testing.T, backends int) *rig {
@@ -68,8 +80,8 @@ state_dir: %[1]s/state
 control: {socket: %[1]s/control.sock}
 log: {level: debug, format: text}
 probes:
-  alive: {type: tcp, interval: 100ms, timeout: 90ms, rise: 2, fall: 2}
-%s`, r.dir, services)
+  alive: {type: tcp, %[2]s}
+%[3]s`, r.dir, r.aliveKeys(), services)
 	if err := os.WriteFile(r.config, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -250,7 +262,7 @@ func (w *world) serveTCP(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 			// A health probe connects and says nothing; it is not counted.
 			if _, err := c.Read(make([]byte, 1)); err != nil {
 				return
@@ -283,7 +295,7 @@ func (r *rig) ask(network, addr string) (string, error) {
 
 // askAt is ask from another node.
 func (r *rig) askAt(from *lab.Node, network, addr string) (string, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), r.waitFor())
 	defer cancel()
 	c, err := from.DialContext(ctx, network, addr)
 	if err != nil {
@@ -293,7 +305,7 @@ func (r *rig) askAt(from *lab.Node, network, addr string) (string, error) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // 10,000 connections must not use up the client's ports
 	}
-	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(r.waitFor()))
 	if _, err := c.Write([]byte("?")); err != nil {
 		return "", err
 	}

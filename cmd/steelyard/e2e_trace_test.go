@@ -15,7 +15,7 @@ import (
 // commits nothing, and the one that a backend dies of, which is in the kernel.
 func TestTraceEndToEnd(t *testing.T) {
 	r := newRig(t, 2)
-	r.write(fmt.Sprintf(`  once: {type: tcp, interval: 400ms, timeout: 300ms, rise: 1, fall: 1}
+	r.write(fmt.Sprintf(`  once: {type: tcp, interval: 1s, timeout: 900ms, rise: 1, fall: 1}
 services:
   web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [once], shaping: {step: 0, dead_band: 0}, backends: %s}
 `, r.lab.VIP4, r.backends(false, 50, 50)))

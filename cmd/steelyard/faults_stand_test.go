@@ -161,7 +161,7 @@ func (s *faultStand) addNode(name string, where, client *lab.Node) *faultNode {
 	}
 	n := &faultNode{name: name, node: where, client: client, rig: &rig{
 		t: s.t, lab: &alone, dir: dir, config: filepath.Join(dir, "steelyard.yaml"), log: &labtest.Log{},
-		client: admin.NewClient(filepath.Join(dir, "control.sock")),
+		client: admin.NewClient(filepath.Join(dir, "control.sock")), patience: chooseFaults(10*time.Second, 3*time.Second),
 	}}
 	s.t.Cleanup(func() {
 		if s.t.Failed() {

@@ -66,7 +66,7 @@ func runMonitor(t *testing.T, socket string, args ...string) (string, error) {
 	cmd := newMonitorCommand(g)
 	g.addFlags(cmd.PersistentFlags()) // as the root command does
 	g.Socket = socket
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // nil would be those of the tests
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

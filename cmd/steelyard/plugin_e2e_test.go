@@ -20,7 +20,7 @@ func TestRecordAndReplayOfADaemon(t *testing.T) {
 	r.start()
 	r.untilShares("web", 75, 25)
 	file := filepath.Join(r.dir, "web.jsonl")
-	out, code := r.steelyard("plugin", "record", "web", "--for", "1s")
+	out, code := r.steelyard("plugin", "record", "web", "--for", "3s")
 	// Both streams are in out: keep the decisions.
 	var lines []string
 	for line := range strings.Lines(out) {
@@ -46,7 +46,7 @@ func TestRecordAndReplayOfADaemon(t *testing.T) {
 		{"weighted --recorded " + file + " --max-moved 0", 0, "moved: 0% of new connections in the mean, 0% at most"},
 		{even + " --recorded " + file, 0, "moved: 25.0% of new connections in the mean"},
 		{even + " --recorded " + file + " --max-moved 20%", exitFailure, "more than 20.0%"},
-		{even + " --live 1s --service web", 0, "moved: 25.0% of new connections in the mean"},
+		{even + " --live 3s --service web", 0, "moved: 25.0% of new connections in the mean"},
 		{even + " --live 1s --service nobody", exitFailure, "nobody"},
 	} {
 		out, code := r.steelyard(append([]string{"plugin", "replay"}, strings.Fields(tt.args)...)...)

@@ -105,6 +105,7 @@ type flusher struct {
 // in the balancer.
 func newFlusher(t *testing.T, prepare string) *flusher {
 	r := newRig(t, soakBackends)
+	r.patience = 3 * time.Second // some wait in vain
 	if out, err := r.lab.Balancer.Command(t.Context(), "sh", "-ec", prepare); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

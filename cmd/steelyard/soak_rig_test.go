@@ -139,7 +139,7 @@ func (l *load) talk(n int) {
 					}
 					defer c.Close()
 				}
-				err := echo(c)
+				err := echoWithin(c, l.rig.waitFor())
 				l.talked.add("", soakErr(err))
 				if err != nil {
 					c = nil
@@ -152,11 +152,11 @@ func (l *load) talk(n int) {
 // open opens a connection to talk on; nil if that fails, which counts as a
 // failure to open one.
 func (l *load) open() net.Conn {
-	ctx, cancel := context.WithTimeout(l.rig.t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(l.rig.t.Context(), l.rig.waitFor())
 	defer cancel()
 	c, err := l.rig.lab.Client.DialContext(ctx, "tcp", l.rig.vip4(81))
 	if err == nil {
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(l.rig.waitFor()))
 		_, err = io.ReadFull(c, make([]byte, 2)) // the name of who answers
 	}
 	l.asked.add("open", soakErr(err))
