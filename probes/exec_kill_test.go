@@ -75,7 +75,9 @@ func TestExecKillsAll(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := sleepMark(i)
 			target := execShell(fmt.Sprintf(tt.script, m))
-			target.Spec.Timeout = 700 * time.Millisecond
+			if target.Spec.Timeout = 700 * time.Millisecond; tt.code == core.ProcOK {
+				target.Spec.Timeout = ample
+			}
 			s := ask(t, target)
 			wantCode(t, s, tt.code == core.ProcOK, tt.code, "")
 			if left := processes(t, m); len(left) > 0 {

@@ -71,7 +71,7 @@ func startServer(t *testing.T, at []netip.AddrPort, command string, args ...stri
 			<-ended
 		}
 	})
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(ample)
 	for _, a := range at {
 		for {
 			if c, err := net.Dial("tcp", a.String()); err == nil {
@@ -239,7 +239,6 @@ func TestNginx(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			target := httpTarget(n.ports[tt.port], tt.spec)
-			target.Spec.Timeout = 5 * time.Second
 			s := ask(t, target)
 			wantCode(t, s, tt.code == core.L7OK, tt.code, tt.want)
 			noKey(t, s)

@@ -23,7 +23,7 @@ import (
 
 func httpTarget(addr netip.AddrPort, spec core.HTTPSpec) Target {
 	target := tcpTarget(addr)
-	target.Spec.Type, target.Spec.HTTP, target.Spec.Timeout = core.ProbeHTTP, spec, time.Second
+	target.Spec.Type, target.Spec.HTTP, target.Spec.Timeout = core.ProbeHTTP, spec, ample
 	return target
 }
 
@@ -118,7 +118,7 @@ func TestHTTPPhases(t *testing.T) {
 
 func TestHTTPFailures(t *testing.T) {
 	plain, secure, slow := probestest.NewWeb(t, false), probestest.NewWeb(t, true), probestest.NewWeb(t, false)
-	slow.SetDelay(5 * time.Second)
+	slow.SetDelay(3 * time.Second)
 	https := core.HTTPSpec{TLS: core.TLSSpec{Enabled: true}}
 	tests := []struct {
 		name   string
@@ -148,7 +148,7 @@ func TestHTTPFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // half of them wait for the timeout
-			target := httpTarget(tt.addr, tt.spec)
+			target := inVain(httpTarget(tt.addr, tt.spec), tt.code)
 			wantCode(t, ask(t, target), false, tt.code, tt.detail)
 		})
 	}

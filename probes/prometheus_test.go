@@ -26,7 +26,7 @@ var cpuRecipe = []core.MetricSpec{
 func pageTarget(addr netip.AddrPort, metrics ...core.MetricSpec) Target {
 	return Target{
 		ID: core.BackendID{Service: "web", Backend: "web1"}, Addr: addr,
-		Spec: &core.ProbeSpec{Name: "node", Type: core.ProbePrometheus, Role: core.MetricRole, Timeout: 5 * time.Second, Interval: time.Second, Metrics: metrics},
+		Spec: &core.ProbeSpec{Name: "node", Type: core.ProbePrometheus, Role: core.MetricRole, Timeout: ample, Interval: time.Second, Metrics: metrics},
 	}
 }
 

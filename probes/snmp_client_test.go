@@ -59,7 +59,7 @@ func oddAgent(t *testing.T, answer func(q *gosnmp.SnmpPacket) []*gosnmp.SnmpPack
 
 func shortly(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), ample)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -167,7 +167,9 @@ func TestSNMPOddAnswers(t *testing.T) {
 		q.Community = "somebody's"
 		return one(good, q)
 	})
-	_, err = other.get(shortly(t), []string{".1.3.6.1.7"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // it waits for another one
+	defer cancel()
+	_, err = other.get(ctx, []string{".1.3.6.1.7"})
 	wantError(t, err, core.SNMPValue, "is no answer of an SNMP v2c agent")
 }
 

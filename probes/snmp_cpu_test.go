@@ -27,7 +27,7 @@ func snmpTarget(addr netip.AddrPort) Target {
 		Addr: netip.AddrPortFrom(addr.Addr(), 80),
 		Spec: &core.ProbeSpec{
 			Name: "cpu", Type: core.ProbeSNMPCPU, Role: core.MetricRole,
-			Interval: 5 * time.Second, Timeout: time.Second, Port: addr.Port(),
+			Interval: 5 * time.Second, Timeout: ample, Port: addr.Port(),
 			SNMP: core.SNMPSpec{Version: "2c", Community: community},
 			CPU:  core.CPUSpec{Window: 10 * time.Second},
 		},
@@ -92,7 +92,7 @@ func TestSNMPAgentWithoutCounters(t *testing.T) {
 // closed port, which the kernel tells of at once.
 func TestSNMPSilence(t *testing.T) {
 	addr := startAgent(t, "127.0.0.1:0", probestest.CPU{User: 1, Idle: 1}.Objects)
-	target := snmpTarget(addr)
+	target := inVain(snmpTarget(addr), core.SNMPTime)
 	target.Spec.SNMP.Community = "wrong-one"
 	s := ask(t, target)
 	wantCode(t, s, false, core.SNMPTime, "wrong community")
@@ -107,7 +107,7 @@ func TestSNMPSilence(t *testing.T) {
 		}
 		closed := snmpTarget(netip.MustParseAddrPort(conn.LocalAddr().String()))
 		_ = conn.Close()
-		closed.Spec.Timeout = 10 * time.Second
+		closed.Spec.Timeout = ample
 		s = ask(t, closed)
 		wantCode(t, s, false, core.SNMPTime, "nothing listens on UDP")
 		if s.Took > closed.Spec.Timeout/2 {
@@ -194,13 +194,13 @@ func TestSNMPEndsWithContext(t *testing.T) {
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(ample):
 		t.Fatal("the run did not end")
 	}
 }
 
 // TestSNMPRunner has the whole of it in real time: an agent whose two cores
-// are 25 % busy, refreshed every 200 ms, asked every 100 ms.
+// are 25 % busy, refreshed every 200 ms, asked every 200 ms.
 func TestSNMPRunner(t *testing.T) {
 	start := time.Now()
 	addr := startAgent(t, "127.0.0.1:0", func() map[string]probestest.Value {
@@ -208,7 +208,7 @@ func TestSNMPRunner(t *testing.T) {
 		return probestest.CPU{User: 100 + ticks/4, Idle: 100 + ticks*3/4, Cores: 2}.Objects()
 	})
 	target := snmpTarget(addr)
-	target.Spec.Interval, target.Spec.Timeout, target.Spec.Jitter = 100*time.Millisecond, 90*time.Millisecond, 0.1
+	target.Spec.Interval, target.Spec.Timeout, target.Spec.Jitter = 200*time.Millisecond, 190*time.Millisecond, 0.1
 	target.Spec.CPU.Window = 400 * time.Millisecond
 	samples := make(chan core.Sample, 1) // when full the newest is dropped: any later one will do
 	r := &Runner{Out: func(s core.Sample) {
@@ -218,14 +218,14 @@ func TestSNMPRunner(t *testing.T) {
 		}
 	}}
 	r.SetTargets([]Target{target})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), ample)
 	defer cancel()
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = r.Run(ctx) }()
 	for {
 		select {
 		case <-ctx.Done():
-			t.Fatal("no reading over a full window in 10 s")
+			t.Fatalf("no reading over a full window in %s", ample)
 		case s := <-samples:
 			if m, ok := s.Metric(core.MetricCPU); ok && m.Window >= 400*time.Millisecond {
 				if math.Abs(m.Value-0.25) > 0.01 {

@@ -195,6 +195,7 @@ func TestSNMPSpareSockets(t *testing.T) {
 	target := snmpTarget(addr)
 	target.Spec.Way.Mark = 7351 // a pool of its own
 	key := spareKey{way: way(target.Spec.Way)}
+	spareSockets.Delete(key) // of a run before
 	need(t, os.Getuid() == 0, "root, for a mark")
 	p := newProber(target)
 	spares := func() bool {
@@ -206,7 +207,7 @@ func TestSNMPSpareSockets(t *testing.T) {
 	if spares() {
 		t.Error("the socket of a silent run was kept")
 	}
-	target.Spec.SNMP.Community, target.Spec.Timeout = community, 2*time.Second
+	target.Spec.SNMP.Community, target.Spec.Timeout = community, ample
 	wantCode(t, askWith(t, target, p), true, core.SNMPWait, "one answer")
 	if !spares() {
 		t.Error("no socket was kept")

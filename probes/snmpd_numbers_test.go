@@ -24,7 +24,7 @@ const (
 // numbersOf makes an agent's target a probe of type snmp.
 func numbersOf(target Target, metrics ...core.MetricSpec) Target {
 	spec := *target.Spec
-	spec.Type, spec.Metrics, spec.Timeout = core.ProbeSNMP, metrics, 2*time.Second
+	spec.Type, spec.Metrics, spec.Timeout = core.ProbeSNMP, metrics, ample
 	target.Spec = &spec
 	return target
 }

@@ -18,9 +18,6 @@ import (
 func versionsOf(c probestest.SnmpdConfig) map[string]Target {
 	v1, v2, v3 := snmpTarget(c.Addr), snmpTarget(c.Addr), v3Target(c.Addr)
 	v1.Spec.SNMP.Version = "1"
-	for _, t := range []Target{v1, v2, v3} {
-		t.Spec.Timeout = 2 * time.Second // a script answers
-	}
 	return map[string]Target{"v1": v1, "v2c": v2, "v3": v3}
 }
 
@@ -29,7 +26,7 @@ type watchedRun []string
 
 func (w *watchedRun) ctx(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), ample)
 	t.Cleanup(cancel)
 	return traced(ctx, func(step, text string) { *w = append(*w, step+": "+text) })
 }
@@ -201,7 +198,7 @@ func TestSnmpdLeavesOut(t *testing.T) {
 		if version == "v1" {
 			oids = oids[:30] // a question for each that is missing
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), ample)
 		vars, err := client.get(ctx, oids)
 		cancel()
 		if err != nil || len(vars) != len(oids) {

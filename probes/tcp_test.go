@@ -19,7 +19,7 @@ func tcpTarget(addr netip.AddrPort) Target {
 	return Target{
 		ID:   core.BackendID{Service: "web", Backend: "web1"},
 		Addr: addr,
-		Spec: &core.ProbeSpec{Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Timeout: 500 * time.Millisecond},
+		Spec: &core.ProbeSpec{Name: "alive", Type: core.ProbeTCP, Role: core.HealthRole, Timeout: ample},
 	}
 }
 
@@ -38,7 +38,7 @@ func TestTCP(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := ask(t, tcpTarget(tt.addr))
+			s := ask(t, inVain(tcpTarget(tt.addr), tt.code))
 			wantCode(t, s, tt.ok, tt.code, tt.detail)
 			if tt.ok {
 				wantMetrics(t, s, core.MetricConnect)
@@ -148,7 +148,7 @@ func TestNoWayOut(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wantCode(t, ask(t, tt.target), false, tt.code, tt.detail)
+			wantCode(t, ask(t, inVain(tt.target, tt.code)), false, tt.code, tt.detail)
 		})
 	}
 }

@@ -165,7 +165,7 @@ func TestTLSFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			target := tcpTarget(tt.addr)
 			target.Spec.TCP.TLS = tt.spec
-			s := ask(t, target)
+			s := ask(t, inVain(target, tt.code))
 			wantCode(t, s, tt.code == core.L7OK, tt.code, tt.want)
 			noKey(t, s)
 		})

@@ -172,7 +172,7 @@ func servePeer(t *testing.T) {
 // connected UDP socket and over an unconnected one.
 func seenFrom(t *testing.T, w way, network string, to string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
 	addr := netip.AddrPortFrom(netip.MustParseAddr(to), 7)
 	if network == "unconnected" {
@@ -181,7 +181,7 @@ func seenFrom(t *testing.T, w way, network string, to string) (string, error) {
 			return "", err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(ample))
 		if _, err := c.WriteToUDPAddrPort([]byte("?"), addr); err != nil {
 			return "", err
 		}
@@ -192,7 +192,7 @@ func seenFrom(t *testing.T, w way, network string, to string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(ample))
 	if _, err := c.Write([]byte("?")); err != nil {
 		return "", err
 	}
@@ -285,12 +285,12 @@ func testWayNetns(t *testing.T) {
 	wantFrom(t, way{Netns: "/run/netns/other"}, "198.18.4.2", "198.18.4.1", "2001:db8:4::2", "2001:db8:4::1")
 	s := ask(t, Target{
 		Addr: netip.MustParseAddrPort("198.18.4.2:7"),
-		Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: time.Second, Way: core.Way{Netns: "other"}},
+		Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: ample, Way: core.Way{Netns: "other"}},
 	})
 	wantCode(t, s, true, core.L4OK, "198.18.4.2:7")
 	s = ask(t, Target{
 		Addr: netip.MustParseAddrPort("198.18.4.2:8"),
-		Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: time.Second, Way: core.Way{Netns: "other"}},
+		Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: ample, Way: core.Way{Netns: "other"}},
 	})
 	wantCode(t, s, false, core.L4Refused, "198.18.4.2:8")
 }
@@ -330,7 +330,7 @@ func testWayErrors(t *testing.T) {
 			}
 			s := ask(t, Target{
 				Addr: netip.MustParseAddrPort("192.0.2.50:7"),
-				Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: time.Second, Way: core.Way(tt.way)},
+				Spec: &core.ProbeSpec{Type: core.ProbeTCP, Timeout: ample, Way: core.Way(tt.way)},
 			})
 			wantCode(t, s, false, core.Internal, tt.want)
 		})
