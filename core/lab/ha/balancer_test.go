@@ -79,7 +79,7 @@ control: {socket: %[2]s/control.sock}
 http: {listen: %[3]s}
 kernel: {hash_seed: 7}
 probes:
-  alive: {type: tcp, interval: 200ms, timeout: 150ms, rise: 2, fall: 3}
+  alive: {type: tcp, interval: 500ms, timeout: 450ms, rise: 1, fall: 5} # no server dies
 services:
   web: {vip: %[4]s, port: 80, policy: weighted, every: 500ms, probes: [alive], %[5]s, backends: {%[6]s}}
 `, b.name, b.dir, ready, vip, words, strings.Join(servers, ", ")), 0o600)

@@ -115,11 +115,11 @@ func (s *stand) serve(n *lab.Node) {
 	}()
 }
 
-// until waits for ok to return nil; it fails the test after 30 s.
+// until waits for ok to return nil; it fails the test after a minute.
 func (s *stand) until(what string, ok func() error) {
 	s.t.Helper()
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if err = ok(); err == nil {
 			return
 		}
@@ -145,6 +145,9 @@ func (s *stand) ask(patience time.Duration) (string, error) {
 	}
 	defer c.Close()
 	_ = c.(*net.TCPConn).SetLinger(0) // thousands must not use up the client's ports
+	if err := heard(c.(*net.TCPConn)); err != nil {
+		return "", err
+	}
 	deadline, _ := ctx.Deadline()
 	_ = c.SetDeadline(deadline)
 	if _, err := fmt.Fprintln(c, "?"); err != nil {

@@ -41,8 +41,9 @@ func (b *balancer) keepalived() {
 	conf := s.packaged("keepalived/keepalived.conf", "/etc/keepalived/", b.dir+"/", "/run/steelyard-standby", b.path("standby"))
 	if !long {
 		// Beside other tests a process may wait for its turn for longer than three of the
-		// real ones, and then the VIP moves although nobody is gone.
-		conf = strings.Replace(conf, "advert_int 0.2", "advert_int 0.5", 1)
+		// real ones, and then the VIP moves although nobody is gone; and a restart may take
+		// longer than five looks.
+		conf = strings.NewReplacer("advert_int 0.2", "advert_int 0.5", "fall 5", "fall 10").Replace(conf)
 	}
 	b.write("keepalived.conf", conf, 0o644)
 	b.start("keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail", "--config-id", b.name,
