@@ -82,7 +82,7 @@ func exchange(t *testing.T, from *lab.Node, ln net.Listener, addr string) netip.
 			seen <- c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	c, err := from.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -313,7 +313,7 @@ func awaitEnd(t *testing.T, pid string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(3 * time.Second); running(pid); <-tick.C {
+	for deadline := time.Now().Add(20 * time.Second); running(pid); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %s outlived its owner", pid)
 		}
