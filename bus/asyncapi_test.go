@@ -193,7 +193,7 @@ func TestMessagesAreAsDocumented(t *testing.T) {
 				t.Fatal(err)
 			}
 			return m.Subject, body
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("no message came")
 		}
 		panic("not reached")

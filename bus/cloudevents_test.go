@@ -46,7 +46,7 @@ func TestCloudEventsOut(t *testing.T) {
 			var m *nats.Msg
 			select {
 			case m = <-got:
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("no message of class %s", class)
 			}
 			checkHeader(t, b, class, m.Header, on && class != ProbeClass && class != NodeClass && class != FlowsClass)

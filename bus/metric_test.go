@@ -70,9 +70,12 @@ func TestPublishMetricRefuses(t *testing.T) {
 			t.Errorf("error %v, want %q in it", err, tt.want)
 		}
 	}
+	// What is refused counts, too, and costs so little that a slow machine floods with it.
+	bad := good
+	bad.Metrics = []core.Metric{{Name: "a", Value: math.NaN()}}
 	var flood error
-	for i := 0; flood == nil && i < 1_000_000; i++ {
-		flood = b.PublishMetric("x", good)
+	for i := 0; !errors.Is(flood, bus.ErrFlood) && i < 1_000_000; i++ {
+		flood = b.PublishMetric("x", bad)
 	}
 	if !errors.Is(flood, bus.ErrFlood) || b.Stats().Flooded == 0 {
 		t.Errorf("a flood: %v, %+v", flood, b.Stats())
@@ -103,6 +106,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	// As much at a time as the server holds for one connection of ours: beyond that it
 	// drops what it likes, and that is not what is tried here.
 	const rounds, flood = 8, 10_000
+	begin := time.Now()
 	for i := range rounds {
 		for j := range flood {
 			body := fmt.Appendf(nil, `{"value":1,"inst":"i%d-%d","seq":1}`, i, j)
@@ -118,8 +122,10 @@ func TestFloodStarvesNobody(t *testing.T) {
 		}
 		eventually(t, "the round is over", func() bool { s := b.Stats(); return s.Flooded+s.Received == uint64((i+1)*(flood+1)) })
 	}
-	if s := b.Stats(); s.Flooded < rounds*flood/2 {
-		t.Errorf("stats %+v: want most of the flood dropped", s)
+	// A source has a burst of 16,384 messages, and 2,000 more a second.
+	most := uint64(rounds + 1<<14 + 2000*(1+int(time.Since(begin).Seconds())))
+	if s := b.Stats(); s.Received > most {
+		t.Errorf("stats %+v: want %d received at most, and the rest of the flood dropped", s, most)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // patience is how long a test waits for a message that should come at once.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // Node is the name of the node of Start's bus.
 const Node = "lb1"
@@ -41,7 +41,7 @@ type Message struct {
 }
 
 // Expect runs act and returns the first message on pattern that match accepts;
-// a nil match accepts any. It fails t if none comes within 5 s.
+// a nil match accepts any. It fails t if none comes within 30 s.
 func Expect(t testing.TB, b *bus.Bus, pattern string, act func(), match func(Message) bool) Message {
 	t.Helper()
 	// As long as the bus's own queue. When full, the subscriber waits until the
