@@ -158,7 +158,7 @@ func TestExternalServerRefusesForAWhile(t *testing.T) {
 	b := bustest.StartWith(t, bus.Options{Node: "lb1", Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)},
 		Login: bus.Login{User: "lb", Password: "secret"}, Log: slog.New(countWarnings{slog.DiscardHandler, &warned})})
 	// Each of the two connections would give up after two refusals.
-	eventually(t, "refused several times", func() bool { return refused.Load() >= 6 })
+	eventually(t, "refused several times, and told", func() bool { return refused.Load() >= 6 && warned.Load() >= 2 })
 	if n := warned.Load(); n != 2 {
 		t.Errorf("%d warnings, want one for each connection", n)
 	}
