@@ -57,7 +57,7 @@ func TestStoreOfACluster(t *testing.T) {
 		t.Fatalf("not within a minute: %s: %v", what, err)
 	}
 	slowly("JetStream has a leader", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := js.AccountInfo(ctx)
 		return err
