@@ -5,6 +5,7 @@ package bustest
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -120,13 +121,18 @@ func natsServer(t testing.TB) string {
 	return ""
 }
 
-// FreePort is a TCP port of 127.0.0.1 that nobody listens on now.
+// FreePort is a TCP port of 127.0.0.1 that nobody listens on now. The kernel gives it to
+// no connection and to no listener that leaves the choice to it, so it stays free; and a
+// client that tries it again and again does not meet itself there.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.N(22_000))) // net.ipv4.ip_local_port_range begins at 32768
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
