@@ -155,6 +155,9 @@ func (t *table) opened(m *message) uint32 {
 	if !ok {
 		return none
 	}
+	if m.over() {
+		return i // conntrackd brings in those of another balancer, ended ones too
+	}
 	id := m.conn()
 	if t.syncing {
 		delete(t.ended, id) // of the one before, on the same entry

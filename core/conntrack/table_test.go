@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -67,6 +68,8 @@ func TestLifeOfAConnection(t *testing.T) {
 			core.FlowCount{Opened: 1, Closed: 1}},
 		{"times out while established", [][]byte{c1.created(), c1.destroyed(established)}, core.FlowCount{Opened: 1, Closed: 1}},
 		{"an old kernel tells no last state", [][]byte{c1.created(), c1.updated(tcpTimeWait), c1.destroyed(0)}, core.FlowCount{Opened: 1, Closed: 1}},
+		{"was over when it was put in", [][]byte{c1.message(msgCTNew, unix.NLM_F_CREATE, tcpTimeWait), c1.destroyed(tcpTimeWait)}, core.FlowCount{}},
+		{"is put in open", [][]byte{c1.message(msgCTNew, unix.NLM_F_CREATE, tcpEstablished), c1.updated(tcpTimeWait)}, core.FlowCount{Opened: 1, Closed: 1}},
 		{"opened twice is once", [][]byte{c1.created(), c1.created()}, core.FlowCount{Open: 1, Opened: 1}},
 		{"end of one never seen", [][]byte{c1.destroyed(established)}, core.FlowCount{}},
 		{"not watched", [][]byte{stranger.created(), stranger.updated(tcpTimeWait)}, core.FlowCount{}},
