@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core"
 	"github.com/steelyard-lb/steelyard/core/engine"
 	"github.com/steelyard-lb/steelyard/core/lab/bubbletest"
@@ -45,6 +47,33 @@ func TestNoKernelDecidesDSR(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A node without traffic tells nobody of transactions: it has none, and its user may not
+// publish on commit.<node>.
+func TestNoKernelPublishesNoCommits(t *testing.T) {
+	b, err := bus.Start(t.Context(), bus.Options{Node: "s1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	heard := make(chan []byte, 2)
+	if _, err := b.Subscribe("commit.s1", func(_ string, data []byte) { heard <- data }); err != nil {
+		t.Fatal(err)
+	}
+	p := publisher{bus: b, log: slog.New(slog.DiscardHandler)}
+	synced, _, err := noKernel{}.Sync(t.Context(), core.Plan{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Commit(synced)
+	p.Commit(core.Commit{At: time.Now(), Generation: 7})
+	var c struct {
+		Generation uint32 `json:"generation"`
+	}
+	if err := json.Unmarshal(<-heard, &c); err != nil || c.Generation != 7 {
+		t.Errorf("heard of generation %d first (%v), want the 7 of a kernel", c.Generation, err)
+	}
 }
 
 // evenly gives all the same.

@@ -28,7 +28,12 @@ func (p publisher) Decision(d core.Decision) {
 	p.note(p.bus.PublishDecision(d))
 }
 
+// Commit leaves out what noKernel says: generations of a ruleset begin at 1, and a node
+// without one may not publish on commit.<node>.
 func (p publisher) Commit(c core.Commit) {
+	if c.Generation == 0 {
+		return
+	}
 	p.http.ObserveCommit(c)
 	p.note(p.bus.PublishCommit(c))
 }

@@ -22,7 +22,9 @@ func (s *Server) nodeFamilies(p *page, v *core.NodeView, m *meter) {
 	p.one("steelyard_config_last_reload_success_timestamp_seconds", gauge, "Unix time at which the configuration in force was taken.", unix(v.ConfigAt))
 	p.one("steelyard_config_revision", gauge, "Revision of the pushed configuration in force; 0 where it is from files.", float64(v.Revision))
 	p.one("steelyard_warnings", gauge, "What an operator should mend although all of this works, as status lists it.", float64(len(v.Warnings)))
-	p.family("steelyard_probe_to_kernel_seconds", bucketed, "Time from a change of a backend's health to the kernel transaction that follows it.", func() { p.histogram(&m.toKernel) })
+	if v.Carries() {
+		p.family("steelyard_probe_to_kernel_seconds", bucketed, "Time from a change of a backend's health to the kernel transaction that follows it.", func() { p.histogram(&m.toKernel) })
+	}
 	p.one("steelyard_samples_dropped_total", counter, "Samples that came faster than they could be taken.", float64(v.SamplesDropped))
 	p.one("steelyard_samples_unknown_total", counter, "Samples of others about a backend that is not configured here.", float64(v.SamplesUnknown))
 	p.one("steelyard_metrics_refused_total", counter, "Metrics of monitors with a value or unit that cannot be, or too old.", float64(v.MetricsRefused))
@@ -33,6 +35,9 @@ func (s *Server) nodeFamilies(p *page, v *core.NodeView, m *meter) {
 }
 
 func kernelFamilies(p *page, v *core.NodeView, m *meter) {
+	if !v.Carries() {
+		return
+	}
 	k := &v.Kernel
 	p.family("steelyard_nft_up", gauge, "1 while the kernel carries the plan, 0 while a transaction of ours is refused.", func() { p.fact(k.LastError == "") })
 	p.one("steelyard_nft_commits_total", counter, "Transactions that the kernel took.", float64(k.Commits))

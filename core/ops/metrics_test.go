@@ -108,6 +108,18 @@ func TestDocsListEveryMetric(t *testing.T) {
 	}
 }
 
+// A node that carries no traffic says nothing of a kernel: no transaction of it was ever
+// refused, and its decisions are in nobody's kernel after so many milliseconds.
+func TestNoKernelNoMetricsOfIt(t *testing.T) {
+	view := populated(1, 2)
+	view.Roles = []string{"probe", "schedule"}
+	for name := range families(scrape(t, fed(t, Config{Node: &fakeNode{view: view}}))) {
+		if strings.HasPrefix(name, "steelyard_nft_") || name == "steelyard_probe_to_kernel_seconds" {
+			t.Errorf("the page of a node without the role apply has %s", name)
+		}
+	}
+}
+
 func TestValues(t *testing.T) {
 	text := full(t)
 	for _, want := range []string{
