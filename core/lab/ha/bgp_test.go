@@ -31,6 +31,7 @@ func (s *stand) bgp() {
 		birdc := s.bird(func(p string, args ...string) { b.start(p, args...) }, b.path, text)
 		b.write("check-steelyard", s.packaged("keepalived/check-steelyard"), 0o755)
 		b.write("announce-steelyard", s.packaged("bird/announce-steelyard"), 0o755)
+		b.standby("0") // as keepalived leaves it
 		check := b.path("check-steelyard") + " " + ready
 		b.start("env", "CHECK="+check, "BIRDC="+birdc, "STANDBY="+b.path("standby"), "FALL=3", b.path("announce-steelyard"))
 	}
@@ -43,7 +44,7 @@ func (s *stand) bgp() {
 func (s *stand) spread(over ...*balancer) {
 	s.t.Helper()
 	s.until("the router spreads over the balancers that it should", func() error {
-		out, err := s.router.Command(s.t.Context(), "ip", "route", "show", vip)
+		out, err := s.router.Command(s.t.Context(), "ip", "route", "show", s.vip)
 		if err != nil {
 			return err
 		}
@@ -65,7 +66,7 @@ func (s *stand) dsr() {
 	for _, n := range s.servers {
 		s.must(n.Sysctl("net.ipv4.conf.all.arp_ignore", "1"))
 		s.must(n.Sysctl("net.ipv4.conf.all.arp_announce", "2"))
-		s.ip(n, "addr add %s/32 dev lo", vip)
+		s.ip(n, "addr add %s/%d dev lo", s.vip, s.bits)
 	}
 }
 
@@ -73,7 +74,7 @@ func (s *stand) dsr() {
 func active(t *testing.T, words string) (*stand, *traffic) {
 	t.Helper()
 	labtest.NeedPrograms(t, "bird", "birdc")
-	s := newStand(t)
+	s := newStand(t, ip4)
 	s.dsr()
 	for _, b := range s.balancers {
 		b.balance(words)
@@ -141,8 +142,6 @@ func TestSoakSpread(t *testing.T) {
 // stands has a balancer stand by, or no longer, and waits until the router knows.
 func (s *stand) stands(b *balancer, on string, over ...*balancer) {
 	s.t.Helper()
-	if b.standby(on); on == "0" {
-		s.must(os.Remove(b.path("standby"))) // BIRD's script goes by its being there
-	}
+	b.standby(on)
 	s.spread(over...)
 }
