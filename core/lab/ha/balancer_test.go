@@ -32,7 +32,7 @@ func newBalancer(s *stand, name string, n *lab.Node) *balancer {
 	s.t.Helper()
 	b := &balancer{s: s, name: name, node: n, dir: filepath.Join(s.dir, name), log: &labtest.Log{}, processes: map[string]*lab.Process{}}
 	s.must(os.Mkdir(b.dir, 0o755))
-	for line := range strings.Lines(s.packaged("keepalived/90-steelyard-ha.conf")) {
+	for line := range strings.Lines(s.packaged("keepalived/90-steelyard-ha.conf") + s.packaged("conntrackd/91-steelyard-conntrackd.conf")) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), " = ")
 		if ok && !strings.HasPrefix(key, "#") {
 			s.must(n.Sysctl(key, value))
@@ -50,7 +50,8 @@ func newBalancer(s *stand, name string, n *lab.Node) *balancer {
 func (b *balancer) start(program string, args ...string) *lab.Process {
 	b.s.t.Helper()
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "CONNTRACKD_CONF="+b.path("conntrackd.conf"))
+	// keepalived asks for its host name first, and no resolver is to be had here.
+	cmd.Env = append(os.Environ(), "CONNTRACKD_CONF="+b.path("conntrackd.conf"), "RES_OPTIONS=timeout:1 attempts:1")
 	cmd.Stdout, cmd.Stderr = b.log, b.log
 	p, err := b.node.Start(cmd)
 	b.s.must(err)
@@ -71,7 +72,7 @@ func (b *balancer) balance(words string) {
 	b.s.t.Helper()
 	var servers []string
 	for _, n := range b.s.servers {
-		servers = append(servers, fmt.Sprintf("%s: {address: %s, port: 80}", n.Name, n.Addr4))
+		servers = append(servers, fmt.Sprintf(`%s: {address: "%s", port: 80}`, n.Name, b.s.of(n)))
 	}
 	b.write("steelyard.yaml", fmt.Sprintf(`node: %s
 state_dir: %[2]s/state
@@ -81,8 +82,8 @@ kernel: {hash_seed: 7}
 probes:
   alive: {type: tcp, interval: 500ms, timeout: 450ms, rise: 1, fall: 5} # no server dies
 services:
-  web: {vip: %[4]s, port: 80, policy: weighted, every: 500ms, probes: [alive], %[5]s, backends: {%[6]s}}
-`, b.name, b.dir, ready, vip, words, strings.Join(servers, ", ")), 0o600)
+  web: {vip: "%[4]s", port: 80, policy: weighted, every: 500ms, probes: [alive], %[5]s, backends: {%[6]s}}
+`, b.name, b.dir, ready, b.s.vip, words, strings.Join(servers, ", ")), 0o600)
 	b.run()
 }
 
@@ -133,7 +134,7 @@ func (b *balancer) die() {
 // has says whether the balancer's interface carries an address.
 func (b *balancer) has(addr string) bool {
 	b.s.t.Helper()
-	out, err := b.node.Command(b.s.t.Context(), "ip", "-o", "-4", "addr", "show", "dev", "eth0")
+	out, err := b.node.Command(b.s.t.Context(), "ip", "-o", "addr", "show", "dev", "eth0")
 	b.s.must(err)
 	return slices.ContainsFunc(strings.Fields(string(out)), func(f string) bool { return strings.HasPrefix(f, addr+"/") })
 }

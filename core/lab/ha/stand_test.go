@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,17 +18,33 @@ import (
 	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
-// The addresses of docs/ha.md and of packaging/. The lab gives those of its network.
-const (
-	vip     = "203.0.113.10"
-	service = vip + ":80"
-	gateway = "198.51.100.254" // of the backends: moves with the VIP
-	ready   = "127.0.0.1:9190" // each balancer's http.listen
-)
+const ready = "127.0.0.1:9190" // each balancer's http.listen
+
+// A family is the addresses of docs/ha.md and of packaging/, of one family. The lab
+// gives those of its network.
+type family struct {
+	vip     string
+	gateway string // of the backends: moves with the VIP
+	bits    int
+	of      func(*lab.Node) netip.Addr
+
+	keepalived []string // what differs in keepalived.conf: pairs of old and new
+}
+
+var ip4 = family{"203.0.113.10", "198.51.100.254", 32, func(n *lab.Node) netip.Addr { return n.Addr4 }, nil}
+
+// ip6 is the family with IPv6, and what that changes in keepalived.conf.
+func ip6(conf ...string) family {
+	return family{"2001:db8:3::10", "2001:db8:2::254", 128, func(n *lab.Node) netip.Addr { return n.Addr6 }, conf}
+}
+
+// service is where clients connect to.
+func (f family) service() string { return net.JoinHostPort(f.vip, "80") }
 
 // A stand is two balancers and two servers on one network, and a client behind the
 // router.
 type stand struct {
+	family
 	t         *testing.T
 	lab       *lab.Lab
 	client    *lab.Node
@@ -40,11 +57,11 @@ type stand struct {
 
 // newStand builds it. Nothing is configured yet that one of the ways to fail over
 // does in its own manner: who has the VIP, and how the servers' answers go.
-func newStand(t *testing.T) *stand {
+func newStand(t *testing.T, of family) *stand {
 	t.Helper()
 	labtest.NeedRoot(t)
-	l := labtest.New(t, lab.Config{Backends: 4, Grace: 300 * time.Millisecond})
-	s := &stand{t: t, lab: l, client: l.Client, router: l.Balancer, servers: l.Backends[:2], others: map[string]*lab.Process{}}
+	l := labtest.New(t, lab.Config{Backends: 4, IPv6: of.bits == 128, Grace: 300 * time.Millisecond})
+	s := &stand{family: of, t: t, lab: l, client: l.Client, router: l.Balancer, servers: l.Backends[:2], others: map[string]*lab.Process{}}
 	// Not in the temporary directory: keepalived runs no script that others than root
 	// could replace, and looks at every directory on the way.
 	dir, err := os.MkdirTemp("/run", "steelyard-ha")
@@ -52,7 +69,7 @@ func newStand(t *testing.T) *stand {
 	s.must(os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s.dir = dir
-	s.ip(s.router, "addr del %s/32 dev lo", vip)
+	s.ip(s.router, "addr del %s/%d dev lo", s.vip, s.bits)
 	for _, n := range s.servers {
 		s.serve(n)
 	}
@@ -92,7 +109,7 @@ func (s *stand) syncLink() {
 // unasked. A connection of a probe, which says nothing, is met with silence.
 func (s *stand) serve(n *lab.Node) {
 	s.t.Helper()
-	l, err := n.Listen("tcp", "0.0.0.0:80")
+	l, err := n.Listen("tcp", "[::]:80")
 	s.must(err)
 	s.t.Cleanup(func() { _ = l.Close() })
 	go func() {
@@ -139,7 +156,7 @@ func wait(d time.Duration) {
 func (s *stand) ask(patience time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	c, err := s.client.DialContext(ctx, "tcp", service)
+	c, err := s.client.DialContext(ctx, "tcp", s.service())
 	if err != nil {
 		return "", err
 	}

@@ -151,7 +151,7 @@ func (s *stand) talker(listens bool) *talker {
 	s.t.Helper()
 	var c net.Conn
 	s.until("a connection is open", func() (err error) {
-		c, err = s.client.DialContext(s.t.Context(), "tcp", service)
+		c, err = s.client.DialContext(s.t.Context(), "tcp", s.service())
 		return err
 	})
 	s.t.Cleanup(func() { _ = c.Close() })

@@ -15,15 +15,15 @@ import (
 // vrrp gives the VIP and the servers' gateway to keepalived.
 func (s *stand) vrrp() {
 	s.t.Helper()
-	s.ip(s.router, "route add %s/32 dev backends", vip)
+	s.ip(s.router, "route add %s/%d dev backends", s.vip, s.bits)
 	for _, n := range s.servers {
-		s.ip(n, "route replace default via %s", gateway)
+		s.ip(n, "route replace default via %s", s.gateway)
 	}
 	for _, b := range s.balancers {
 		b.keepalived()
 	}
 	s.until("one balancer has the VIP", func() error {
-		if s.balancers[0].has(vip) == s.balancers[1].has(vip) {
+		if s.balancers[0].has(s.vip) == s.balancers[1].has(s.vip) {
 			return errors.New("both or none have it")
 		}
 		return nil
@@ -38,7 +38,8 @@ func (b *balancer) keepalived() {
 	for _, name := range []string{"check-steelyard", "sync-connections"} {
 		b.write(name, s.packaged("keepalived/"+name), 0o755)
 	}
-	conf := s.packaged("keepalived/keepalived.conf", "/etc/keepalived/", b.dir+"/", "/run/steelyard-standby", b.path("standby"))
+	oldnew := append([]string{"/etc/keepalived/", b.dir + "/", "/run/steelyard-standby", b.path("standby")}, s.family.keepalived...)
+	conf := s.packaged("keepalived/keepalived.conf", oldnew...)
 	if !long {
 		// Beside other tests a process may wait for its turn for longer than three of the
 		// real ones, and then the VIP moves although nobody is gone; and a restart may take
@@ -55,7 +56,7 @@ func (s *stand) holder() (holder, other *balancer) {
 	s.t.Helper()
 	s.until("one balancer has the VIP", func() error {
 		one, two := s.balancers[0], s.balancers[1]
-		switch a, b := one.has(vip), two.has(vip); {
+		switch a, b := one.has(s.vip), two.has(s.vip); {
 		case a == b:
 			return fmt.Errorf("lb1 has it: %t, lb2: %t", a, b)
 		case a:
@@ -72,7 +73,7 @@ func (s *stand) holder() (holder, other *balancer) {
 func (s *stand) moved(to *balancer) {
 	s.t.Helper()
 	s.until("the VIP is at "+to.name, func() error {
-		if !to.has(vip) {
+		if !to.has(s.vip) {
 			return errors.New("it is not")
 		}
 		return nil
@@ -94,11 +95,14 @@ type setup struct {
 var recommended = setup{"recommended", "distribution: random", "0", "no", true, 100}
 
 // cluster is two balancers with a VIP between them, and traffic.
-func cluster(t *testing.T, of setup) (*stand, *traffic) {
+func cluster(t *testing.T, of setup, addresses family) (*stand, *traffic) {
 	t.Helper()
 	labtest.NeedPrograms(t, "keepalived", "conntrackd")
-	s := newStand(t)
+	s := newStand(t, addresses)
 	for _, b := range s.balancers {
+		if s.bits == 128 {
+			b.linkLocalRouter()
+		}
 		s.must(b.node.Sysctl("net.netfilter.nf_conntrack_tcp_loose", of.loose))
 		if of.drop {
 			b.write("ha.nft", s.packaged("keepalived/steelyard-ha.nft"), 0o644)
@@ -130,12 +134,12 @@ func (s *stand) survived(what string, a account) {
 // hands the addresses over; if that happens on both machines, one kernel serves on.
 func TestDaemonDies(t *testing.T) {
 	t.Parallel()
-	s, f := cluster(t, recommended)
+	s, f := cluster(t, recommended, ip4)
 	holder, other := s.holder()
 	holder.crash()
 	holder.run()
 	f.more(50)
-	if !holder.has(vip) {
+	if !holder.has(s.vip) {
 		t.Error("a restart of the daemon moved the VIP")
 	}
 	a := f.close()
@@ -156,7 +160,7 @@ func TestDaemonDies(t *testing.T) {
 	f.more(100)
 	a = f.close()
 	s.survived("neither has a daemon", a)
-	if a.unheard > 0 || !other.has(vip) {
+	if a.unheard > 0 || !other.has(s.vip) {
 		t.Errorf("neither has a daemon: the VIP moved, or was away: %s", a)
 	}
 }
@@ -165,7 +169,7 @@ func TestDaemonDies(t *testing.T) {
 // dies: the other takes them, with all connections.
 func TestMachineGoes(t *testing.T) {
 	t.Parallel()
-	s, f := cluster(t, recommended)
+	s, f := cluster(t, recommended, ip4)
 	holder, other := s.holder()
 	holder.standby("1")
 	s.moved(other)
@@ -175,7 +179,7 @@ func TestMachineGoes(t *testing.T) {
 	holder.standby("0")
 	f = s.traffic(100)
 	f.more(100)
-	if !other.has(vip) {
+	if !other.has(s.vip) {
 		t.Error("the VIP went back by itself")
 	}
 	other.standby("1")
@@ -189,6 +193,67 @@ func TestMachineGoes(t *testing.T) {
 	s.moved(other)
 	f.more(50)
 	s.survived("the machine dies", f.close())
+}
+
+// TestMovesIPv6: what is promised of IPv4, of addresses that move beside those of IPv4
+// and of an instance that has none.
+func TestMovesIPv6(t *testing.T) {
+	t.Run("beside IPv4", func(t *testing.T) {
+		t.Parallel()
+		s, f := cluster(t, recommended, ip6(
+			"# virtual_ipaddress_excluded {", "virtual_ipaddress_excluded {",
+			"# \t2001:db8:3::10/128 dev eth0", "2001:db8:3::10/128 dev eth0",
+			"# \t2001:db8:2::254/128 dev eth0\n\t# }", "2001:db8:2::254/128 dev eth0\n\t}"))
+		holder, other := s.holder()
+		holder.keepsSource()
+		holder.die()
+		s.moved(other)
+		f.more(50)
+		s.survived("the machine dies", f.close())
+	})
+	t.Run("alone", func(t *testing.T) {
+		t.Parallel()
+		s, f := cluster(t, recommended, ip6(
+			"198.51.100.12", "2001:db8:2::c",
+			"198.51.100.13", "2001:db8:2::d",
+			"203.0.113.10/32", "2001:db8:3::10/128",
+			"198.51.100.254/24", "2001:db8:2::254/128"))
+		holder, other := s.holder()
+		holder.keepsSource()
+		holder.standby("1")
+		s.moved(other)
+		f.more(50)
+		s.survived("a planned switch", f.close())
+	})
+}
+
+// linkLocalRouter has the balancer go by the router's link-local address, as one does
+// that heard of it by a router advertisement: only then does it redirect backends to it.
+func (b *balancer) linkLocalRouter() {
+	s := b.s
+	s.t.Helper()
+	b.write("redirects.nft", s.packaged("keepalived/steelyard-redirects.nft"), 0o644)
+	_, err := b.node.Command(s.t.Context(), "nft", "-f", b.path("redirects.nft"))
+	s.must(err)
+	out, err := s.router.Command(s.t.Context(), "ip", "-6", "-brief", "addr", "show", "dev", "backends", "scope", "link")
+	s.must(err)
+	fields := strings.Fields(string(out)) // backends UP fe80::1/64
+	if len(fields) < 3 {
+		s.t.Fatalf("the router has no link-local address: %s", out)
+	}
+	router, _, _ := strings.Cut(fields[2], "/")
+	s.ip(b.node, "-6 route replace default via %s dev eth0", router)
+}
+
+// keepsSource checks that addresses which came do not become the source of what the
+// machine itself sends.
+func (b *balancer) keepsSource() {
+	b.s.t.Helper()
+	out, err := b.node.Command(b.s.t.Context(), "ip", "-6", "route", "get", b.s.servers[0].Addr6.String())
+	b.s.must(err)
+	if !strings.Contains(string(out), " src "+b.node.Addr6.String()+" ") {
+		b.s.t.Errorf("%s has the VIP, and would ask a server from another address than its own: %s", b.name, out)
+	}
 }
 
 // standby says whether a machine shall leave the VIP to the other.
@@ -216,7 +281,7 @@ func TestSoakSetups(t *testing.T) {
 		{"recommended, 2,000 open", "distribution: random", "0", "no", true, 2000},
 	} {
 		t.Run(of.name, func(t *testing.T) {
-			s, f := cluster(t, of)
+			s, f := cluster(t, of, ip4)
 			holder, other := s.holder()
 			holder.die()
 			s.moved(other)
@@ -224,7 +289,7 @@ func TestSoakSetups(t *testing.T) {
 			t.Logf("the machine dies: %s", f.close())
 		})
 		t.Run(of.name+", planned", func(t *testing.T) {
-			s, f := cluster(t, of)
+			s, f := cluster(t, of, ip4)
 			holder, other := s.holder()
 			holder.standby("1")
 			s.moved(other)
