@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core/admin"
 )
 
@@ -19,7 +21,7 @@ PATTERN is a subject of the bus; the prefix steelyard.v1 may be left out. * is a
 one word, > is all that follows. Without a pattern everything is shown. The words
 after the class are escaped: the dots of 10.0.0.1 are written 10=2E0=2E0=2E1.
 
-  probe.<service>.<backend>.<probe>.<node>      samples of this node's probes
+  probe.<service>.<backend>.<probe>.<node>      samples of the probes
   metric.<source>.<service>.<backend>.<name>    what monitors add
   metric.<source>.<target>.<name>               the same, about a target
   health.<service>.<backend>                    up and down
@@ -28,10 +30,16 @@ after the class are escaped: the dots of 10.0.0.1 are written 10=2E0=2E0=2E1.
   event.<severity>.<topic>                      what an operator should see
   node.<group>.<node>                           which nodes of a group are there
   weights.<group>.<service>.<node>              the shares that the leader of a service decides
-  flows.<group>.<service>.<node>                connections at each balancer`
+  flows.<group>.<service>.<node>                connections at each balancer
 
-// errEnough ends a stream from the inside.
-var errEnough = errors.New("enough")
+Each node of a group says four times a second that it is there. Of that only what is new
+is shown, unless the pattern begins with node or the output is json.`
+
+// errEnough ends a stream from the inside, errSaidBefore is a message that is not shown.
+var (
+	errEnough     = errors.New("enough")
+	errSaidBefore = errors.New("said before")
+)
 
 func newMonitorCommand(g *globals) *cobra.Command {
 	var count uint64
@@ -68,8 +76,13 @@ func (g *globals) monitor(ctx context.Context, pattern string, count uint64) err
 	show := g.monitorJSON
 	if format != "json" {
 		f := monitorFormat{painter: painter(g.color(g.stdout))}
+		all := strings.HasPrefix(strings.TrimPrefix(pattern, bus.Prefix+"."), string(bus.NodeClass)+".")
 		show = func(l admin.Line) error {
-			_, err := fmt.Fprintln(g.stdout, f.line(l))
+			text := f.line(l)
+			if f.again && !all {
+				return errSaidBefore
+			}
+			_, err := fmt.Fprintln(g.stdout, text)
 			return err
 		}
 	}
@@ -87,11 +100,13 @@ func (g *globals) monitorJSON(l admin.Line) error {
 	return enc.Encode(l)
 }
 
-// countLines ends the stream after count messages; a note of lost ones is none.
+// countLines ends the stream after count messages that were shown; a note of lost ones is none.
 func countLines(show func(admin.Line) error, count uint64) func(admin.Line) error {
 	var shown uint64
 	return func(l admin.Line) error {
-		if err := show(l); err != nil {
+		if err := show(l); errors.Is(err, errSaidBefore) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if l.Subject != "" {

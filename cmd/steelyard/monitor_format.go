@@ -23,6 +23,9 @@ const (
 type monitorFormat struct {
 	painter
 	shares map[string]map[string]float64 // by node and service, by backend
+
+	presences map[string]string // the latest of each node
+	again     bool              // the latest line is a presence that says what its node said before
 }
 
 // line formats one line of the stream: time, class, object, and the rest.
@@ -30,6 +33,7 @@ func (f *monitorFormat) line(l admin.Line) string {
 	if l.Subject == "" {
 		return fmt.Sprintf("%*s  %s", len(clockLayout), "", f.paint(yellow, fmt.Sprintf("%d messages lost: this reader is too slow", l.Dropped)))
 	}
+	f.again = false
 	class, object, text := f.message(l)
 	out := fmt.Sprintf("%s  %-8s  %-16s  %s", f.paint(dim, l.At.Local().Format(clockLayout)), class, clean(object), text)
 	return strings.TrimRight(out, " ")
@@ -242,6 +246,11 @@ func (f *monitorFormat) presence(p core.Presence) string {
 	if p.Leaving {
 		text += f.paint(yellow, "; leaves")
 	}
+	if f.presences == nil {
+		f.presences = map[string]string{}
+	}
+	f.again = f.presences[p.Node] == text
+	f.presences[p.Node] = text
 	return text
 }
 

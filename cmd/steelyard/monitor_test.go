@@ -99,6 +99,22 @@ func TestMonitorCommand(t *testing.T) {
 	}
 }
 
+// A node says again and again that it is there: what it said before is not news.
+func TestMonitorShowsPresencesOnce(t *testing.T) {
+	socket := monitorSocket(t, func(b *bus.Bus) {
+		for _, epoch := range []uint64{1, 1, 1, 2, 2} {
+			_ = b.PublishPresence(core.Presence{Group: "edge", Roles: core.AllRoles, Epoch: epoch})
+		}
+		_ = b.PublishEvent(core.Event{Severity: core.Info, Topic: "start", At: time.Now(), Message: "hello"})
+	})
+	for pattern, want := range map[string]int{">": 2, "node.>": 3} {
+		out, err := runMonitor(t, socket, pattern, "--count", "3")
+		if got := strings.Count(out, "edge: probe,schedule,apply"); err != nil || got != want {
+			t.Errorf("%s: %d presences, want %d: %v\n%s", pattern, got, want, err, out)
+		}
+	}
+}
+
 func TestMonitorCommandRefuses(t *testing.T) {
 	socket := monitorSocket(t, func(*bus.Bus) {})
 	if _, err := runMonitor(t, socket, "probes.web.>"); err == nil || !strings.Contains(err.Error(), `unknown class "probes"`) || exitCode(err) != exitUsage {
