@@ -172,6 +172,12 @@ func TestRenderGolden(t *testing.T) {
 		{"show-none.txt", func(b *bytes.Buffer) { renderShow(b, core.NodeView{}, showOptions{}) }},
 		{"explain.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, false) }},
 		{"explain-colour.txt", func(b *bytes.Buffer) { d := sampleDecision(); renderExplain(b, d, d.Backends[0], rows, true) }},
+		{"explain-follower.txt", func(b *bytes.Buffer) {
+			d := sampleDecision()
+			d.Leader, d.Causes = &core.LeaderView{Node: "lb2", Epoch: 5, Seq: 3, Decision: 812, At: noon.Add(-time.Second), HeardAt: noon}, nil
+			d.Backends[0].Inputs = nil
+			renderExplain(b, d, d.Backends[0], nil, false)
+		}},
 		{"explain-failed.txt", func(b *bytes.Buffer) { renderExplain(b, failed, failed.Backends[2], nil, false) }},
 		{"explain-service.txt", func(b *bytes.Buffer) { renderExplainService(b, sampleDecision(), false) }},
 		{"show-commands.txt", func(b *bytes.Buffer) { renderShow(b, commandView(), showOptions{}) }},

@@ -27,7 +27,11 @@ func renderExplain(w io.Writer, d core.Decision, b core.BackendDecision, probes 
 	decisionFields(w, p, d)
 	shadowOne(w, p, d, b)
 	fmt.Fprintf(w, "\n%s\n", p.paint(bold, "inputs"))
-	inputTable(b).writeAlone(w, p)
+	if d.Leader != nil && len(b.Inputs) == 0 { // who follows asks no policy
+		fmt.Fprintf(w, "  %s\n", p.paint(dim, fmt.Sprintf("%s asked the policy: `steelyard explain %s` there has them", clean(d.Leader.Node), clean(id.String()))))
+	} else {
+		inputTable(b).writeAlone(w, p)
+	}
 	if len(probes) > 0 {
 		fmt.Fprintf(w, "\n%s\n", p.paint(bold, "probes"))
 		probeTable(probes).writeAlone(w, p)
