@@ -21,9 +21,7 @@ func TestFollowsPushedDefinitions(t *testing.T) {
 	r.untilShares("web", 50, 50)
 	r.push(25, 75)
 	r.untilShares("web", 25, 75)
-	if out, code := r.steelyard("show", "nodes"); code != 0 || !strings.Contains(out, "revision 2") {
-		t.Errorf("exit code %d: show nodes does not tell the revision\n%s", code, out)
-	}
+	r.says("show nodes", "revision 2")
 	if out, code := r.inBalancer("plan", "-c", r.config); code != 0 {
 		t.Errorf("exit code %d: what is in force would be changed by itself\n%s", code, out)
 	}
@@ -101,10 +99,10 @@ func (r *rig) push(weights ...int) {
 func (r *rig) pushed(probes, used string, weights ...int) string {
 	r.t.Helper()
 	doc := fmt.Sprintf(`probes:
-  alive: {type: tcp, interval: 100ms, timeout: 90ms, rise: 1, fall: 2}
+  alive: {type: tcp, %s}
 %sservices:
   web: {vip: %s, port: 80, policy: weighted, every: 200ms, probes: [%s], backends: %s}
-`, probes, r.lab.VIP4, used, r.backends(false, weights...))
+`, r.aliveKeys(), probes, r.lab.VIP4, used, r.backends(false, weights...))
 	path := filepath.Join(r.dir, "pushed.yaml")
 	r.save(path, doc)
 	out, code := r.inBalancer("push", "-c", path, "--server", "nats://"+clusterBus, "--group", "edge", "--message", "test")
