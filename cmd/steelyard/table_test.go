@@ -29,7 +29,7 @@ func TestTable(t *testing.T) {
 func TestSeconds(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0 s", 0.0000182: "18 µs", 0.00999: "9.99 ms", 0.0123: "12.3 ms", 0.0999: "99.9 ms", 0.09996: "100 ms", 0.9: "900 ms",
-		1: "1.0 s", 9.96: "10 s", 119: "119 s", 120: "2 min", 7200: "2 h", 172800: "2 d", -0.5: "-500 ms",
+		1: "1.0 s", 9.96: "10 s", 119: "119 s", 120: "2 min", 7199: "2 h", 7200: "2 h", 172799: "2 d", -0.5: "-500 ms",
 	} {
 		if got := seconds(v); got != want {
 			t.Errorf("seconds(%v) = %s, want %s", v, got, want)

@@ -67,9 +67,9 @@ func seconds(v float64) string {
 		return fmt.Sprintf("%.1f s", v)
 	case abs < 119.5:
 		return fmt.Sprintf("%.0f s", v)
-	case abs < 2*3600:
+	case abs < 119.5*60:
 		return fmt.Sprintf("%.0f min", v/60)
-	case abs < 48*3600:
+	case abs < 47.5*3600:
 		return fmt.Sprintf("%.0f h", v/3600)
 	}
 	return fmt.Sprintf("%.0f d", v/86400)
