@@ -77,13 +77,13 @@ func (b *balancer) balance(words string) {
 	b.write("steelyard.yaml", fmt.Sprintf(`node: %s
 state_dir: %[2]s/state
 control: {socket: %[2]s/control.sock}
-http: {listen: %[3]s}
+http: {listen: "%[3]s"}
 kernel: {hash_seed: 7}
 probes:
   alive: {type: tcp, interval: 500ms, timeout: 450ms, rise: 1, fall: 5} # no server dies
 services:
   web: {vip: "%[4]s", port: 80, policy: weighted, every: 500ms, probes: [alive], %[5]s, backends: {%[6]s}}
-`, b.name, b.dir, ready, b.s.vip, words, strings.Join(servers, ", ")), 0o600)
+`, b.name, b.dir, b.s.ready, b.s.vip, words, strings.Join(servers, ", ")), 0o600)
 	b.run()
 }
 

@@ -32,7 +32,7 @@ func (s *stand) bgp() {
 		b.write("check-steelyard", s.packaged("keepalived/check-steelyard"), 0o755)
 		b.write("announce-steelyard", s.packaged("bird/announce-steelyard"), 0o755)
 		b.standby("0") // as keepalived leaves it
-		check := b.path("check-steelyard") + " " + ready
+		check := b.path("check-steelyard") + " " + s.ready
 		b.start("env", "CHECK="+check, "BIRDC="+birdc, "STANDBY="+b.path("standby"), "FALL=3", b.path("announce-steelyard"))
 	}
 	s.spread(s.balancers...)

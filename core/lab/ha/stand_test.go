@@ -18,24 +18,23 @@ import (
 	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
-const ready = "127.0.0.1:9190" // each balancer's http.listen
-
 // A family is the addresses of docs/ha.md and of packaging/, of one family. The lab
 // gives those of its network.
 type family struct {
 	vip     string
 	gateway string // of the backends: moves with the VIP
+	ready   string // each balancer's http.listen
 	bits    int
 	of      func(*lab.Node) netip.Addr
 
 	keepalived []string // what differs in keepalived.conf: pairs of old and new
 }
 
-var ip4 = family{"203.0.113.10", "198.51.100.254", 32, func(n *lab.Node) netip.Addr { return n.Addr4 }, nil}
+var ip4 = family{"203.0.113.10", "198.51.100.254", "127.0.0.1:9190", 32, func(n *lab.Node) netip.Addr { return n.Addr4 }, nil}
 
 // ip6 is the family with IPv6, and what that changes in keepalived.conf.
 func ip6(conf ...string) family {
-	return family{"2001:db8:3::10", "2001:db8:2::254", 128, func(n *lab.Node) netip.Addr { return n.Addr6 }, conf}
+	return family{"2001:db8:3::10", "2001:db8:2::254", "[::1]:9190", 128, func(n *lab.Node) netip.Addr { return n.Addr6 }, conf}
 }
 
 // service is where clients connect to.

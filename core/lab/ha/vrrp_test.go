@@ -38,7 +38,7 @@ func (b *balancer) keepalived() {
 	for _, name := range []string{"check-steelyard", "sync-connections"} {
 		b.write(name, s.packaged("keepalived/"+name), 0o755)
 	}
-	oldnew := append([]string{"/etc/keepalived/", b.dir + "/", "/run/steelyard-standby", b.path("standby")}, s.family.keepalived...)
+	oldnew := append([]string{"/etc/keepalived/", b.dir + "/", "/run/steelyard-standby", b.path("standby"), "127.0.0.1:9190", s.ready}, s.family.keepalived...)
 	conf := s.packaged("keepalived/keepalived.conf", oldnew...)
 	if !long {
 		// Beside other tests a process may wait for its turn for longer than three of the
