@@ -5,6 +5,9 @@ package ha
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,6 +40,26 @@ func (s *stand) bgp() {
 	}
 	s.spread(s.balancers...)
 	s.serves()
+}
+
+// The lines for IPv6, which are comments, are good when they are none. What they do is the
+// same as the others.
+func TestBirdReadsIPv6(t *testing.T) {
+	t.Parallel()
+	labtest.NeedPrograms(t, "bird")
+	s := &stand{t: t}
+	comment := regexp.MustCompile(`(?m)^#(\S|\t)`)
+	for _, name := range []string{"bird-balancer.conf", "bird-router.conf"} {
+		path := filepath.Join(t.TempDir(), name)
+		text := comment.ReplaceAllString(s.packaged("bird/"+name), "$1")
+		if !strings.Contains(text, "\n\tipv6 {") {
+			t.Fatalf("packaging/bird/%s has no IPv6", name)
+		}
+		s.must(os.WriteFile(path, []byte(text), 0o644))
+		if out, err := exec.CommandContext(t.Context(), "bird", "-p", "-c", path).CombinedOutput(); err != nil {
+			t.Errorf("bird -p of packaging/bird/%s: %v: %s", name, err, out)
+		}
+	}
 }
 
 // spread waits until the router's route to the VIP has these balancers as its next
