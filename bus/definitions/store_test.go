@@ -43,7 +43,7 @@ func open(t *testing.T, node string, port int) *definitions.Store {
 }
 
 // patience is how long a test waits for what should come at once.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 func next[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
