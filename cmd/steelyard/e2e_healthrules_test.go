@@ -175,7 +175,7 @@ services:
   web: {vip: %s, port: 80, policy: idle, every: 200ms, probes: [alive, cpu], shaping: {stale_after: 3s, hold: 3s, dead_band: 0}, backends: %s}
 `, path, r.lab.VIP4, r.backends(false, 50, 50)))
 	r.start()
-	r.until("the idle backend has most of the shares", func() error { return r.leads("web", 1, &busy) })
+	r.untilWithin(startPatience, "the idle backend has most of the shares", func() error { return r.leads("web", 1, &busy) })
 	for _, n := range r.lab.Backends {
 		r.nft(n, "add table ip ill", "add chain ip ill in { type filter hook input priority 0; }", "add rule ip ill in udp dport 161 drop")
 	}
@@ -196,7 +196,7 @@ services:
 	for _, n := range r.lab.Backends {
 		r.nft(n, "delete table ip ill")
 	}
-	r.until("the idle backend has most of the shares again", func() error { return r.leads("web", 1, &busy) })
+	r.untilWithin(startPatience, "the idle backend has most of the shares again", func() error { return r.leads("web", 1, &busy) })
 }
 
 // What served before a restart serves on, whatever health: start says, and what did not

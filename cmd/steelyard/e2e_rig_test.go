@@ -122,10 +122,10 @@ func (r *rig) start(env ...string) {
 	})
 }
 
-// until waits for ok to return nil; it fails the test after 20 s.
+// until waits for ok to return nil; it fails the test after 40 s.
 func (r *rig) until(what string, ok func() error) {
 	r.t.Helper()
-	r.untilWithin(20*time.Second, what, ok)
+	r.untilWithin(40*time.Second, what, ok)
 }
 
 // untilWithin is until with another patience.

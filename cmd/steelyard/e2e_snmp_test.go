@@ -41,12 +41,12 @@ services:
 	defer stop81()
 	defer stop80()
 	for _, name := range []string{"two", "three"} {
-		r.until(name+": the idle backend has most of the shares", func() error { return r.leads(name, 1, &busy) })
+		r.untilWithin(startPatience, name+": the idle backend has most of the shares", func() error { return r.leads(name, 1, &busy) })
 	}
 	busy[0].Store(20)
 	busy[1].Store(80)
 	for _, name := range []string{"two", "three"} {
-		r.until(name+": the shares followed", func() error { return r.leads(name, 0, &busy) })
+		r.untilWithin(startPatience, name+": the shares followed", func() error { return r.leads(name, 0, &busy) })
 	}
 }
 
