@@ -72,6 +72,8 @@ func TestHearSomeConnections(t *testing.T) {
 	e.wantServices(t, one, all, "end")
 	e.choose(t, two, false)
 	e.wantServices(t, one, all)
+	e.choose(t, two, false, "last") // when it comes, the server has seen all before it
+	e.wantServices(t, one, []string{"last"}, "last")
 	e.choose(t, two, false, "b")
 	e.wantServices(t, one, all, "b")
 	if n := len(e.got); n > 0 {
