@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/steelyard-lb/steelyard/bus/bustest"
 	"github.com/steelyard-lb/steelyard/core/config"
+	"github.com/steelyard-lb/steelyard/core/lab/labtest"
 )
 
 // A pushLab is a nats-server with JetStream and a configuration to push there, by a
@@ -210,13 +210,20 @@ func (l *pushLab) startDamaged(t *testing.T, s *source, layer string) {
 func TestEndBeforeFirstDefinitions(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, dir, "node.yaml", "node: lb1\nstate_dir: "+dir+"\ncluster: {group: edge, definitions: bus}\nbus: {servers: ['nats://127.0.0.1:1']}\n")
-	var out, errs bytes.Buffer
+	const waits = "waiting for the first definitions"
+	var out, errs labtest.Log
 	g := newGlobals(&out, &errs)
 	root := newRootCommand(g)
 	root.SetArgs([]string{"run", "-c", file})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer time.AfterFunc(500*time.Millisecond, cancel).Stop()
-	if code := g.fail(root.ExecuteContext(ctx)); code != 0 || !strings.Contains(errs.String(), "waiting for the first definitions") {
+	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil && !strings.Contains(errs.String(), waits) {
+			wait(time.Millisecond)
+		}
+		cancel()
+	}()
+	if code := g.fail(root.ExecuteContext(ctx)); code != 0 || !strings.Contains(errs.String(), waits) {
 		t.Errorf("code %d\n%s", code, &errs)
 	}
 }

@@ -279,7 +279,7 @@ func TestLastWords(t *testing.T) {
 
 // TestEndDuringAMessage: what is under way at the end is not sent twice.
 func TestEndDuringAMessage(t *testing.T) {
-	begun, release := make(chan struct{}, 10), make(chan struct{})
+	begun, release := make(chan struct{}, 10), make(chan struct{}) // one message, and what is sent again
 	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		begun <- struct{}{}
 		<-release
@@ -293,7 +293,9 @@ func TestEndDuringAMessage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	await(t, "the subscriptions", func() bool { bus.publish(healthSubject, healthBody); return len(begun) > 0 })
+	await(t, "the subscription", func() bool { bus.mu.Lock(); defer bus.mu.Unlock(); return len(bus.subs) > 0 })
+	bus.publish(healthSubject, healthBody)
+	<-begun
 	cancel()
 	close(release)
 	if err := <-done; err != nil {
