@@ -36,7 +36,7 @@ func ask(t *testing.T, target Target) core.Sample {
 // no time; brief is for those that never come.
 const (
 	ample = 20 * time.Second
-	brief = 300 * time.Millisecond
+	brief = 700 * time.Millisecond
 )
 
 // inVain is a target whose run may end with its time-out, by what comes of it.

@@ -117,22 +117,25 @@ func TestSnmpdMistakes(t *testing.T) {
 		target Target
 		code   core.Code
 		want   string
+		soon   bool // there is an answer, and no silence
 	}{
-		{"wrong community, v2c", "", set(func(s *core.ProbeSpec) { s.SNMP.Community = "wrong" }), core.SNMPTime, "wrong community (a v2c agent is silent then)"},
-		{"wrong community, v1", "", set(func(s *core.ProbeSpec) { s.SNMP.Version, s.SNMP.Community = "1", "wrong" }), core.SNMPTime, "wrong community (a v1 agent is silent then)"},
-		{"a community for another address", "", set(func(s *core.ProbeSpec) { s.SNMP.Community = "limited" }), core.SNMPTime, "wrong community"},
-		{"wrong port", "", n.target(n.first, 162), core.SNMPTime, "nothing listens on UDP"},
-		{"agent on the loopback only", "", n.target(n.first, 1610), core.SNMPTime, "snmpd's default agentaddress is the loopback only"},
-		{"a filter that drops", "udp dport 161 drop", plain, core.SNMPTime, "unreachable, filtered or wrong community"},
-		{"a filter that rejects", "udp dport 161 reject", plain, core.SNMPTime, "or a filter rejects it"},
-		{"a filter that says so", "udp dport 161 reject with icmpx admin-prohibited", plain, core.SNMPTime, "no way to agent"},
-		{"no such machine", "", n.target(netip.MustParseAddr("198.51.100.99"), 161), core.SNMPTime, "agent 198.51.100.99:161"},
+		{"wrong community, v2c", "", set(func(s *core.ProbeSpec) { s.SNMP.Community = "wrong" }), core.SNMPTime, "wrong community (a v2c agent is silent then)", false},
+		{"wrong community, v1", "", set(func(s *core.ProbeSpec) { s.SNMP.Version, s.SNMP.Community = "1", "wrong" }), core.SNMPTime, "wrong community (a v1 agent is silent then)", false},
+		{"a community for another address", "", set(func(s *core.ProbeSpec) { s.SNMP.Community = "limited" }), core.SNMPTime, "wrong community", false},
+		{"wrong port", "", n.target(n.first, 162), core.SNMPTime, "nothing listens on UDP", true},
+		{"agent on the loopback only", "", n.target(n.first, 1610), core.SNMPTime, "snmpd's default agentaddress is the loopback only", true},
+		{"a filter that drops", "udp dport 161 drop", plain, core.SNMPTime, "unreachable, filtered or wrong community", false},
+		{"a filter that rejects", "udp dport 161 reject", plain, core.SNMPTime, "or a filter rejects it", true},
+		{"a filter that says so", "udp dport 161 reject with icmpx admin-prohibited", plain, core.SNMPTime, "no way to agent", true},
+		{"no such machine", "", n.target(netip.MustParseAddr("198.51.100.99"), 161), core.SNMPTime, "agent 198.51.100.99:161", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n.nft(t, tt.rules)
 			spec := *tt.target.Spec
-			spec.Timeout, tt.target.Spec = 500*time.Millisecond, &spec // most of them are silence
+			if tt.target.Spec = &spec; !tt.soon {
+				spec.Timeout = 500 * time.Millisecond
+			}
 			s := ask(t, tt.target)
 			wantCode(t, s, false, tt.code, tt.want)
 			if s.Code.Remedy() == "" {
