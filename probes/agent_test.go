@@ -106,7 +106,7 @@ func TestAgentNoWord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := agentTarget(tt.addr)
 			target.Spec.Agent.Send = "web1\n"
-			target.Spec.Timeout = 500 * time.Millisecond
+			target.Spec.Timeout = brief
 			s := ask(t, target)
 			wantCode(t, s, false, core.AgentNone, tt.detail)
 			if s.Code.Verdict() || s.Admin != "" {
@@ -238,7 +238,7 @@ func TestAgentHangsMidLine(t *testing.T) {
 		_ = c.Close()
 	}()
 	target := agentTarget(netip.MustParseAddrPort(l.Addr().String()))
-	target.Spec.Timeout = 100 * time.Millisecond
+	target.Spec.Timeout = brief
 	wantCode(t, ask(t, target), false, core.AgentNone, "does not end")
 }
 

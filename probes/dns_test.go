@@ -69,7 +69,7 @@ func TestDNSOddServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := dnsTarget(udpServer(t, tt.reply), core.DNSSpec{Question: "example.org"})
 			if tt.code == core.L7Timeout {
-				target.Spec.Timeout = 200 * time.Millisecond
+				target.Spec.Timeout = brief
 			}
 			wantCode(t, ask(t, target), tt.ok, tt.code, tt.detail)
 		})
@@ -144,7 +144,7 @@ func TestDNSOverTCPOddServers(t *testing.T) {
 
 func TestDNSNoServer(t *testing.T) {
 	mute := dnsTarget(probestest.Mute(t), core.DNSSpec{TCP: true})
-	mute.Spec.Timeout = 100 * time.Millisecond
+	mute.Spec.Timeout = brief
 	wantCode(t, ask(t, mute), false, core.L7Timeout, "no whole answer")
 	wantCode(t, ask(t, dnsTarget(closedUDP(t), core.DNSSpec{})), false, core.L4Refused, "nothing listens")
 	wantCode(t, ask(t, dnsTarget(probestest.Refused(t), core.DNSSpec{TCP: true})), false, core.L4Refused, "refused")

@@ -131,7 +131,7 @@ func TestGRPCRefusals(t *testing.T) {
 			t.Parallel()
 			target := grpcTarget(tt.addr, core.GRPCSpec{})
 			if tt.code == core.L7Timeout {
-				target.Spec.Timeout = 300 * time.Millisecond
+				target.Spec.Timeout = brief
 			}
 			wantCode(t, ask(t, target), false, tt.code, tt.detail)
 		})
@@ -273,7 +273,7 @@ func TestGRPCBrokenAnswers(t *testing.T) {
 			t.Parallel()
 			target := grpcTarget(rawGRPC(t, tt.handle), core.GRPCSpec{})
 			if tt.code == core.L7Timeout {
-				target.Spec.Timeout = 300 * time.Millisecond
+				target.Spec.Timeout = brief
 			}
 			wantCode(t, ask(t, target), tt.ok, tt.code, tt.detail)
 		})

@@ -118,7 +118,7 @@ func TestPrometheusFailures(t *testing.T) {
 	cut := probestest.Script(t, "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\na 1\n")
 	wantCode(t, ask(t, pageTarget(cut, a)), false, core.L7Response, "the page was cut off")
 	mute := pageTarget(probestest.Mute(t), a)
-	mute.Spec.Timeout = 100 * time.Millisecond
+	mute.Spec.Timeout = brief
 	wantCode(t, ask(t, mute), false, core.L7Timeout, "no answer came")
 	wantCode(t, ask(t, pageTarget(web.Addr)), false, core.Internal, "metrics is empty")
 	wantCode(t, ask(t, pageTarget(web.Addr, core.MetricSpec{Name: "a", From: "a{x=1}"})), false, core.Internal, "metric a: series a{x=1}: want a value in quotes at character 5")

@@ -99,7 +99,7 @@ func TestUDP(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			target := udpTarget(tt.addr, tt.spec)
 			if strings.HasPrefix(tt.name, "silent") {
-				target.Spec.Timeout = 200 * time.Millisecond
+				target.Spec.Timeout = brief
 			}
 			s := ask(t, target)
 			wantCode(t, s, tt.ok, tt.code, tt.detail)
