@@ -3,16 +3,20 @@
 package probes
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxOutput is how much of what a command writes is kept, and maxFlood how much of it
-// is read at all: one that goes on is killed.
+// is read at all: one that goes on is killed. pipeSize is what a pipe of Linux holds.
 const (
 	maxOutput = 8 << 10
 	maxFlood  = 1 << 20
+	pipeSize  = 64 << 10
 )
 
 // A capture is the beginning of what a command wrote. It is used again and again.
@@ -36,18 +40,52 @@ func (c *capture) release() { captures.Put(c) }
 // command never waits for us. Past maxFlood it calls enough once and goes on.
 func (c *capture) read(f *os.File, enough func()) {
 	for {
-		into := c.kept[min(c.size, maxOutput):]
-		if len(into) == 0 {
-			into = c.rest[:]
-		}
-		n, err := f.Read(into)
-		before := c.size
-		if c.size += n; before <= maxFlood && c.size > maxFlood {
-			enough()
+		n, err := f.Read(c.room())
+		c.took(n, enough)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.readLeft(f, enough)
 		}
 		if err != nil {
 			return
 		}
+	}
+}
+
+// readLeft takes what is in the pipe, and waits for nothing: on a busy machine the
+// deadline may be over before we had a turn, and then Read does not even look.
+func (c *capture) readLeft(f *os.File, enough func()) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // it may be closed already
+		for left := pipeSize; left > 0; {
+			n, err := unix.Read(int(fd), c.room())
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err != nil || n == 0 {
+				return
+			}
+			c.took(n, enough)
+			left -= n
+		}
+	})
+}
+
+// room is where the next bytes go.
+func (c *capture) room() []byte {
+	if into := c.kept[min(c.size, maxOutput):]; len(into) > 0 {
+		return into
+	}
+	return c.rest[:]
+}
+
+// took notes that n bytes more have come.
+func (c *capture) took(n int, enough func()) {
+	before := c.size
+	if c.size += n; before <= maxFlood && c.size > maxFlood {
+		enough()
 	}
 }
 
