@@ -14,6 +14,9 @@ import (
 func (b *builder) probes() map[string]core.ProbeSpec {
 	specs := map[string]core.ProbeSpec{}
 	for name, r := range b.raw.Probes {
+		if b.ps.full() {
+			break
+		}
 		specs[name] = b.probe(join("probes", name), name, r)
 	}
 	return specs

@@ -16,6 +16,9 @@ func (b *builder) services() []core.Service {
 	out := make([]core.Service, 0, len(b.raw.Services))
 	var ix frontIndex
 	for _, name := range inOrder(b, "services", b.raw.Services) {
+		if b.ps.full() {
+			break
+		}
 		path := join("services", name)
 		s := b.service(path, name, b.raw.Services[name])
 		ix.add(b, path, &s)

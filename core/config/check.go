@@ -36,7 +36,7 @@ func (l *loader) check(k *key, v value, path string) (any, bool) {
 
 // spoil notes a problem of the value at path and that no more need be said of it.
 func (l *loader) spoil(at pos, path, hint, format string, args ...any) {
-	l.spoilt[path] = true
+	l.markSpoilt(path)
 	l.ps.add(at, path, hint, format, args...)
 }
 
@@ -55,6 +55,9 @@ func (l *loader) checkMap(k *key, v value, path string) (any, bool) {
 		return nil, false
 	}
 	for _, p := range v.pairs {
+		if l.ps.full() {
+			break
+		}
 		at := join(path, p.key)
 		child := l.childOf(k, p, path)
 		if child == nil {
@@ -127,7 +130,7 @@ func (l *loader) childOf(k *key, p pair, path string) *key {
 func (l *loader) unknown(at pos, path, name string, k *key) {
 	if m, ok := k.foreignKey(name); ok {
 		if m.beside != "" {
-			l.spoilt[join(path, m.beside)] = true
+			l.markSpoilt(join(path, m.beside))
 		}
 		hint := m.example
 		if !strings.HasPrefix(hint, "leave ") {
@@ -137,7 +140,7 @@ func (l *loader) unknown(at pos, path, name string, k *key) {
 		return
 	}
 	if n := core.Nearest(name, k.children()); n != "" {
-		l.spoilt[join(path, n)] = true
+		l.markSpoilt(join(path, n))
 		l.spoil(at, join(path, name), "did you mean "+strconv.Quote(n)+"?", "unknown key %q", keyName(name))
 		return
 	}
@@ -223,6 +226,9 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 	}
 	out := []any{}
 	for i, item := range v.items {
+		if l.ps.full() {
+			break
+		}
 		at := join(path, strconv.Itoa(i))
 		l.places[at] = place{item.at, item.at}
 		if clean, ok := l.check(k.elem, item, at); ok {
@@ -230,7 +236,7 @@ func (l *loader) checkList(k *key, v value, path string) (any, bool) {
 		} else {
 			// A hole keeps the numbers of the items, by which their places are known.
 			out = append(out, "")
-			l.spoilt[at] = true
+			l.markSpoilt(at)
 		}
 	}
 	return out, true

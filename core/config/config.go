@@ -211,10 +211,12 @@ type Webhook struct {
 func Load(o Options) (*Config, error) {
 	l := newLoader(o)
 	l.read()
-	if l.spoilt[""] {
+	if l.spoilt[""] || l.ps.full() {
 		return nil, l.ps.errors()
 	}
-	l.require(&table, l.tree, "")
+	if l.require(&table, l.tree, ""); l.ps.full() {
+		return nil, l.ps.errors()
+	}
 	cfg := l.build(l.tree)
 	l.checkHollow()
 	if len(l.ps.list) == 0 && o.CheckPolicies != nil {

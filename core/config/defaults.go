@@ -14,6 +14,9 @@ func (l *loader) require(k *key, m map[string]any, path string) {
 	switch k.kind {
 	case kMap:
 		for name, sub := range m {
+			if l.ps.full() {
+				return
+			}
 			l.require(k.elem, asMap(sub), join(path, name))
 		}
 		return
@@ -85,18 +88,16 @@ func (l *loader) missing(parent, k *key, path string) {
 	l.spoil(l.at(path), join(path, k.name), hint, "%s has no %q", what, k.name)
 }
 
-// spoiltBelow reports whether path or anything inside it has a problem.
-func (l *loader) spoiltBelow(path string) bool {
-	if l.spoilt[path] {
-		return true
+// markSpoilt remembers that path has a problem.
+func (l *loader) markSpoilt(path string) {
+	for l.spoilt[path] = true; path != "" && !l.spoiltUnder[path]; {
+		l.spoiltUnder[path] = true
+		path = path[:max(0, strings.LastIndexByte(path, '.'))]
 	}
-	for p := range l.spoilt {
-		if strings.HasPrefix(p, path+".") {
-			return true
-		}
-	}
-	return false
 }
+
+// spoiltBelow reports whether path or anything inside it has a problem.
+func (l *loader) spoiltBelow(path string) bool { return l.spoilt[path] || l.spoiltUnder[path] }
 
 // variantOf finds the keys for the type in m; nil, and noted, if there are none.
 func (l *loader) variantOf(k *key, m map[string]any, path string) *variant {

@@ -39,6 +39,8 @@ type loader struct {
 	policySums map[string]string // SHA-256 of policies, by name
 	places     map[string]place  // by path, of the last layer that set it
 	spoilt     map[string]bool   // paths with a problem already; "" when a file is lost
+
+	spoiltUnder map[string]bool // those, and all that they are in
 }
 
 // A place is where a key and its value are. Of a map, the value is where the
@@ -61,7 +63,7 @@ func newLoader(o Options) *loader {
 	lines := map[string][]string{}
 	return &loader{
 		opts: o, ps: problems{lines: lines}, warned: problems{lines: lines}, tree: map[string]any{}, local: newLocalFiles(),
-		pushedRuns: map[string]string{}, policySums: map[string]string{}, places: map[string]place{}, spoilt: map[string]bool{},
+		pushedRuns: map[string]string{}, policySums: map[string]string{}, places: map[string]place{}, spoilt: map[string]bool{}, spoiltUnder: map[string]bool{},
 	}
 }
 

@@ -151,6 +151,10 @@ func (p pos) layer() int {
 	return p.src.layer
 }
 
+// maxProblems is how many problems are looked for. Nobody reads more, each takes time to
+// show, and whoever may push definitions would have a node do nothing else for hours.
+const maxProblems = 200
+
 // problems gathers what is wrong. It is not safe for concurrent use.
 type problems struct {
 	list  []located
@@ -162,8 +166,14 @@ type located struct {
 	layer int
 }
 
-// add notes a problem of the key at path.
+// full reports whether there are so many that no more are looked for.
+func (ps *problems) full() bool { return len(ps.list) >= maxProblems }
+
+// add notes a problem of the key at path, unless there are too many.
 func (ps *problems) add(at pos, path, hint, format string, args ...any) {
+	if ps.full() {
+		return
+	}
 	p := Problem{File: at.file(), Line: int(at.line), Column: int(at.col), Key: keyName(path), Hint: hint}
 	p.Message = inMessage.ReplaceAllString(hideURLs(fmt.Sprintf(format, args...)), "$1: "+hidden)
 	if lines := ps.lines[p.File]; p.Line > 0 && p.Line <= len(lines) {
@@ -198,5 +208,9 @@ func (ps *problems) sorted() Errors {
 	for _, p := range ps.list {
 		out = append(out, p.Problem)
 	}
-	return slices.CompactFunc(out, func(a, b Problem) bool { return a == b })
+	out = slices.CompactFunc(out, func(a, b Problem) bool { return a == b })
+	if ps.full() {
+		out = append(out, Problem{File: out[len(out)-1].File, Message: fmt.Sprintf("there may be more; after %d problems no more are looked for", maxProblems)})
+	}
+	return out
 }
