@@ -141,7 +141,11 @@ func (l *loader) readFile(file string) {
 	}
 	l.files = append(l.files, file)
 	l.hollow = l.hollow || file == l.opts.Path && hollow(data)
-	v, ok := parseYAML(&l.ps, file, layer, data)
+	mostFree := maxFile
+	if l.pushed {
+		mostFree = maxPushedFree
+	}
+	v, ok := parseYAML(&l.ps, file, layer, data, mostFree)
 	if !ok && v.shape != isMap {
 		// Whatever the file would have said is missing; the rest of the layers
 		// would only be blamed for that.

@@ -8,7 +8,7 @@ import "bytes"
 // with a word in the place of each secret. name is what its problems are said to be of.
 func ShowShared(name string, document []byte) ([]byte, error) {
 	l := newLoader(Options{})
-	v, ok := parseYAML(&l.ps, name, 0, document)
+	v, ok := parseYAML(&l.ps, name, 0, document, maxPushedFree)
 	if ok {
 		l.onlyShared(v)
 		l.merge(v)

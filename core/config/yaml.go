@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -24,17 +26,28 @@ const (
 	maxLine    = 4096
 	maxNesting = 64
 	maxAliased = 100_000 // nodes that aliases add: a few lines can name billions
+
+	// Of YAML that is not plain the parser takes seconds and hundreds of bytes for each
+	// byte, and a time that grows with the square of how many keys a map has.
+	maxBeside     = 20_000
+	maxPushedFree = 4 << 20 // of a layer that somebody else has written
 )
 
-// parseYAML reads one file into a value. It reports false after noting why the
-// file is no YAML.
-func parseYAML(ps *problems, file string, layer int, data []byte) (value, bool) {
+const plainHint = "maps and lists by indent, without block scalars, escapes and spaces at the end of lines, are read fast; a policy may be a file"
+
+// parseYAML reads one file into a value; of one that is not plain mostFree bytes at the
+// most. It reports false after noting why the file is no YAML.
+func parseYAML(ps *problems, file string, layer int, data []byte, mostFree int) (value, bool) {
 	r := newYAMLReader(ps, file, layer, data)
 	if !r.bounded(data) {
 		return value{}, false
 	}
 	if v, ok := parsePlain(r.src, ps.lines[file]); ok {
 		return v, true
+	}
+	if len(data) > mostFree {
+		ps.add(r.src.at(0, 1, 1), "", plainHint, "the file has more than %d MB of YAML that is read slowly", mostFree>>20)
+		return value{}, false
 	}
 	return r.parse(data)
 }
@@ -47,6 +60,10 @@ func newYAMLReader(ps *problems, file string, layer int, data []byte) *yamlReade
 // parse reads a file with the parser that knows all of YAML.
 func (r *yamlReader) parse(data []byte) (value, bool) {
 	tree, err := parse(data)
+	if many := (*crowdedError)(nil); errors.As(err, &many) {
+		r.ps.add(r.where(many.at), "", plainHint, "%v", err)
+		return value{}, false
+	}
 	if err != nil {
 		r.syntax(err)
 		return value{}, false
@@ -78,7 +95,56 @@ func parse(data []byte) (tree *ast.File, err error) {
 			tree, err = nil, fmt.Errorf("the YAML parser gave up: %v", p)
 		}
 	}()
-	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	tokens := lexer.Tokenize(string(data))
+	if t := crowded(tokens); t != nil {
+		return nil, &crowdedError{t}
+	}
+	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+}
+
+// A crowdedError says where a file has more keys side by side than the parser is given.
+type crowdedError struct{ at *token.Token }
+
+func (*crowdedError) Error() string {
+	return fmt.Sprintf("more than %d lines side by side, in a file with YAML that is read slowly", maxBeside)
+}
+
+// crowded is the token at which one map may have more than maxBeside keys; nil if there is
+// none. The parser calls itself for each key of a map, and copies all that are behind it.
+// It counts lines that begin at one column, whatever is in them, and what is within
+// brackets regardless of lines.
+func crowded(tokens token.Tokens) *token.Token {
+	beside := map[int]int{} // by column
+	line, brackets, within := 0, 0, 0
+	for _, t := range tokens {
+		column, begins := t.Position.Column, t.Position.Line != line
+		line = t.Position.Line
+		switch t.Type {
+		case token.CommentType:
+			continue
+		case token.MappingStartType, token.SequenceStartType:
+			brackets++
+		case token.MappingEndType, token.SequenceEndType:
+			if brackets = max(0, brackets-1); brackets == 0 {
+				within = 0
+			}
+			continue
+		case token.MappingValueType:
+			if within++; brackets == 0 {
+				within = 0
+			}
+		}
+		if begins && brackets == 0 {
+			maps.DeleteFunc(beside, func(c, _ int) bool { return c > column })
+			if t.Type != token.SequenceEntryType {
+				beside[column]++
+			}
+		}
+		if within > maxBeside || beside[column] > maxBeside {
+			return t
+		}
+	}
+	return nil
 }
 
 type yamlReader struct {
