@@ -87,8 +87,7 @@ func (b *Bus) clientOptions(name string, out *outbox) []nats.Option {
 			b.denials.note(name, err, time.Now())
 			// A presence is refused four times a second.
 			if untold, due := refused.Due(err.Error(), "refused", time.Now()); due {
-				log.Warn("bus refused something", "err", err, "told_not", untold,
-					"remedy", "give the user of this node the permissions that `steelyard bus permissions --node "+b.opts.Node+"` prints")
+				log.Warn("bus refused something", "err", err, "told_not", untold, "remedy", b.remedy(err))
 			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { out.setOnline(true) }),

@@ -43,3 +43,38 @@ func TestDenials(t *testing.T) {
 		t.Errorf("both began anew: %q", d.texts(now))
 	}
 }
+
+// TestDenialIsFiledOnce: nats.go keeps the latest error for as long as there is no other, and
+// to look at it again makes no refusal younger.
+func TestDenialIsFiledOnce(t *testing.T) {
+	d, now := &denials{}, time.Now()
+	err := fmt.Errorf(`%w: Permissions Violation for Publish to "steelyard.v1.metric.zabbix.web1.cpu"`, nats.ErrPermissionViolation)
+	d.note(dataConn, err, now)
+	d.note(dataConn, err, now.Add(deniedFor))
+	if got := d.metrics(dataConn, now.Add(deniedFor)); got == "" {
+		t.Error("a refusal is forgotten too soon")
+	}
+	if got := d.metrics(dataConn, now.Add(deniedFor+time.Second)); got != "" {
+		t.Errorf("one refusal counts as two: %q", got)
+	}
+	d.forget(dataConn)
+	d.note(dataConn, err, now)
+	if got := d.metrics(dataConn, now); got != "" {
+		t.Errorf("the connection began anew, and what was before it is back: %q", got)
+	}
+}
+
+// TestRemedyRuns: what the log says to do is a whole command, with what was refused in it.
+func TestRemedyRuns(t *testing.T) {
+	b := &Bus{opts: Options{Node: "lb1", Group: "edge", Roles: []Role{ProberRole, SchedulerRole}}}
+	for what, want := range map[string]string{
+		`Publish to "steelyard.v1.node.edge.lb1"`:          "--role prober,scheduler --node lb1 --group edge`",
+		`Publish to "steelyard.v1.metric.zabbix.web1.cpu"`: "--role prober,scheduler,ingest --node lb1 --group edge`",
+		`Subscription to "steelyard.v1.metric.*.*.*.*"`:    "--role prober,scheduler --node lb1 --group edge`",
+		`something that is not known`:                      "--role prober,scheduler --node lb1 --group edge`",
+	} {
+		if got := b.remedy(errors.New(what)); got != "give the user of this node what `steelyard bus permissions "+want+" prints" {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+}

@@ -72,7 +72,7 @@ type metricMessage struct {
 // of that monitor, and hands it to the subscribers in this process, who get what those
 // of other nodes will. Without a service, s.Backend.Backend is a target; without
 // TakenAt it was taken now. Only names, times, metrics and the detail of s are sent. The
-// error is ErrFlood where the source sends too much.
+// error is ErrFlood where the source sends too much, or says which field is wrong, and why.
 func (b *Bus) PublishMetric(source string, s core.Sample) error {
 	now := time.Now()
 	if !b.metricGate.allow(source, 1, now) {
@@ -83,11 +83,11 @@ func (b *Bus) PublishMetric(source string, s core.Sample) error {
 	data, err := encodeMetric(source, &s, now)
 	if err == nil {
 		// What readers would refuse is not sent, and what they make of it is what counts here.
-		decodeMetric(subj, nil, data, now, func(r reading) { s = r.Sample }, func(e error) { err = e })
+		decodeMetric(subj, nil, data, now, func(r reading) { s = r.Sample }, func(e error) { err = errors.Unwrap(e) }) // the subject is ours
 	}
 	if err != nil {
 		b.counters.unsent.Add(1)
-		return fmt.Errorf("publish metric of %q: %w", source, err)
+		return err
 	}
 	b.offer(&s)
 	if !b.heard() {

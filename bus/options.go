@@ -44,6 +44,10 @@ type Options struct {
 	Servers []string
 	Login   Login
 
+	// Roles and Group are what the log names where Servers refuse what the node needs.
+	Roles []Role
+	Group string
+
 	// CloudEvents adds ce-* headers to what is published seldom: health, decisions,
 	// commits, events and weights.
 	CloudEvents bool

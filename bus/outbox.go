@@ -30,7 +30,8 @@ type outbox struct {
 type outgoing struct {
 	subject string
 	data    []byte
-	header  nats.Header // nil: none
+	header  nats.Header     // nil: none
+	mark    chan<- struct{} // closed when its turn comes, in place of a message; nil: a message
 }
 
 // publish hands the message to a connection.
@@ -95,6 +96,10 @@ func (o *outbox) run() {
 }
 
 func (o *outbox) publish(m outgoing) {
+	if m.mark != nil {
+		close(m.mark)
+		return
+	}
 	if err := m.publish(o.nc); err != nil {
 		o.counters.unsent.Add(1)
 		return

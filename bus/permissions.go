@@ -20,8 +20,8 @@ const (
 	SchedulerRole Role = "scheduler"
 	// BalancerRole is a node whose kernel carries traffic.
 	BalancerRole Role = "balancer"
-	// IngestRole is what a node needs beyond that to take metrics over HTTP: it
-	// publishes them in the name of the monitor that brought them.
+	// IngestRole is what a node needs beyond that to take metrics over HTTP or its
+	// control socket: it publishes them in the name of the monitor that brought them.
 	IngestRole Role = "ingest"
 	// FollowerRole is what a node needs beyond that to take its services from the
 	// bus: it reads the store of definitions.

@@ -18,23 +18,32 @@ func PermissionsConfig(roles []Role, node, group string) (string, error) {
 	}
 	publish, subscribe := PermissionsOf(roles, node, group)
 	var b strings.Builder
-	names := make([]string, len(roles))
-	for i, r := range roles {
-		names[i] = string(r)
-	}
-	fmt.Fprintf(&b, "# What %s may do on NATS as %s", node, strings.Join(names, ", "))
+	fmt.Fprintf(&b, "# What %s may do on NATS as %s", node, strings.Join(names(roles), ", "))
 	if group != "" {
 		fmt.Fprintf(&b, " of the group %s", group)
 	}
-	fmt.Fprintf(&b, ".\n# steelyard bus permissions --role %s --node %s", strings.Join(names, ","), node)
-	if group != "" {
-		fmt.Fprintf(&b, " --group %s", group)
-	}
-	fmt.Fprintf(&b, "\n%s = {\n", PermissionsName(node))
+	fmt.Fprintf(&b, ".\n# %s\n%s = {\n", PermissionsCommand(roles, node, group), PermissionsName(node))
 	writeList(&b, "publish", publish)
 	writeList(&b, "subscribe", subscribe)
 	b.WriteString("}\n")
 	return b.String(), nil
+}
+
+// PermissionsCommand is the command that prints PermissionsConfig.
+func PermissionsCommand(roles []Role, node, group string) string {
+	command := "steelyard bus permissions --role " + strings.Join(names(roles), ",") + " --node " + node
+	if group != "" {
+		command += " --group " + group
+	}
+	return command
+}
+
+func names(roles []Role) []string {
+	out := make([]string, len(roles))
+	for i, r := range roles {
+		out[i] = string(r)
+	}
+	return out
 }
 
 func writeList(b *strings.Builder, key string, subjects []string) {

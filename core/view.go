@@ -73,6 +73,9 @@ type BusView struct {
 
 	// Denied is what the NATS does not let this node do: "publish steelyard.v1.node.edge.lb1".
 	Denied []string `json:"denied,omitempty"`
+	// Permissions is the command that prints what the NATS must let it do; empty unless
+	// something is denied.
+	Permissions string `json:"permissions_command,omitempty"`
 }
 
 // A KernelView is the state of the data plane.

@@ -117,7 +117,7 @@ func (s *Store) inTime(ctx context.Context, expect uint64) error {
 
 func (s *Store) lost(newest Revision, expect uint64) error {
 	return fmt.Errorf("push definitions of group %s, based on revision %d: %w: revision %d is of %s on %s at %s, %q; read it, and push again on top of it",
-		s.cfg.Group, expect, ErrConflict, newest.Number, newest.Who, newest.Host, newest.At.Format(time.RFC3339), newest.Message)
+		s.cfg.Group, expect, ErrConflict, newest.Number, newest.By(), newest.Host, newest.At.Format(time.RFC3339), newest.Message)
 }
 
 // upload puts what is not in the store yet. If it is full, old revisions give way.

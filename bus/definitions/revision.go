@@ -21,7 +21,7 @@ const (
 	MaxDocumentBytes = MaxFileBytes // it is stored as a file
 	MaxFileBytes     = 16 << 20
 	MaxFiles         = 256
-	maxTextBytes     = 1024 // of Who, Host and Message
+	maxTextBytes     = 1024 // of Who, Host, Login and Message
 )
 
 // AnyRevision makes Push replace whatever there is.
@@ -35,17 +35,28 @@ type Revision struct {
 	Who     string `json:"who"`
 	Host    string `json:"host"`
 	Message string `json:"message"`
+	// Login is the user of the NATS that it was pushed as, if that is known. Like Who it
+	// is what the one who pushed says: the NATS tells nobody.
+	Login string `json:"login,omitempty"`
 	// SHA256 is that of the document, in hexadecimal; Files are the digests of the
 	// files, by the names that the document has for them.
 	SHA256 string            `json:"sha256"`
 	Files  map[string]string `json:"files,omitempty"`
 }
 
+// By is who pushed it, with the login where that has another name: "root as deploy".
+func (r *Revision) By() string {
+	if r.Login == "" || r.Login == r.Who {
+		return r.Who
+	}
+	return r.Who + " as " + r.Login
+}
+
 var digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // check holds a revision against the limits.
 func (r *Revision) check() error {
-	for _, t := range []struct{ field, text string }{{"who", r.Who}, {"host", r.Host}, {"message", r.Message}} {
+	for _, t := range []struct{ field, text string }{{"who", r.Who}, {"host", r.Host}, {"login", r.Login}, {"message", r.Message}} {
 		if len(t.text) > maxTextBytes || !utf8.ValidString(t.text) {
 			return fmt.Errorf("%s: want at most %d bytes of UTF-8", t.field, maxTextBytes)
 		}

@@ -454,7 +454,7 @@ func TestSmallPayload(t *testing.T) {
 }
 
 func FuzzRevision(f *testing.F) {
-	f.Add([]byte(`{"who":"alice","sha256":"` + strings.Repeat("a", 64) + `","files":{"p":"` + strings.Repeat("b", 64) + `"}}`))
+	f.Add([]byte(`{"who":"alice","login":"deploy","sha256":"` + strings.Repeat("a", 64) + `","files":{"p":"` + strings.Repeat("b", 64) + `"}}`))
 	f.Add([]byte(`{"files":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := definitions.CheckRevision(data); err == nil && len(data) > 64<<10 {

@@ -29,7 +29,8 @@ may do there, and nothing more. Include it, and give it to the user:
 
 What a node does by "roles" in its configuration makes it, here: probe a prober,
 schedule a scheduler, apply a balancer; without "roles" it is all three. Besides, it is
-an ingest if it takes metrics over HTTP, and a follower with "cluster.definitions: bus".
+an ingest if it takes metrics over HTTP or by "steelyard metric push", and a follower
+with "cluster.definitions: bus".
 Who is no node: monitor, which feeds metrics under its own name; viewer, which reads;
 pusher, for "steelyard push". The name of a node must be that of its user.`
 

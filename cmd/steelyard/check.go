@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -47,12 +48,16 @@ func (s *source) loadWith(more func(*config.Options)) (*config.Config, error) {
 
 // A checkResult is what `check -o json` prints, well or not.
 type checkResult struct {
-	OK       bool          `json:"ok"`
-	Files    []string      `json:"files,omitempty"`
-	Hash     string        `json:"hash,omitempty"`
-	Services int           `json:"services"`
-	Backends int           `json:"backends"`
-	Probes   int           `json:"probes"`
+	OK       bool     `json:"ok"`
+	Files    []string `json:"files,omitempty"`
+	Hash     string   `json:"hash,omitempty"`
+	Services int      `json:"services"`
+	Backends int      `json:"backends"`
+	Probes   int      `json:"probes"`
+	// FromBus says that services, probes and policies are pushed: Revision of them is
+	// counted above; 0: none is, since there is none on this machine that may be read.
+	FromBus  bool          `json:"from_bus,omitempty"`
+	Revision uint64        `json:"revision,omitempty"`
 	Problems config.Errors `json:"problems,omitempty"`
 	// Warnings are about what may be, and was probably not meant.
 	Warnings config.Errors `json:"warnings,omitempty"`
@@ -79,11 +84,12 @@ func (g *globals) check(ctx context.Context, from *source, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := from.loadWhole(func(o *config.Options) { o.CheckPolicies = checkPolicies(ctx) })
-	if err != nil {
+	cfg, revision, err := from.loadGood(func(o *config.Options) { o.CheckPolicies = checkPolicies(ctx) })
+	secret := cfg != nil && errors.Is(err, fs.ErrPermission)
+	if err != nil && !secret {
 		return g.checkFailed(format, err)
 	}
-	r := summarize(cfg)
+	r := summarize(cfg, revision)
 	if format != "json" {
 		cfg.Warnings.RenderWarnings(g.stderr, g.color(g.stderr))
 	}
@@ -92,7 +98,7 @@ func (g *globals) check(ctx context.Context, from *source, quiet bool) error {
 	case format == "json":
 		return writeJSON(g.stdout, r)
 	default:
-		fmt.Fprintf(g.stdout, "%s: ok: %s, %s, %s\n", from.path, plural(r.Services, "service"), plural(r.Backends, "backend"), plural(r.Probes, "probe"))
+		fmt.Fprintf(g.stdout, "%s: ok: %s, %s, %s%s\n", from.path, plural(r.Services, "service"), plural(r.Backends, "backend"), plural(r.Probes, "probe"), r.fromBus(secret))
 		for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
 			fmt.Fprintf(g.stdout, "  and %s\n", f)
 		}
@@ -112,8 +118,24 @@ func (g *globals) checkFailed(format string, err error) error {
 	return &codedError{code: exitConfig} // it is said already
 }
 
-func summarize(cfg *config.Config) checkResult {
-	r := checkResult{OK: true, Files: cfg.Files, Hash: cfg.Hash, Services: len(cfg.Services), Probes: len(cfg.Probes), Warnings: cfg.Warnings}
+// fromBus says where the services are that the file does not have.
+func (r *checkResult) fromBus(secret bool) string {
+	switch {
+	case !r.FromBus:
+		return ""
+	case r.Revision > 0:
+		return fmt.Sprintf(", with revision %d from the bus", r.Revision)
+	case secret:
+		return "; services come from the bus, and what is on this machine of them is for root to read"
+	}
+	return "; services come from the bus, and none has come to this machine yet"
+}
+
+func summarize(cfg *config.Config, revision uint64) checkResult {
+	r := checkResult{
+		OK: true, Files: cfg.Files, Hash: cfg.Hash, Services: len(cfg.Services), Probes: len(cfg.Probes), Warnings: cfg.Warnings,
+		FromBus: cfg.Definitions == config.DefinitionsBus, Revision: revision,
+	}
 	for _, s := range cfg.Services {
 		r.Backends += len(s.Backends)
 	}

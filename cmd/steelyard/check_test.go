@@ -5,9 +5,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/steelyard-lb/steelyard/core/config"
 )
 
 // TestCheckWarns: what may be, and was probably not meant, is said and stops
@@ -79,5 +82,43 @@ func TestCheckLoadsPolicies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheckSaysThatServicesArePushed: a file without services is no mistake where they come
+// from the bus, and what this machine has of them is checked with it.
+func TestCheckSaysThatServicesArePushed(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "s.yaml", "node: lb1\nstate_dir: "+dir+"\nbus: {servers: ['nats://127.0.0.1:1']}\ncluster: {group: edge, definitions: bus}\n")
+	check := func(want, errs string, line ...string) {
+		t.Helper()
+		out, stderr, code := run(t, t.Context(), nil, append([]string{"check", "-c", path}, line...)...)
+		if code != 0 || !strings.Contains(out, want) || stderr != errs {
+			t.Errorf("code %d, %q, %q; want %q in it and %q", code, out, stderr, want, errs)
+		}
+	}
+	check("ok: 0 services, 0 backends, 0 probes; services come from the bus, and none has come to this machine yet\n", "")
+	check(`"from_bus": true`, "", "-o", "json")
+	pushed := config.LayerDir{Path: filepath.Join(dir, "definitions")}
+	layer, err := pushed.Write(7, []byte("services:\n  web: {vip: 192.0.2.10, port: 80, backends: {web1: {address: 10.0.0.11}}}\n"), nil)
+	if err == nil {
+		err = pushed.Accept(layer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("ok: 1 service, 1 backend, 0 probes, with revision 7 from the bus\n", "")
+	check(`"revision": 7`, "", "-o", "json")
+	if err := os.Chmod(pushed.Path, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.Chmod(pushed.Path, 0o700) }() // to be cleared away
+	line := []string{os.Args[0], "check", "-c", path}
+	if os.Geteuid() == 0 { // root without what makes it root
+		line = append([]string{"setpriv", "--bounding-set=-all", "--inh-caps=-all"}, line...)
+	}
+	out, err := exec.CommandContext(t.Context(), line[0], line[1:]...).CombinedOutput()
+	if want := "; services come from the bus, and what is on this machine of them is for root to read\n"; err != nil || !strings.HasSuffix(string(out), want) {
+		t.Errorf("check of what may not be read: %v\n%s", err, out)
 	}
 }

@@ -52,7 +52,7 @@ func (f *storeFlags) revisionNumbers(ctx context.Context, from *source, fromFile
 	all, _ := s.History(ctx) // with an error the newest are here, or none
 	var out []string
 	for _, r := range all {
-		out = append(out, fmt.Sprintf("%d\t%s, %s: %s", r.Number, r.At.Local().Format(time.DateTime), clean(r.Who), clean(cmp.Or(r.Message, "no message"))))
+		out = append(out, fmt.Sprintf("%d\t%s, %s: %s", r.Number, r.At.Local().Format(time.DateTime), clean(r.By()), clean(cmp.Or(r.Message, "no message"))))
 	}
 	return out
 }

@@ -246,6 +246,9 @@ func (d *daemon) View(ctx context.Context) (core.NodeView, error) {
 	v.Policies = d.policyViews()
 	v.Warnings = d.warnings(cfg)
 	v.Bus = busView(d.bus.Stats())
+	if len(v.Bus.Denied) > 0 {
+		v.Bus.Permissions = permissionsCommand(cfg, v.Bus.Denied)
+	}
 	if d.member != nil {
 		group := d.member.View()
 		markDenied(&group, cfg.Node, v.Bus.Denied)

@@ -22,6 +22,7 @@ func busOptions(cfg *config.Config, log *slog.Logger) bus.Options {
 		Node: cfg.Node, StateDir: filepath.Join(cfg.StateDir, "bus"), Listen: c.Listen, Servers: c.Servers,
 		TLS:   bus.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA},
 		Login: busLogin(c.Login), CloudEvents: c.CloudEvents, Log: log,
+		Roles: natsRoles(cfg), Group: cfg.Cluster.Group,
 	}
 	for _, u := range c.Users {
 		o.Users = append(o.Users, bus.User{
@@ -59,6 +60,18 @@ func (d *daemon) Push(source string, s core.Sample) error {
 	cfg := d.cfg
 	d.mu.Unlock()
 	return d.targets.look(cfg, s.Backend)
+}
+
+// Pushed says that what was pushed before did not get beyond this node.
+func (d *daemon) Pushed(ctx context.Context) string {
+	denied := d.bus.MetricsDenied(ctx)
+	if denied == "" {
+		return ""
+	}
+	d.mu.Lock()
+	cfg := d.cfg
+	d.mu.Unlock()
+	return metricsDeniedText(cfg, denied)
 }
 
 // Ready tells whether this node should get traffic.

@@ -40,21 +40,30 @@ func (s *source) loadInForce() (*config.Config, error) { return s.loadWhole(func
 // loadWhole is loadWith for who asks what this node is to do: of one that follows
 // pushed definitions, with those on its disk, which are the ones in force.
 func (s *source) loadWhole(more func(*config.Options)) (*config.Config, error) {
+	cfg, _, err := s.loadGood(more)
+	if cfg != nil && errors.Is(err, fs.ErrPermission) {
+		return nil, &codedError{exitPermission, err, "the pushed definitions of this node are for root to read"}
+	}
+	return cfg, err
+}
+
+// loadGood is loadWhole that says which definitions they are; 0 if there are none yet.
+// Where they are on disk and cannot be found there, it is the configuration without them,
+// and an error.
+func (s *source) loadGood(more func(*config.Options)) (*config.Config, uint64, error) {
 	cfg, err := s.loadWith(more)
 	if err != nil || cfg.Definitions != config.DefinitionsBus {
-		return cfg, err
+		return cfg, 0, err
 	}
-	_, path, err := definitionsDir(cfg).Good()
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, &codedError{exitPermission, err, "the pushed definitions of this node are for root to read"}
-	case err != nil || path == "":
-		return cfg, err
+	revision, path, err := definitionsDir(cfg).Good()
+	if err != nil || path == "" {
+		return cfg, 0, err
 	}
-	return s.loadWith(func(o *config.Options) {
+	cfg, err = s.loadWith(func(o *config.Options) {
 		more(o)
 		o.Layers = []string{path}
 	})
+	return cfg, revision, err
 }
 
 func definitionsDir(cfg *config.Config) config.LayerDir {
@@ -205,7 +214,7 @@ func (f *follower) follow(ctx context.Context, r definitions.Revision) (final bo
 		if a := f.ask(ctx, reloadRequest{layer: &l}); a.err != nil {
 			return true, fmt.Errorf("refused, the one before stays in force: %w", a.err)
 		}
-		f.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.Who, r.Message)})
+		f.tell(core.Event{Severity: core.Info, Topic: "reload", Message: fmt.Sprintf("revision %d by %s is in force: %s", r.Number, r.By(), r.Message)})
 	}
 	if err := f.dir.Accept(path); err != nil {
 		return false, fmt.Errorf("is in force, but not kept for the next start; it is tried again: %w", err)
@@ -221,10 +230,10 @@ func (f *follower) tellFollowed(r definitions.Revision, final bool, err error) {
 	if err == nil {
 		return
 	}
-	f.log.Error("pushed definitions", "revision", r.Number, "who", r.Who, "err", err)
+	f.log.Error("pushed definitions", "revision", r.Number, "who", r.By(), "err", err)
 	if c := (complaint{r.SHA256, final}); c != f.told {
 		f.told = c
-		f.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)})
+		f.tell(core.Event{Severity: core.Error, Topic: "reload", Message: fmt.Sprintf("revision %d by %s %v", r.Number, r.By(), err)})
 	}
 }
 
@@ -233,6 +242,6 @@ func (d *daemon) setRevisionError(r definitions.Revision, err error) {
 	defer d.mu.Unlock()
 	d.revisionError = ""
 	if err != nil {
-		d.revisionError = fmt.Sprintf("revision %d by %s %v", r.Number, r.Who, err)
+		d.revisionError = fmt.Sprintf("revision %d by %s %v", r.Number, r.By(), err)
 	}
 }

@@ -40,6 +40,7 @@ func (f *storeFlags) whole() bool { return f.group != "" && len(f.servers) > 0 }
 type store struct {
 	*definitions.Store
 	group string
+	login string // the user of the NATS; empty: not known
 }
 
 // openStore is the store in the NATS that the flags name, or else in that of the
@@ -60,7 +61,16 @@ func (f *storeFlags) openStore(cfg *config.Config) (*store, error) {
 		return nil, &codedError{exitUsage, errors.New("there is no group whose definitions they are"), "set cluster.group, or name it with --group"}
 	}
 	o.Group, o.JoinTimeout = group, f.patience/time.Duration(len(o.Servers))
-	return &store{definitions.New(o), group}, nil
+	return &store{definitions.New(o), group, f.loginName(cfg)}, nil
+}
+
+// loginName is the user that logs in, as far as flags and configuration tell; a key or a
+// certificate alone does not.
+func (f *storeFlags) loginName(cfg *config.Config) string {
+	if f.natsFlags.used() || len(f.servers) > 0 || cfg == nil {
+		return f.user
+	}
+	return cfg.Bus.Login.User
 }
 
 // storeConfig is the store of a node's own group.
@@ -211,7 +221,7 @@ func checkDocument(d *document, policies func([]core.PolicySpec, []core.Service)
 	return config.Load(o)
 }
 
-// pusher is who pushes, and from where.
-func (g *globals) pusher(message string) definitions.Revision {
-	return definitions.Revision{Who: author(g.getenv), Host: hostName(), Message: message}
+// pusher is who pushes, as whom and from where.
+func (g *globals) pusher(login, message string) definitions.Revision {
+	return definitions.Revision{Who: author(g.getenv), Login: login, Host: hostName(), Message: message}
 }

@@ -3,13 +3,13 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/bus"
 	"github.com/steelyard-lb/steelyard/core"
+	"github.com/steelyard-lb/steelyard/core/config"
 )
 
 // mayPublish is a denial of the right to publish on a subject, as bus.Stats has it.
@@ -35,25 +35,42 @@ func deniedText(v core.NodeView) string {
 		return ""
 	}
 	text := "NATS denies this node what it needs (" + fewOf(v.Bus.Denied) + ")"
-	command := "steelyard bus permissions --role " + cmp.Or(strings.Join(natsRoles(v.Roles), ","), "ROLES") + " --node " + v.Node
-	if c := v.Cluster; c != nil {
-		command += " --group " + c.Group
-		if memberOf(c, v.Node).State == core.MemberDenied {
-			text += ", so that no other node knows of it"
-		}
+	if c := v.Cluster; c != nil && memberOf(c, v.Node).State == core.MemberDenied {
+		text += ", so that no other node knows of it"
 	}
-	return text + ": give its user what `" + command + "` prints"
+	return text + ": give its user what `" + v.Bus.Permissions + "` prints"
 }
 
-// natsRoles are the roles of a node by the names of those of its user.
-func natsRoles(roles []string) (out []string) {
-	names := map[string]bus.Role{"probe": bus.ProberRole, "schedule": bus.SchedulerRole, "apply": bus.BalancerRole}
-	for _, r := range roles {
-		if name, known := names[r]; known {
-			out = append(out, string(name))
-		}
+// metricsDeniedText says that metrics are known to this node only, and what to do about it.
+func metricsDeniedText(cfg *config.Config, denied string) string {
+	return fmt.Sprintf("what was pushed is known to %s only: NATS denies this node to hand it on (%s); give its user what `%s` prints",
+		cfg.Node, denied, permissionsCommand(cfg, []string{denied}))
+}
+
+// permissionsCommand prints all that the user of a node needs on its NATS, with what was
+// denied.
+func permissionsCommand(cfg *config.Config, denied []string) string {
+	roles := natsRoles(cfg)
+	handsOn := func(text string) bool {
+		return strings.HasPrefix(text, mayPublish(bus.Prefix+"."+string(bus.MetricClass)+"."))
 	}
-	return out
+	if slices.ContainsFunc(denied, handsOn) && !slices.Contains(roles, bus.IngestRole) {
+		roles = append(roles, bus.IngestRole)
+	}
+	return bus.PermissionsCommand(roles, cfg.Node, cfg.Cluster.Group)
+}
+
+// natsRoles are those of the user of a node, as far as its configuration tells: whether a
+// script hands in metrics over the control socket does not stand there.
+func natsRoles(cfg *config.Config) []bus.Role {
+	roles := bus.NodeRoles(cfg.Cluster.Roles)
+	if slices.ContainsFunc(cfg.HTTP.Users, func(u config.HTTPUser) bool { return slices.Contains(u.Rights, config.RightPush) }) {
+		roles = append(roles, bus.IngestRole)
+	}
+	if cfg.Definitions == config.DefinitionsBus {
+		roles = append(roles, bus.FollowerRole)
+	}
+	return roles
 }
 
 // quorumText says how many nodes must find a target bad, of those that are there to ask it.

@@ -57,7 +57,7 @@ func TestDeniedNodeEndToEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
 	nats := filepath.Join(r.dir, "nats.conf")
-	if err := os.WriteFile(nats, []byte(`authorization { users: [ {user: test, password: secret, permissions: {publish: {allow: ">", deny: "steelyard.v1.node.>"}, subscribe: ">"}} ] }`), 0o600); err != nil {
+	if err := os.WriteFile(nats, []byte(`authorization { users: [ {user: test, password: secret, permissions: {publish: {allow: ">", deny: ["steelyard.v1.node.>", "steelyard.v1.metric.>"]}, subscribe: ">"}} ] }`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	startNATS(t, r, "-c", nats)
@@ -85,5 +85,11 @@ services:
 			}
 			return nil
 		})
+	}
+	// The first number that is handed in is answered so already.
+	const warning = "what was pushed is known to test only: NATS denies this node to hand it on (publish steelyard.v1.metric."
+	const remedy = "give its user what `steelyard bus permissions --role prober,scheduler,ingest --node test --group edge` prints"
+	if out, code := r.steelyard("metric", "push", "web/b1", "queue", "3"); code != 0 || !strings.Contains(out, warning) || !strings.Contains(out, remedy) {
+		t.Errorf("metric push: exit code %d, want %q and %q in it:\n%s", code, warning, remedy, out)
 	}
 }

@@ -103,6 +103,8 @@ type metricSender interface {
 type metricResult struct {
 	Taken   int             `json:"taken"`
 	Refused []refusedMetric `json:"refused,omitempty"`
+	// Warning says why what was taken has not reached everybody.
+	Warning string `json:"warning,omitempty"`
 }
 
 type refusedMetric struct {
@@ -129,9 +131,9 @@ func (g *globals) metricPush(ctx context.Context, f *metricFlags, a []string, st
 		return err
 	}
 	defer to.close()
-	p := metricPusher{to: to, unit: f.unit, window: f.window.Seconds(), tell: func(line int, text string) {
-		if format != "json" {
-			g.warn(fmt.Sprintf("line %d: %s", line, text))
+	p := metricPusher{to: to, unit: f.unit, window: f.window.Seconds(), warn: func(text string) {
+		if format != "json" || len(a) == 3 {
+			g.warn(text)
 		}
 	}}
 	if len(a) == 3 {

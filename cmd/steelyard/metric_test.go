@@ -29,10 +29,11 @@ type takingControl struct {
 	fixedControl
 	source string
 	got    []admin.PushMetric
+	denied string
 }
 
 func (c *takingControl) PushMetrics(_ context.Context, source string, list []admin.PushMetric) (admin.MetricsAnswer, error) {
-	var a admin.MetricsAnswer
+	a := admin.MetricsAnswer{Warning: c.denied}
 	c.source = source
 	for i, m := range list {
 		if m.Target == "refused" {
@@ -74,6 +75,21 @@ func TestMetricPush(t *testing.T) {
 	}
 	if _, errs, code := runAll(t, c, "", "metric", "push", "refused", "queue", "12"); code != exitFailure || !strings.Contains(errs, "its unit is wrong") {
 		t.Errorf("a refusal: code %d, %q", code, errs)
+	}
+}
+
+// What did not get beyond the daemon is taken, and said once.
+func TestMetricPushWarns(t *testing.T) {
+	c := &takingControl{denied: "known here only"}
+	for _, line := range []string{"web/web1 queue 12", "-"} {
+		_, errs, code := runAll(t, c, "web1 queue 1\nweb2 queue 2\n", append([]string{"metric", "push"}, strings.Fields(line)...)...)
+		if code != 0 || strings.Count(errs, "known here only") != 1 {
+			t.Errorf("%s: code %d, %q", line, code, errs)
+		}
+	}
+	out, errs, code := runAll(t, c, "web1 queue 1\n", "metric", "push", "-", "-o", "json")
+	if want := "\"warning\": \"known here only\""; code != 0 || errs != "" || !strings.Contains(out, want) {
+		t.Errorf("JSON: code %d, %q, %q, want %q in it", code, out, errs, want)
 	}
 }
 
@@ -211,6 +227,8 @@ func TestMetricPushHTTP(t *testing.T) {
 		case strings.Contains(string(body), "web/b9"):
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			fmt.Fprint(w, `{"taken":0,"unmatched":[{"at":"[0]","error":"no backend web/b9; service web has b1"}],"error":{"code":"unmatched","message":"[0]: no"}}`)
+		case strings.Contains(string(body), "alone"):
+			fmt.Fprint(w, `{"taken":1,"warning":"known here only"}`)
 		default:
 			fmt.Fprint(w, `{"taken":1}`)
 		}
@@ -226,6 +244,9 @@ func TestMetricPushHTTP(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{`POST /v1/metrics [{"target":"web1","name":"cpu","value":0.5}]`}, bodies); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	if errs, code := push("alone", "cpu", "0.5", "--token-file", token); code != 0 || !strings.Contains(errs, "known here only") {
+		t.Errorf("known here only: code %d, %s", code, errs)
 	}
 	if errs, code := push("nobody", "cpu", "1", "--token-file", token); code != exitFailure || !strings.Contains(errs, "no such thing") {
 		t.Errorf("refused: code %d, %s", code, errs)

@@ -89,7 +89,7 @@ type metricPusher struct {
 	to     metricSender
 	unit   string  // where a line has none
 	window float64 // the same, in seconds
-	tell   func(line int, text string)
+	warn   func(text string)
 	result metricResult
 }
 
@@ -98,6 +98,7 @@ func (p *metricPusher) one(ctx context.Context, m admin.PushMetric) error {
 	if err == nil && len(a.Refused) > 0 {
 		err = errors.New(a.Refused[0].Error)
 	}
+	p.heed(a.Warning)
 	return err
 }
 
@@ -160,6 +161,7 @@ func (p *metricPusher) batch(ctx context.Context, lines []metricLine) error {
 		return err
 	}
 	p.result.Taken += a.Taken
+	p.heed(a.Warning)
 	for _, r := range a.Refused {
 		if r.Index >= 0 && r.Index < len(good) {
 			p.refuse(good[r.Index].n, r.Error)
@@ -168,8 +170,16 @@ func (p *metricPusher) batch(ctx context.Context, lines []metricLine) error {
 	return nil
 }
 
+// heed says a warning once, however long the stream is.
+func (p *metricPusher) heed(text string) {
+	if text != "" && text != p.result.Warning {
+		p.result.Warning = text
+		p.warn(text)
+	}
+}
+
 func (p *metricPusher) refuse(line int, text string) {
-	p.tell(line, text)
+	p.warn(fmt.Sprintf("line %d: %s", line, text))
 	if len(p.result.Refused) < maxRefused {
 		p.result.Refused = append(p.result.Refused, refusedMetric{line, text})
 	}

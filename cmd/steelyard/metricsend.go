@@ -169,6 +169,7 @@ type httpAnswer struct {
 	Taken     int           `json:"taken"`
 	Unmatched []httpFailure `json:"unmatched"`
 	Failed    []httpFailure `json:"failed"`
+	Warning   string        `json:"warning"`
 	Error     *struct {
 		Message string `json:"message"`
 		Hint    string `json:"hint"`
@@ -211,7 +212,7 @@ func (s *httpMetrics) send(ctx context.Context, list []admin.PushMetric) (out ad
 
 // metrics is the answer as the socket would have given it.
 func (a *httpAnswer) metrics(status int) (admin.MetricsAnswer, error) {
-	out := admin.MetricsAnswer{Taken: a.Taken}
+	out := admin.MetricsAnswer{Taken: a.Taken, Warning: a.Warning}
 	for _, f := range slices.Concat(a.Failed, a.Unmatched) {
 		index, err := strconv.Atoi(strings.Trim(f.At, "[]"))
 		if err != nil {

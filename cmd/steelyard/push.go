@@ -114,6 +114,10 @@ func (g *globals) push(ctx context.Context, f *pushFlags) error {
 	if err != nil {
 		return err
 	}
+	if r.Pushed && (cfg == nil || cfg.Definitions != config.DefinitionsBus) {
+		// A pusher hears no node: which of them follow is not known here.
+		r.Notes = append(r.Notes, "nodes with cluster.definitions: bus take it over, and no others; `steelyard show nodes` on one of them tells which have it")
+	}
 	return g.pushed(format, f, r)
 }
 
@@ -225,7 +229,7 @@ func (g *globals) store(ctx context.Context, f *pushFlags, s *store, d *document
 	case f.expected:
 		expect = f.expect
 	}
-	made, err := s.Push(ctx, d.yaml, d.files, g.pusher(f.message), expect)
+	made, err := s.Push(ctx, d.yaml, d.files, g.pusher(s.login, f.message), expect)
 	if err != nil {
 		return stored(err)
 	}

@@ -75,7 +75,7 @@ func commandsOf(readme string) []string {
 func readmeNATS(t *testing.T, readme, dir string) string {
 	t.Helper()
 	for _, line := range commandsOf(readme) {
-		command, file, ok := strings.Cut(line, " > /etc/nats/")
+		command, file, ok := strings.Cut(line, " > /etc/nats-server/")
 		if !ok {
 			continue
 		}
@@ -90,5 +90,5 @@ func readmeNATS(t *testing.T, readme, dir string) string {
 	if !found || !ended {
 		t.Fatal("the README has no configuration of the nats-server")
 	}
-	return "include lb1.conf\n" + strings.Replace(conf, "/var/lib/nats", filepath.Join(dir, "js"), 1) + "\n"
+	return "include lb1.conf\n" + strings.Replace(conf, "/var/lib/nats-server", filepath.Join(dir, "js"), 1) + "\n"
 }

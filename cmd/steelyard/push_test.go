@@ -91,7 +91,8 @@ func TestPush(t *testing.T) {
 	l.must(t, exitChanges, "-        weight: 100|+        weight: 50|on top of revision 1", "push", "--dry-run")
 	l.must(t, exitFailure, "somebody else pushed meanwhile|--expect", "push", "--expect", "0")
 	l.must(t, 0, "pushed revision 2 of edge", "push", "--expect", "1", "-m", "web1 is slow")
-	l.must(t, 0, "web1 is slow|the first|REVISION", "revisions")
+	l.must(t, 0, "web1 is slow|the first|REVISION|"+author(func(string) string { return "" })+" as ops", "revisions")
+	l.must(t, 0, `"login": "ops"`, "revisions", "-o", "json")
 	l.must(t, 0, "# revision 1 of edge|the first|weight: 100|path: ./files/", "revisions", "1")
 	l.must(t, exitFailure, "there are none", "revisions", "9")
 	l.must(t, 0, "-        weight: 50|+        weight: 100|pushed revision 3", "push", "--revert", "1")
@@ -106,6 +107,28 @@ func TestPush(t *testing.T) {
 	}
 	l.complete(t)
 	l.follow(t)
+	l.configure(t, "ops", "100")
+	l.hint(t)
+}
+
+// hint pushes from a file of a node that does not follow: nothing here tells whether another
+// does.
+func (l *pushLab) hint(t *testing.T) {
+	t.Helper()
+	const hint = "nodes with cluster.definitions: bus take it over, and no others"
+	if out, errs, code := l.run(t, "push", "--force"); code != 0 || strings.Contains(errs, hint) {
+		t.Errorf("a file that follows: code %d\n%s%s", code, out, errs)
+	}
+	text, err := os.ReadFile(l.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, l.dir, "alone.yaml", strings.Replace(string(text), ", definitions: bus", "", 1))
+	for _, line := range [][]string{{"push", "--force", "-c", file}, {"push", "--revert", "1", "--force", "--group", "edge", "--server", l.server, "--user", "ops", "--password-file", filepath.Join(l.dir, "password")}} {
+		if out, errs, code := runAll(t, nil, "", line...); code != 0 || strings.Count(errs, hint) != 1 {
+			t.Errorf("%v: code %d, want the hint\n%s%s", line, code, out, errs)
+		}
+	}
 }
 
 // complete presses TAB where the number of a revision is wanted.

@@ -18,7 +18,8 @@ import (
 
 const revisionsLong = `List what was pushed to a group, the newest first, or print one revision.
 
-At most 64 are kept. Secrets are printed as (secret). "steelyard show nodes" tells
+WHO is the user of the machine HOST, and the one of the NATS where that is another:
+"root as deploy". Both are what the one who pushed says. At most 64 are kept. Secrets are printed as (secret). "steelyard show nodes" tells
 which node has which revision in force.`
 
 func newRevisionsCommand(g *globals) *cobra.Command {
@@ -97,7 +98,7 @@ func (g *globals) oneRevision(ctx context.Context, s *store, number uint64, form
 	if format == "json" {
 		return writeJSON(g.stdout, revisionView{r, string(shown)})
 	}
-	fmt.Fprintf(g.stdout, "# revision %d of %s, %s\n# by %s on %s: %s\n", r.Number, s.group, r.At.Local().Format(time.DateTime), clean(r.Who), clean(r.Host), clean(cmp.Or(r.Message, "no message")))
+	fmt.Fprintf(g.stdout, "# revision %d of %s, %s\n# by %s on %s: %s\n", r.Number, s.group, r.At.Local().Format(time.DateTime), clean(r.By()), clean(r.Host), clean(cmp.Or(r.Message, "no message")))
 	_, err = g.stdout.Write(shown)
 	return err
 }
@@ -111,7 +112,7 @@ func (g *globals) renderRevisions(group string, all []definitions.Revision) {
 	}
 	t := &table{columns: revisionColumns}
 	for _, r := range all {
-		t.add(r.Number, r.At.Local().Format(time.DateTime), r.Who, r.Host, len(r.Files), r.SHA256[:min(12, len(r.SHA256))], cmp.Or(r.Message, unknown))
+		t.add(r.Number, r.At.Local().Format(time.DateTime), r.By(), r.Host, len(r.Files), r.SHA256[:min(12, len(r.SHA256))], cmp.Or(r.Message, unknown))
 	}
 	t.write(g.stdout, "", t.widths(nil), painter(g.color(g.stdout)))
 }

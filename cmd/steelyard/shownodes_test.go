@@ -128,6 +128,7 @@ func deniedView() core.NodeView {
 		v.Cluster.Members[i].Revision = 0
 	}
 	v.Bus.Denied = []string{"publish steelyard.v1.node.edge.lb1", "publish steelyard.v1.weights.edge.web.lb1"}
+	v.Bus.Permissions = "steelyard bus permissions --role prober,scheduler,balancer --node lb1 --group edge"
 	markDenied(v.Cluster, v.Node, v.Bus.Denied)
 	return v
 }
@@ -156,8 +157,8 @@ func TestDeniedNode(t *testing.T) {
 	if text := clusterText(other) + deniedText(other); !strings.Contains(text, "2 of 2 nodes live") || strings.Contains(text, "no other node") || !strings.Contains(text, "weights.edge.web.lb1): give its user") {
 		t.Errorf("another denial: %s", text)
 	}
-	alone := core.NodeView{Node: "lb1", Bus: core.BusView{Denied: []string{"publish steelyard.v1.decision.web"}}}
-	if got, want := deniedText(alone), "NATS denies this node what it needs (publish steelyard.v1.decision.web): give its user what `steelyard bus permissions --role ROLES --node lb1` prints"; got != want {
+	alone := core.NodeView{Node: "lb1", Bus: core.BusView{Denied: []string{"publish steelyard.v1.decision.web"}, Permissions: "steelyard bus permissions --role prober --node lb1"}}
+	if got, want := deniedText(alone), "NATS denies this node what it needs (publish steelyard.v1.decision.web): give its user what `steelyard bus permissions --role prober --node lb1` prints"; got != want {
 		t.Errorf("alone: %q, want %q", got, want)
 	}
 }

@@ -101,6 +101,8 @@ func (n *fakeNode) Forget(_ context.Context, service string, f core.SessionFilte
 	return 3, n.err
 }
 
+func (*fakeNode) Pushed(context.Context) string { return "the NATS refused it" }
+
 func (n *fakeNode) Push(source string, s core.Sample) error {
 	if s.Backend.Backend == "refused" {
 		return errors.New("its unit is wrong")

@@ -41,6 +41,8 @@ type PushMetric struct {
 type MetricsAnswer struct {
 	Taken   int             `json:"taken"`
 	Refused []RefusedMetric `json:"refused,omitempty"`
+	// Warning says why what was taken is known to this node alone; empty: it is not.
+	Warning string `json:"warning,omitempty"`
 }
 
 // A RefusedMetric is one of a request, counted from 0, and why it was not taken.
@@ -50,7 +52,7 @@ type RefusedMetric struct {
 }
 
 // metrics takes what a monitor knows. What is wrong with one of them costs no other.
-func (s *Server) metrics(_ context.Context, r *http.Request) (any, *Error) {
+func (s *Server) metrics(ctx context.Context, r *http.Request) (any, *Error) {
 	req, err := readUpTo[MetricsRequest](r.Body, maxMetrics)
 	switch {
 	case err != nil:
@@ -72,6 +74,9 @@ func (s *Server) metrics(_ context.Context, r *http.Request) (any, *Error) {
 			continue
 		}
 		out.Taken++
+	}
+	if out.Taken > 0 {
+		out.Warning = s.Node.Pushed(ctx)
 	}
 	return out, nil
 }

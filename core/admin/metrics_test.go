@@ -24,7 +24,7 @@ func TestMetricsCrossTheSocket(t *testing.T) {
 	want := MetricsAnswer{Taken: 2, Refused: []RefusedMetric{
 		{2, "target: is missing; want SERVICE/BACKEND, a backend, or the address of one"},
 		{3, "name: is missing; it is what policies call the metric, such as cpu"},
-		{4, "window_seconds: -1, want 0 to 86400"}, {5, "its unit is wrong"}}}
+		{4, "window_seconds: -1, want 0 to 86400"}, {5, "its unit is wrong"}}, Warning: "the NATS refused it"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("answer (-want +got):\n%s", d)
 	}

@@ -45,6 +45,9 @@ type NodeInterface interface {
 	// Push takes what a monitor knows of a backend, in the name of that monitor.
 	// Without a service, s.Backend.Backend is a target: see core.Sample.
 	Push(source string, s core.Sample) error
+	// Pushed says why what was pushed before is known to this node alone, for people, or
+	// nothing.
+	Pushed(ctx context.Context) string
 	// Trace follows the next sample of a backend, of one probe if that is not empty,
 	// to its end, or to that of ctx.
 	Trace(ctx context.Context, id core.BackendID, probe string) (core.Trace, error)

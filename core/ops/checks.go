@@ -27,11 +27,11 @@ const probesSoon = time.Minute
 
 // Checks tells from a view whether a node should get traffic: its configuration is in
 // force, its kernel carries the plan, and each backend was heard of once. Told beside
-// that are the bus, the policies, the last reload, and whether the node suspects itself.
+// that are the bus, the group, the policies, the last reload, and whether the node suspects itself.
 func Checks(v core.NodeView) []Check {
 	return []Check{
 		checkConfig(v), checkKernel(v), checkProbes(v),
-		checkReload(v), checkBus(v), checkPolicies(v), checkSuspect(v),
+		checkReload(v), checkBus(v), checkCluster(v), checkPolicies(v), checkSuspect(v),
 	}
 }
 
@@ -112,6 +112,28 @@ func checkBus(v core.NodeView) Check {
 	c := Check{Name: "bus", OK: v.Bus.Connected, Told: true, Detail: "connected"}
 	if !c.OK {
 		c.Detail = "the server is away; this node goes on with what it knows"
+	}
+	return c
+}
+
+// checkCluster is about the group: a node must not let go of the VIP because another is away.
+func checkCluster(v core.NodeView) Check {
+	c := Check{Name: "cluster", OK: true, Told: true, Detail: "this node is in no group"}
+	if v.Cluster == nil {
+		return c
+	}
+	var others []string
+	for _, m := range v.Cluster.Members {
+		if m.State == core.MemberLive {
+			continue
+		}
+		others = append(others, m.Node+" "+string(m.State))
+		c.OK = c.OK && m.State == core.MemberLeft // that is meant
+	}
+	all := len(v.Cluster.Members)
+	c.Detail = fmt.Sprintf("group %s: %d of %s live", v.Cluster.Group, all-len(others), plural(all, "node"))
+	if len(others) > 0 {
+		c.Detail += ", " + list(others)
 	}
 	return c
 }

@@ -3,10 +3,13 @@
 package ops
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -30,17 +33,20 @@ const maxEntries = 4096
 type found struct {
 	samples []placed
 	failed  []failure
+	count   int // of both
 }
 
 type placed struct {
-	at string
+	at  string
+	nth int // of all that the body held, in its order
 	core.Sample
 }
 
 // A failure is one entry that was not taken.
 type failure struct {
-	At    string `json:"at"` // such as metrics[3]; empty: the body as a whole
+	At    string `json:"at,omitempty"` // such as metrics[3]; empty: the body as a whole
 	Error string `json:"error"`
+	nth   int    // as placed has it
 }
 
 // A result is the answer to a push.
@@ -49,13 +55,21 @@ type result struct {
 	// Unmatched are those that are in order and about no backend of this node.
 	Unmatched []failure `json:"unmatched,omitempty"`
 	Failed    []failure `json:"failed,omitempty"`
+	// Warning says why what was taken is known to this node alone.
+	Warning string `json:"warning,omitempty"`
 	// Error is set where nothing was taken.
 	Error *problem `json:"error,omitempty"`
 }
 
-func (f *found) take(at string, s core.Sample) { f.samples = append(f.samples, placed{at, s}) }
+func (f *found) take(at string, s core.Sample) {
+	f.samples = append(f.samples, placed{at, f.count, s})
+	f.count++
+}
 
-func (f *found) fail(at string, err error) { f.failed = append(f.failed, failure{at, err.Error()}) }
+func (f *found) fail(at string, err error) {
+	f.failed = append(f.failed, failure{at, err.Error(), f.count})
+	f.count++
+}
 
 // pushMetrics takes numbers about backends, in the forms of the bus or of Telegraf.
 func (s *Server) pushMetrics(w http.ResponseWriter, r *http.Request, u *User) {
@@ -87,49 +101,70 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request, u *User, decode fu
 		writeError(w, http.StatusBadRequest, problem{"bad_request", err.Error(), "docs/http.md shows what is taken"})
 		return
 	}
-	var out result
-	busy := false
-	for _, p := range f.samples {
-		err := s.cfg.Node.Push(u.Name, p.Sample)
-		switch {
-		case err == nil:
-			out.Taken++
-		case errors.As(err, new(*UnmatchedError)):
-			out.Unmatched = append(out.Unmatched, failure{p.at, err.Error()})
-		default:
-			busy = busy || errors.Is(err, ErrBusy)
-			f.fail(p.at, err)
-		}
-	}
-	out.Failed = f.failed
+	out := s.handOn(r.Context(), u.Name, f)
 	s.meter.push(out.Taken, len(out.Failed)+len(out.Unmatched))
-	writeResult(w, out, busy)
-}
-
-func writeResult(w http.ResponseWriter, out result, busy bool) {
 	status := http.StatusOK
-	switch {
-	case out.Taken > 0:
-	case len(out.Failed) > 0:
-		status, out.Error = http.StatusUnprocessableEntity, out.Failed[0].problem("refused")
-		if busy {
+	if out.Error != nil {
+		status = http.StatusUnprocessableEntity
+		if out.Error.Code == busyCode {
 			status = http.StatusTooManyRequests
-			out.Error.Code = "busy"
 			w.Header().Set("Retry-After", "1")
 		}
-	case len(out.Unmatched) > 0:
-		status, out.Error = http.StatusUnprocessableEntity, out.Unmatched[0].problem("unmatched")
-		out.Error.Hint = "a target is SERVICE/BACKEND, a backend, or the address of one; steelyard show lists them"
 	}
 	writeJSON(w, status, out)
 }
 
-// problem is the failure as the error of the whole.
-func (f failure) problem(code string) *problem {
-	if f.At == "" {
-		return &problem{Code: code, Message: f.Error}
+// busyCode is that of a problem which is over in a second.
+const busyCode = "busy"
+
+// handOn gives what was found to the node, and tells what became of it.
+func (s *Server) handOn(ctx context.Context, user string, f found) (out result) {
+	var busy []failure
+	for _, p := range f.samples {
+		err := s.cfg.Node.Push(user, p.Sample)
+		if err == nil {
+			out.Taken++
+			continue
+		}
+		one := failure{p.at, err.Error(), p.nth}
+		switch {
+		case errors.As(err, new(*UnmatchedError)):
+			out.Unmatched = append(out.Unmatched, one)
+			continue
+		case errors.Is(err, ErrBusy):
+			busy = append(busy, one)
+		}
+		f.failed = append(f.failed, one)
 	}
-	return &problem{Code: code, Message: f.At + ": " + f.Error}
+	out.Failed = f.failed
+	for _, list := range [][]failure{out.Failed, out.Unmatched, busy} {
+		slices.SortFunc(list, func(a, b failure) int { return cmp.Compare(a.nth, b.nth) })
+	}
+	all := len(out.Failed) + len(out.Unmatched)
+	switch {
+	case out.Taken > 0:
+		out.Warning = s.cfg.Node.Pushed(ctx)
+	case len(busy) > 0:
+		out.Error = busy[0].problem(busyCode, all)
+	case len(out.Failed) > 0:
+		out.Error = out.Failed[0].problem("refused", all)
+	case len(out.Unmatched) > 0:
+		out.Error = out.Unmatched[0].problem("unmatched", all)
+		out.Error.Hint = "a target is SERVICE/BACKEND, a backend, or the address of one; steelyard show lists them"
+	}
+	return out
+}
+
+// problem is the failure as the error of the whole, of which so many failed.
+func (f failure) problem(code string, all int) *problem {
+	p := &problem{Code: code, Message: f.Error}
+	if f.At != "" {
+		p.Message = f.At + ": " + f.Error
+	}
+	if all > 1 {
+		p.Message += fmt.Sprintf("; %d more failed", all-1)
+	}
+	return p
 }
 
 func bodyStatus(err error) int {

@@ -201,7 +201,7 @@ func TestPartOfABatch(t *testing.T) {
 	if w.Code != 200 || out.Taken != 1 || len(out.Failed) != 2 || out.Error != nil {
 		t.Fatalf("%d %+v, want one taken and two failed", w.Code, out)
 	}
-	for i, at := range []string{"[2]", "[1]"} {
+	for i, at := range []string{"[1]", "[2]"} {
 		if out.Failed[i].At != at {
 			t.Errorf("failed[%d] at %q, want %q: %+v", i, out.Failed[i].At, at, out.Failed)
 		}
@@ -232,6 +232,55 @@ func TestNothingOfABatch(t *testing.T) {
 	}
 }
 
+// Of a batch of which nothing was taken the error of the whole is the first in the order of
+// the list, whoever found it, and says how many more there are. A body that is one entry has
+// no place in a list.
+func TestWhatIsWrongIsInOrder(t *testing.T) {
+	node := &fakeNode{refuse: func(s core.Sample) error {
+		switch s.Backend.Backend {
+		case "nobody":
+			return &UnmatchedError{"no backend nobody"}
+		case "often":
+			return ErrBusy
+		}
+		return errRefused
+	}}
+	s := pusher(t, node)
+	tests := map[string]struct{ path, body, message, places string }{
+		"two finders":     {"/v1/metrics", `[{"target":"b","name":"cpu","value":1},{"target":"b"},{"target":"b","name":"cpu","value":1}]`, "[0]: no such backend; 2 more failed", "[0] [1] [2]"},
+		"the other first": {"/v1/metrics", `[{"target":"b"},{"target":"b","name":"cpu","value":1}]`, "[0]: value: is missing; 1 more failed", "[0] [1]"},
+		"unmatched too":   {"/v1/metrics", `[{"target":"nobody","name":"cpu","value":1},{"target":"b"}]`, "[1]: value: is missing; 1 more failed", "[1]"},
+		"unmatched only":  {"/v1/metrics", `[{"target":"nobody","name":"cpu","value":1},{"target":"nobody","name":"cpu","value":1}]`, "[0]: no backend nobody; 1 more failed", ""},
+		"busy":            {"/v1/metrics", `[{"target":"b"},{"target":"often","name":"cpu","value":1}]`, "[1]: too many metrics at a time; 1 more failed", "[0] [1]"},
+		"alone":           {"/v1/metrics", `{"target":"b","name":"cpu","value":1}`, "no such backend", ""},
+		"alerts": {"/v1/alerts", `{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"a","backend":"b"}},{"status":"resolved","labels":{"alertname":"a","backend":"b"}},{"status":"x"}]}`,
+			"alerts[0]: no such backend; 2 more failed", "alerts[0] alerts[1] alerts[2]"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, out := post(t, s, tt.path, tt.body)
+			var places []string
+			for _, f := range out.Failed {
+				places = append(places, f.At)
+			}
+			if out.Error == nil || out.Error.Message != tt.message || strings.TrimSpace(strings.Join(places, " ")) != tt.places || strings.Contains(w.Body.String(), `"at":""`) {
+				t.Errorf("%d %s, want %q and what failed at %s", w.Code, w.Body, tt.message, tt.places)
+			}
+		})
+	}
+}
+
+// What is known here only is taken, and told.
+func TestWarningOfWhatIsTaken(t *testing.T) {
+	s := pusher(t, &fakeNode{denied: "the NATS refused it"})
+	if w, out := post(t, s, "/v1/metrics", `{"target":"b","name":"cpu","value":1}`); w.Code != http.StatusOK || out.Taken != 1 || out.Warning != "the NATS refused it" {
+		t.Errorf("%d %s, want 200 with a warning", w.Code, w.Body)
+	}
+	if w, out := post(t, s, "/v1/metrics", `[]`); out.Warning != "" {
+		t.Errorf("nothing was taken, and it is said where that is known: %s", w.Body)
+	}
+}
+
 // A target that is no backend is told, and is neither taken nor wrong.
 func TestUnmatchedTargets(t *testing.T) {
 	node := &fakeNode{refuse: func(s core.Sample) error {
@@ -242,8 +291,8 @@ func TestUnmatchedTargets(t *testing.T) {
 	}}
 	s := pusher(t, node)
 	w, out := post(t, s, "/v1/metrics", `[{"target":"web/b9","name":"cpu","value":1},{"target":"web/b1","name":"cpu","value":1},{"target":"web/b1"}]`)
-	want := []failure{{"[0]", "push: no backend web/b9; service web has b1, b2"}}
-	if diff := cmp.Diff(want, out.Unmatched); diff != "" || w.Code != http.StatusOK || out.Taken != 1 || len(out.Failed) != 1 || out.Error != nil {
+	want := []failure{{At: "[0]", Error: "push: no backend web/b9; service web has b1, b2"}}
+	if diff := cmp.Diff(want, out.Unmatched, cmp.AllowUnexported(failure{})); diff != "" || w.Code != http.StatusOK || out.Taken != 1 || len(out.Failed) != 1 || out.Error != nil {
 		t.Errorf("%d %s, want one of each; unmatched (-want +got):\n%s", w.Code, w.Body, diff)
 	}
 	for path, body := range map[string]string{

@@ -22,6 +22,7 @@ type fakeNode struct {
 	pushed []core.Sample
 	by     []string
 	refuse func(core.Sample) error
+	denied string // what Pushed says
 	asked  int
 }
 
@@ -55,6 +56,8 @@ func (n *fakeNode) Push(source string, s core.Sample) error {
 	n.pushed, n.by = append(n.pushed, s), append(n.by, source)
 	return nil
 }
+
+func (n *fakeNode) Pushed(context.Context) string { return n.denied }
 
 func (n *fakeNode) taken() []core.Sample {
 	n.mu.Lock()

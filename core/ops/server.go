@@ -29,6 +29,9 @@ type Node interface {
 	// sample for every backend that matches a target the service is empty. An error
 	// means that nothing was taken of it, and says why; see ErrBusy and UnmatchedError.
 	Push(source string, s core.Sample) error
+	// Pushed says why what was pushed before is known to this node alone, for people, or
+	// nothing. It may ask the bus for that.
+	Pushed(ctx context.Context) string
 }
 
 // A Config says where to listen and who may ask.
