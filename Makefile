@@ -21,7 +21,7 @@ demo: build deps-demo ## Run the self-contained demo in network namespaces (root
 PLAIN := /(examples|core/sim|plugins/(abi|builtin|plugintest))(/|$$)
 
 test: deps ## Install what the tests need, then run them: with the race detector, but for those that only run guests
-	$(GO) test -race -count=1 -parallel 3 -timeout 10m $$($(GO) list ./... | grep -vE '$(PLAIN)')
+	$(GO) test -race -count=1 -parallel 3 -timeout 14m $$($(GO) list ./... | grep -vE '$(PLAIN)')
 	$(GO) test -count=1 $$($(GO) list ./... | grep -E '$(PLAIN)')
 	$(GO) test -count=1 -run 'TestHostileCorpus|TestThousandSwaps|TestWorkerMemory|TestLoadRefuses' ./plugins
 
