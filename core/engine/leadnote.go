@@ -104,6 +104,10 @@ func reasonOf(o *core.Override) string {
 // noOpinion begins the note of a share that the policy has had no opinion of for a time.
 const noOpinion = "the policy has had no opinion for "
 
+// stillHeld is the note of a share that the policy has no opinion of at this call: one that
+// answers where there is a new sample says so every other time.
+const stillHeld = "the policy has no opinion: share held"
+
 // stepNote is what a step of shaping has to do with the slots; empty if it is the policy's
 // own, or only tempers that.
 func (b *backend) stepNote(st core.Step) string {
@@ -121,6 +125,9 @@ func (b *backend) stepNote(st core.Step) string {
 	case "slow_start":
 		return "slow start"
 	case "freshness":
+		if st.Note == stillHeld {
+			return ""
+		}
 		if since, has := strings.CutPrefix(st.Note, noOpinion); has {
 			_, outcome, _ := strings.Cut(since, ": ")
 			return "the policy has no opinion: " + outcome

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -174,9 +175,40 @@ func TestVectorOfOldOpinions(t *testing.T) {
 	}
 	shaped := core.Shape(core.Shaping{Hold: time.Second}, 1, []core.ShapeBackend{
 		{Weight: 1, Health: core.Up, Opinion: core.Hold, HeldFor: time.Minute, Prev: 0.3, UpFor: -1}, {Weight: 1, Health: core.Up, Opinion: 1, Prev: 0.7, UpFor: -1}}, core.Steady)
+	held := core.Shape(core.Shaping{Hold: time.Minute}, 1, []core.ShapeBackend{{Weight: 1, Health: core.Up, Opinion: core.Hold, Prev: 1, UpFor: -1}}, core.Steady)
+	if got := b.stepNote(held[0].Steps[0]); held[0].Steps[0].Name != "freshness" || got != "" {
+		t.Errorf("of %+v: %q, want nothing", held[0].Steps[0], got)
+	}
 	if got := b.stepNote(shaped[0].Steps[0]); got != "the policy has no opinion: decaying to the configured weight" {
 		t.Errorf("of %+v: %q", shaped[0].Steps[0], got)
 	}
+}
+
+// TestVectorOfHolding: a policy that has an opinion now and then, such as where there is a new
+// sample, makes no vector of each call.
+func TestVectorOfHolding(t *testing.T) {
+	g, calls := newGroup(true), 0
+	holding := func(ctx context.Context, s core.Snapshot) core.Result {
+		r := weighted(ctx, s)
+		if calls++; calls%2 == 0 {
+			r.Weights[0] = core.Hold
+		}
+		return r
+	}
+	setup := setupOf(web("web", "holding", 1, 1, 1, 1)) // of equal shares, which are whole slots
+	setup.Services[0].Shaping.Hold = time.Minute
+	engineTestWith(t, &kernel{}, policies{"holding": holding}, setup, Config{Cluster: g}, func(t *testing.T, e *Engine, _ *log) {
+		for _, b := range []string{"b1", "b2", "b3", "b4"} {
+			e.sayAll(true, b)
+		}
+		time.Sleep(5 * time.Second)
+		g.handed()
+		before := calls
+		time.Sleep(30 * time.Second)
+		if v := g.handed(); len(v) != 0 || calls < before+20 {
+			t.Errorf("%d vectors of %d calls whose slots are the same, such as %+v and %+v; want none of some 30", len(v), calls-before, v[0].Backends, v[min(1, len(v)-1)].Backends)
+		}
+	})
 }
 
 // A follower says what the leader says, also when that alone has changed.
