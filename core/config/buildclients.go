@@ -91,7 +91,7 @@ func (b *builder) listFile(at, file string) []netip.Prefix {
 		b.wrong(at, fileHint(err), "read %s: %v", file, cause(err))
 		return nil
 	}
-	out, ok := b.parseList(file, string(data))
+	out, ok := b.parseList(file, string(data), !b.wasPushed(at))
 	if ok && len(out) == 0 && strings.HasSuffix(at, "allow_file") {
 		b.wrong(at, "add a prefix, or leave allow_file out", "%s has no prefix, and an empty allow admits everybody", file)
 	}
@@ -99,7 +99,9 @@ func (b *builder) listFile(at, file string) []netip.Prefix {
 	return out
 }
 
-func (b *builder) parseList(file, text string) (out []netip.Prefix, ok bool) {
+// parseList reads prefixes, one a line. What is wrong is quoted where it may be shown: a
+// file that pushed definitions name may be any.
+func (b *builder) parseList(file, text string, shown bool) (out []netip.Prefix, ok bool) {
 	if !utf8.ValidString(text) {
 		b.ps.add(nowhere(b.layers, file), "", "", "the file is not UTF-8 text")
 		return nil, false
@@ -119,7 +121,9 @@ func (b *builder) parseList(file, text string) (out []netip.Prefix, ok bool) {
 		if wrong++; wrong > maxListProblems {
 			break
 		}
-		if wrong == 1 {
+		if !shown {
+			why, hint = "this is no address and no prefix", ""
+		} else if wrong == 1 {
 			b.ps.lines[file] = strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 		}
 		col := 1 + utf8.RuneCountInString(l[:strings.Index(l, word)])

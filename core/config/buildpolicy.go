@@ -62,6 +62,9 @@ func (b *builder) policyCode(path string, s core.PolicySpec) []byte {
 		b.wrong(byPath, "", "the path is empty")
 		return nil
 	}
+	if !b.travelled(byPath, s.Path) {
+		return nil
+	}
 	data, err := b.opts.ReadFile(s.Path)
 	if err != nil {
 		b.wrong(byPath, fileHint(err), "read the policy %s: %v", s.Path, cause(err))

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"path/filepath"
 	"strings"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -46,16 +47,27 @@ func (b *builder) secret(path, name string, required bool, text core.Secret, fil
 
 // secretFile is the content of a file without the newline at its end.
 func (b *builder) secretFile(at, file string) core.Secret {
-	path := b.resolve(at, file)
+	path := filepath.Clean(b.resolve(at, file))
+	if !b.mayName(at, path) {
+		return ""
+	}
 	data, err := b.readFor(at, path)
 	if err != nil {
 		b.wrong(at, fileHint(err), "read the secret from %s (%v)", path, cause(err)) // no colon: see inMessage
 		return ""
 	}
-	return core.Secret(strings.TrimRight(string(data), "\r\n"))
+	text := strings.TrimRight(string(data), "\r\n")
+	if b.wasPushed(at) && strings.ContainsAny(text, "\r\n") {
+		b.wrong(at, "", "%s has more than one line, and is no secret that pushed definitions may name", path)
+		return ""
+	}
+	return core.Secret(text)
 }
 
 func (b *builder) secretEnv(at, name string) core.Secret {
+	if !b.mayAsk(at, name) {
+		return ""
+	}
 	for _, kv := range b.opts.Env {
 		if k, v, ok := strings.Cut(kv, "="); ok && k == name {
 			return core.Secret(v)
