@@ -35,6 +35,25 @@ type vectorBackendBody struct {
 	Note    string           `json:"note,omitempty"` // core.VectorBackend says of what kind
 }
 
+// maxNotes is how many bytes the notes of a vector may have as JSON. Without them one of
+// MaxBackends has half of what a NATS takes by default, and the slots must arrive.
+const maxNotes = 384 << 10
+
+// noteBytes is how long a note is as JSON, or a little less.
+func noteBytes(note string) int {
+	n := len(note)
+	for i := range len(note) {
+		switch note[i] {
+		case '<', '>', '&': // \u003c
+			n += 5
+		case '"', '\\':
+			n++
+		}
+	}
+	return n
+}
+
+// vectorToBody leaves out the notes that do not fit any more.
 func vectorToBody(v *core.Vector) vectorBody {
 	b := vectorBody{
 		V: WireVersion, Service: v.Service, Group: v.Group, Node: v.Node, Epoch: v.Epoch, Seq: v.Seq, TS: stamp(v.At),
@@ -44,9 +63,13 @@ func vectorToBody(v *core.Vector) vectorBody {
 	if v.Decision != 0 {
 		b.Decision = DecisionID(v.Node, v.Decision)
 	}
+	notes := 0
 	for i := range v.Backends {
 		from := &v.Backends[i]
-		b.Backends[i] = vectorBackendBody{Name: from.Name, Slots: from.Slots, Health: from.Health, Note: from.Note}
+		b.Backends[i] = vectorBackendBody{Name: from.Name, Slots: from.Slots, Health: from.Health}
+		if notes += noteBytes(from.Note); notes <= maxNotes {
+			b.Backends[i].Note = from.Note
+		}
 		if from.Opinion != core.Hold {
 			b.Backends[i].Opinion = &from.Opinion
 		}
