@@ -150,6 +150,7 @@ type drainWait struct {
 	saidWhat  uint64
 	counting  time.Time // when a count was last there
 	present   time.Time // when the daemon last answered
+	led       time.Time // when this node last led the service; zero if it never did
 	cutAt     time.Time // zero before the cut
 	cutCount  int
 }
@@ -186,7 +187,7 @@ func (d *drainWait) run(ctx context.Context) error {
 
 // look asks once and reports whether the wait is over.
 func (d *drainWait) look(ctx context.Context) (end bool, err error) {
-	b, err := d.backend(ctx)
+	b, leader, err := d.backend(ctx)
 	now := time.Now()
 	switch {
 	case errors.Is(err, admin.ErrUnreachable) && now.Sub(d.present) < absentFor:
@@ -198,6 +199,11 @@ func (d *drainWait) look(ctx context.Context) (end bool, err error) {
 	if b.Override == nil || b.Override.Kind != core.OverrideDrain {
 		return false, &codedError{exitFailure, fmt.Errorf("the drain of %s was ended while %s were open", d.id, plural(int(d.remaining), "connection")),
 			"`steelyard monitor event.info.override` shows by whom"}
+	}
+	if leader == nil {
+		d.led = now
+	} else if !d.led.IsZero() {
+		return false, d.withoutLead(ctx, leader.Node, now)
 	}
 	if b.Connections == nil || b.ConnectionsAt.Before(d.since) {
 		patience := unknownFor
@@ -218,19 +224,31 @@ func (d *drainWait) look(ctx context.Context) (end bool, err error) {
 	return false, d.atDeadline(ctx, now)
 }
 
-// backend is the present state of the backend.
-func (d *drainWait) backend(ctx context.Context) (core.BackendView, error) {
+// withoutLead goes on with a wait that was for all nodes, while another one leads: that has
+// no drain, and what is counted here is of this node alone. After a restart of the daemon
+// the lead comes back.
+func (d *drainWait) withoutLead(ctx context.Context, leader string, now time.Time) error {
+	if now.Sub(d.led) < absentFor {
+		return d.atDeadline(ctx, now)
+	}
+	return &codedError{exitFailure, fmt.Errorf("%s leads %s now: on other nodes %s gets connections again, and how many is not known here", leader, d.id.Service, d.id),
+		"drain it on " + leader + ", too; the drain on this node goes on"}
+}
+
+// backend is the present state of the backend, and who leads its service if that is another
+// node.
+func (d *drainWait) backend(ctx context.Context) (core.BackendView, *core.LeaderView, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	s, err := d.g.dial(d.g.Socket).Service(ctx, d.id.Service)
 	if err != nil {
-		return core.BackendView{}, err
+		return core.BackendView{}, nil, err
 	}
 	i := slices.IndexFunc(s.Backends, func(b core.BackendView) bool { return b.Name == d.id.Backend })
 	if i < 0 {
-		return core.BackendView{}, fmt.Errorf("backend %s: it is not in the configuration any more", d.id)
+		return core.BackendView{}, nil, fmt.Errorf("backend %s: it is not in the configuration any more", d.id)
 	}
-	return s.Backends[i], nil
+	return s.Backends[i], s.Leader, nil
 }
 
 // take files a count and tells of it.

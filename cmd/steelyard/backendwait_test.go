@@ -111,6 +111,50 @@ func TestDrainWaitEnds(t *testing.T) {
 	}
 }
 
+// A wait for the connections of all nodes does not end by those of one, when another node
+// has taken the lead; it goes on where the lead comes back. Who never led waits for its own.
+func TestDrainWaitWithoutTheLead(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		from, to int // of the looks at which lb2 leads
+		code     int
+		want     string
+	}{
+		{"it moves", 4, 1000, exitFailure, "lb2 leads web now: on other nodes web/drained gets connections again"},
+		{"it comes back", 4, 30, exitOK, "no connection is open, after 14 s"},
+		{"it never was here", 0, 1000, exitOK, "no connection is open, after 1.0 s"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubbletest.Run(t, func(t *testing.T) {
+				c := &fixedControl{view: commandView()}
+				c.onService = func(n int, s *core.ServiceView) {
+					b := s.Backends[0] // "drained"
+					b.Connections, b.ConnectionsAt = ptr(uint64(7)), time.Now()
+					if s.Leader = nil; n >= tt.from && n < tt.to {
+						s.Leader = &core.LeaderView{Node: "lb2"}
+					}
+					if n >= 3 && s.Leader != nil || n >= 30 {
+						b.Connections = ptr(uint64(0))
+					}
+					s.Backends = []core.BackendView{b}
+				}
+				var buf bytes.Buffer
+				g := newGlobals(&buf, &buf)
+				g.dial = func(string) control { return c }
+				d := &drainWait{g: g, id: core.BackendID{Service: "web", Backend: "drained"}, flags: waitFlags{wait: true}, since: time.Now(), began: time.Now(), say: &buf}
+				err := d.run(t.Context())
+				text := buf.String()
+				if err != nil {
+					text = err.Error()
+				}
+				if exitCode(err) != tt.code || !strings.Contains(text, tt.want) {
+					t.Errorf("exit code %d, %v; want %d and %q:\n%s", exitCode(err), err, tt.code, tt.want, buf.String())
+				}
+			})
+		})
+	}
+}
+
 // In a group the other nodes follow a drain a little later, and tell of what they have left.
 func TestDrainWaitInAGroup(t *testing.T) {
 	for _, tt := range []struct {
