@@ -23,7 +23,7 @@ PLAIN := /(examples|core/sim|plugins/(abi|builtin|plugintest))(/|$$)
 test: deps ## Install what the tests need, then run them: with the race detector, but for those that only run guests
 	$(GO) test -race -count=1 -parallel 3 -timeout 14m $$($(GO) list ./... | grep -vE '$(PLAIN)')
 	$(GO) test -count=1 $$($(GO) list ./... | grep -E '$(PLAIN)')
-	$(GO) test -count=1 -run 'TestHostileCorpus|TestThousandSwaps|TestWorkerMemory|TestLoadRefuses' ./plugins
+	$(GO) test -count=1 -run 'TestHostileCorpus|TestInspect|TestThousandSwaps|TestWorkerMemory|TestLoadRefuses' ./plugins
 
 test-short: ## Run the tests without the race detector, installing nothing
 	$(GO) test ./...
