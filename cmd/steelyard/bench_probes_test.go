@@ -162,7 +162,7 @@ func newProbing(b *testing.B, services int, probes []string, hanging int) *probi
 		b.Fatal(err)
 	}
 	var log labtest.Log
-	cmd := exec.Command("/proc/self/exe", "run", "-c", config)
+	cmd := exec.Command(shipped(b), "run", "-c", config)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	var err error
 	if d.proc, err = l.Balancer.Start(cmd); err != nil {

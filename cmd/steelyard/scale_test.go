@@ -192,7 +192,7 @@ func joinCrowd(b *testing.B, z scaling.Size, roles string) *probing {
 		}
 	})
 	var log labtest.Log
-	cmd := exec.Command("/proc/self/exe", "run", "-c", config)
+	cmd := exec.Command(shipped(b), "run", "-c", config)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if d.proc, err = l.Balancer.Start(cmd); err != nil {
 		b.Fatal(err)
