@@ -158,9 +158,15 @@ func (e *Engine) installLeads() {
 		return
 	}
 	e.vectors.only(e.setup.Services)
+	began := false
 	for _, s := range e.order {
+		followed := s.follows
 		e.catchUpLead(s.from, s)
+		began = began || followed && !s.follows
 		e.vectors.leads(s.spec.Name, !s.follows)
+	}
+	if began {
+		e.countAnew()
 	}
 }
 
@@ -168,6 +174,9 @@ func (e *Engine) installLeads() {
 func (e *Engine) catchUpLead(before, s *service) {
 	if before == nil || before.follows == s.follows && before.lead == s.lead {
 		return
+	}
+	if before.follows != s.follows {
+		s.forgetFlows()
 	}
 	s.follows, s.lead = before.follows, before.lead
 	if s.lead != nil {

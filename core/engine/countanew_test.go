@@ -105,6 +105,41 @@ func TestFullOverATakeover(t *testing.T) {
 	})
 }
 
+// TestFullOverATakeoverInAReload: the same where the lead begins while a reload is on its
+// way to the kernel.
+func TestFullOverATakeoverInAReload(t *testing.T) {
+	sumTest(t, policies{"p": weighted}, func(t *testing.T, e *Engine, k *kernel, g *group, c *sum) {
+		c.set(40, 120)
+		e.offer(vector(9, 1, 0, 65536))
+		time.Sleep(5 * time.Second)
+		setup, err := e.Setup(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.mu.Lock()
+		k.took = meterEvery * 41 / 10 // its end is nearly as far from a look as can be
+		k.mu.Unlock()
+		g.handed()
+		done := make(chan error)
+		go func() {
+			_, err := e.Reload(t.Context(), setup)
+			done <- err
+		}()
+		time.Sleep(meterEvery)
+		g.lead(true)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		for _, v := range g.handed() {
+			if v.Backends[0].Slots > 0 {
+				t.Errorf("the others were told to give it %d slots", v.Backends[0].Slots)
+			}
+		}
+		want(t, k, "web", 0, 65536)
+	})
+}
+
 // TestClosedOverATakeover: no rate is of this node for one half of its window and of all for
 // the other.
 func TestClosedOverATakeover(t *testing.T) {
