@@ -122,7 +122,7 @@ func TestHostileCorpus(t *testing.T) {
 	in := &innocents{}
 	in.run(t, h)
 	for _, c := range refusedOnes {
-		if raceEnabled && c.slow && c.file != "hostile/startloop.wasm" {
+		if raceEnabled && c.slow {
 			continue // the race detector makes the limit a long one: make test runs all without it, too
 		}
 		t.Run(c.file, func(t *testing.T) {
