@@ -76,8 +76,8 @@ func (b *Bus) unfit(subj string, body clusterBody) error {
 	return nil
 }
 
-// SubscribePresences calls fn for what the other nodes of a group say of themselves, on
-// one goroutine. A presence that waited somewhere for long is dropped as late: by
+// SubscribePresences calls fn for what the other nodes of a group say of themselves, one
+// that has the name of this node among them, on one goroutine. A presence that waited somewhere for long is dropped as late: by
 // its arrival a node is alive. What SubscribeSamples says of dropped messages, of
 // blocking and of cancel holds for all three.
 func (b *Bus) SubscribePresences(group string, fn func(core.Presence)) (cancel func(), err error) {
@@ -87,8 +87,8 @@ func (b *Bus) SubscribePresences(group string, fn func(core.Presence)) (cancel f
 		if err := decodeCluster(m.Subject, where, m.Data, &body); err != nil {
 			return "", err
 		}
-		if body.Node == b.opts.Node {
-			return "", b.twin(m.Subject, body.Inst)
+		if b.sentHere(&body) {
+			return "", nil
 		}
 		v, _ := heard.judge(m.Subject, b.presenceEnvelope(&body), now)
 		if r := v.reason(); r != "" {
@@ -99,12 +99,10 @@ func (b *Bus) SubscribePresences(group string, fn func(core.Presence)) (cancel f
 	})
 }
 
-// twin complains of a presence in our name that we did not send.
-func (b *Bus) twin(subj, inst string) error {
-	if _, ours := b.insts.Load(inst); ours {
-		return nil
-	}
-	return fmt.Errorf("decode %s: another node has the name of this one; give each node its own name (node): %w", subj, errMismatch)
+// sentHere reports whether a presence is one of our own.
+func (b *Bus) sentHere(body *presenceBody) bool {
+	_, ours := b.insts.Load(body.Inst)
+	return ours && body.Node == b.opts.Node
 }
 
 // presenceEnvelope is what the filter wants to know of a presence. The time at which

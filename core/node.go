@@ -200,6 +200,8 @@ type MemberView struct {
 	ClockSeconds float64 `json:"clock_ahead_seconds"`
 	Leads        int     `json:"services_led"`   // as this node sees it
 	Probes       int     `json:"targets_probed"` // the same
+	// Twin says that two nodes have this name, and undo each other's work.
+	Twin bool `json:"twin,omitempty"`
 }
 
 // A LeaderView is who decides a service that this node follows.

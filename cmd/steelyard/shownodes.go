@@ -214,6 +214,9 @@ func clusterNotes(v core.NodeView) []string {
 		case alive && m.ConfigHash != own.ConfigHash:
 			notes = append(notes, fmt.Sprintf("%s has another configuration than this node of what a group has in common: reload the one that is behind", m.Node))
 		}
+		if m.Twin {
+			notes = append(notes, fmt.Sprintf("two nodes have the name %s and undo each other's work: give each its own (`node:` in its configuration)", m.Node))
+		}
 		if alive && math.Abs(m.ClockSeconds) >= clockOff {
 			notes = append(notes, fmt.Sprintf("the clock of %s is off by %s: logs and times of decisions do not compare; see NTP", m.Node, seconds(math.Abs(m.ClockSeconds))))
 		}

@@ -104,15 +104,16 @@ func TestClusterNotes(t *testing.T) {
 	for i := range v.Cluster.Members {
 		v.Cluster.Members[i].Revision = 0
 	}
-	v.Cluster.Members[1].ConfigHash = "another"
+	v.Cluster.Members[0].Twin, v.Cluster.Members[1].ConfigHash = true, "another"
 	want := []string{
+		"two nodes have the name lb1 and undo each other's work: give each its own (`node:` in its configuration)",
 		"lb2 has another configuration than this node of what a group has in common: reload the one that is behind",
 		"lb3 has not been heard of for 12 s: see that it runs and reaches the NATS",
 	}
 	if got := clusterNotes(v); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	v.Bus.Connected = false
+	v.Bus.Connected, v.Cluster.Members[0].Twin = false, false
 	v.Cluster.Members[1].State = core.MemberSilent
 	want = []string{"lb1 does not reach the NATS and goes on by itself with what it knows: its log says why"}
 	if got := clusterNotes(v); !slices.Equal(got, want) {

@@ -42,7 +42,7 @@ func startReal(t *testing.T, name string, port int) *real {
 	b := bustest.StartWith(t, bus.Options{Node: name, Servers: []string{fmt.Sprintf("nats://127.0.0.1:%d", port)}})
 	m, err := cluster.New(cluster.Config{
 		Spec: core.ClusterSpec{Group: "g", Probers: 1, Quorum: 1, Scheduling: core.ScheduleLeader}, Bus: b, Dir: t.TempDir(),
-		Self: core.Presence{Node: name, Inst: "of " + name, Roles: core.AllRoles, StartedAt: time.Now()},
+		Self: core.Presence{Node: name, Inst: fmt.Sprint(name, time.Now().UnixNano()), Roles: core.AllRoles, StartedAt: time.Now()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -152,4 +152,17 @@ func TestRealServer(t *testing.T) {
 	bustest.StartServer(t, port, nil)
 	took = eventually(t, "two agree with the server back", func() bool { return agree(nodes[1:]) })
 	t.Logf("with the server back two agreed within %v", took)
+}
+
+// TestTwinsOnARealServer: a balancer that was set up with a copy of another's configuration,
+// name included, is told of by both.
+func TestTwinsOnARealServer(t *testing.T) {
+	port := bustest.FreePort(t)
+	bustest.StartServer(t, port, nil)
+	nodes := []*real{startReal(t, "lb1", port), startReal(t, "lb1", port)}
+	for _, n := range nodes {
+		eventually(t, "it shows that another has its name", func() bool { return n.View().Members[0].Twin })
+	}
+	nodes[1].stop()
+	eventually(t, "it shows that the other is gone", func() bool { return !nodes[0].View().Members[0].Twin })
 }

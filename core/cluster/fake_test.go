@@ -83,7 +83,8 @@ func (n *fakeNet) join() {
 	clear(n.cut)
 }
 
-// deliver has pick choose what each of the others does with a message.
+// deliver has pick choose what each of the others does with a message. As on a real bus,
+// those of the same name get the presences of each other only.
 func (b *fakeBus) deliver(pick func(*fakeBus) func()) error {
 	b.net.mu.Lock()
 	defer b.net.mu.Unlock()
@@ -92,7 +93,7 @@ func (b *fakeBus) deliver(pick func(*fakeBus) func()) error {
 	}
 	due := time.Now().Add(delay)
 	for _, o := range b.net.buses {
-		if o.node == b.node || b.net.cut[[2]string{o.node, "*"}] {
+		if o == b || b.net.cut[[2]string{o.node, "*"}] {
 			continue
 		}
 		if f := pick(o); f != nil {
@@ -117,7 +118,7 @@ func (b *fakeBus) PublishVector(v core.Vector) error {
 	b.vectors = append(b.vectors, v)
 	b.net.mu.Unlock()
 	return b.deliver(func(o *fakeBus) func() {
-		if fn := o.vector; fn != nil {
+		if fn := o.vector; fn != nil && o.node != b.node {
 			return func() { fn(v) }
 		}
 		return nil
@@ -129,7 +130,7 @@ func (b *fakeBus) PublishFlows(r core.FlowReport, _ string) error {
 	b.reports = append(b.reports, r)
 	b.net.mu.Unlock()
 	return b.deliver(func(o *fakeBus) func() {
-		if fn := o.flows; fn != nil && (o.hearsAll || o.heard[r.Service]) {
+		if fn := o.flows; fn != nil && o.node != b.node && (o.hearsAll || o.heard[r.Service]) {
 			o.got = append(o.got, r)
 			return func() { fn(r) }
 		}

@@ -149,12 +149,14 @@ func (s *state) hearTwin(p core.Presence, now time.Time) {
 	if p.Inst == s.self.Inst || p.Leaving || now.Sub(s.started) < probesAfter {
 		return
 	}
+	s.twin.heard = now
 	s.tellTwin(p.Node, s.self.Inst, p.Inst, now)
 }
 
 // tellTwins counts the words of an instance that was thought to be over.
 func (s *state) tellTwins(m *member, p core.Presence, now time.Time) {
 	if m.twins++; m.twins >= twinWords && !p.Leaving {
+		m.twin.heard = now
 		s.tellTwin(p.Node, m.said.Inst, p.Inst, now)
 	}
 }

@@ -44,6 +44,15 @@ type member struct {
 
 	former string // the instance before said.Inst
 	twins  int    // words of others since said.Inst was first heard
+	twin   twin
+}
+
+// A twin is another node that has the same name.
+type twin struct{ heard time.Time }
+
+// there reports whether it was heard of lately.
+func (t twin) there(now time.Time) bool {
+	return !t.heard.IsZero() && now.Sub(t.heard) <= probesAfter
 }
 
 // left reports whether the node has said that it ends.

@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,14 +17,37 @@ func TestTwoOfOneName(t *testing.T) {
 	bubbletest.Run(t, func(t *testing.T) {
 		net := newNet()
 		other := start(t, net, nodeSpec{name: "lb2"})
-		start(t, net, nodeSpec{name: "lb1"})
+		first := start(t, net, nodeSpec{name: "lb1"})
 		time.Sleep(settleTime)
-		start(t, net, nodeSpec{name: "lb1"})
+		second := start(t, net, nodeSpec{name: "lb1"})
 		time.Sleep(settleTime)
-		if !other.told(core.Error, "two nodes have the name lb1 (instances inst") {
-			t.Errorf("nobody told of it: %v", other.events)
+		for _, n := range []*node{other, first, second} {
+			if !n.told(core.Error, "two nodes have the name lb1 (instances inst") {
+				t.Errorf("%s did not tell of it: %v", n.name, n.events)
+			}
+			if got := twinsOf(n); got != "lb1" {
+				t.Errorf("%s shows twins of %q, want of lb1", n.name, got)
+			}
+		}
+		second.stop()
+		time.Sleep(settleTime)
+		for _, n := range []*node{other, first} {
+			if got := twinsOf(n); got != "" {
+				t.Errorf("when one of them has ended %s still shows twins of %q", n.name, got)
+			}
 		}
 	})
+}
+
+// twinsOf are the names that two nodes have, as one of the group shows them.
+func twinsOf(n *node) string {
+	var names []string
+	for _, m := range n.View().Members {
+		if m.Twin {
+			names = append(names, m.Node)
+		}
+	}
+	return strings.Join(names, " ")
 }
 
 func TestPoison(t *testing.T) {

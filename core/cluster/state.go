@@ -41,6 +41,7 @@ type state struct {
 	follow func(core.Vector)
 
 	members  map[string]*member // the others
+	twin     twin               // of this node
 	services map[string]*service
 	leads    map[string]*atomic.Bool // those of services, replaced with them
 	unknown  map[string]core.Vector  // the latest of services that are not configured here, or not yet

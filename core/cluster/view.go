@@ -47,10 +47,11 @@ func (s *state) view(now time.Time) core.ClusterView {
 	if s.self.Suspects {
 		self.State = core.MemberSuspects
 	}
+	self.Twin = s.twin.there(now)
 	v.Members = append(v.Members, self)
 	for _, m := range s.members {
 		o := memberView(&m.said)
-		o.State = m.state(now)
+		o.State, o.Twin = m.state(now), m.twin.there(now)
 		o.HeardSeconds, o.ClockSeconds = now.Sub(m.heard).Seconds(), m.clock.ahead().Seconds()
 		v.Members = append(v.Members, o)
 	}

@@ -122,8 +122,11 @@ func checkCluster(v core.NodeView) Check {
 	if v.Cluster == nil {
 		return c
 	}
-	var others []string
+	var others, twins []string
 	for _, m := range v.Cluster.Members {
+		if m.Twin {
+			twins = append(twins, m.Node)
+		}
 		if m.State == core.MemberLive {
 			continue
 		}
@@ -134,6 +137,10 @@ func checkCluster(v core.NodeView) Check {
 	c.Detail = fmt.Sprintf("group %s: %d of %s live", v.Cluster.Group, all-len(others), plural(all, "node"))
 	if len(others) > 0 {
 		c.Detail += ", " + list(others)
+	}
+	if len(twins) > 0 {
+		c.OK = false
+		c.Detail += "; two nodes have the name " + list(twins)
 	}
 	return c
 }
