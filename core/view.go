@@ -165,6 +165,9 @@ type BackendView struct {
 	Since   time.Time   `json:"health_since"`
 	// State is the health and what else decides whether it is fed, in one word.
 	State BackendState `json:"state"`
+	// OutUntil is when a backend whose probes are good gets clients again, if passive
+	// health has ejected it or it is held down; zero otherwise.
+	OutUntil time.Time `json:"out_until,omitzero"`
 
 	Configured uint32 `json:"configured_weight"`
 	// Override is what an operator has changed by command; nil if nothing is.

@@ -267,11 +267,16 @@ func overrideText(o core.Override, at time.Time) string {
 	}
 	parts = append(parts, o.Author)
 	if !o.Until.IsZero() {
-		parts = append(parts, seconds(max(o.Until.Sub(at).Seconds(), 0))+" left")
+		parts = append(parts, timeLeft(o.Until, at))
 	}
 	text := strings.Join(parts, ", ")
 	if o.Reason != "" {
 		text += ": " + o.Reason
 	}
 	return text
+}
+
+// timeLeft is such as "28 min left", of what ends at until.
+func timeLeft(until, at time.Time) string {
+	return seconds(max(until.Sub(at).Seconds(), 0)) + " left"
 }

@@ -67,6 +67,9 @@ func TestFlapDamping(t *testing.T) {
 	flap()
 	r.untilWhy("b1", "held down: went down 2 times in 10m")
 	r.wantShares("web", 0, 100)
+	if out, _ := r.steelyard("show"); !strings.Contains(out, "without a bad sample, 10 min left") {
+		t.Errorf("show does not say for how long b1 is held:\n%s", out)
+	}
 	r.reload(service(2))
 	r.untilWhy("b1", "held down")
 	r.wantShares("web", 0, 100)

@@ -234,10 +234,14 @@ func openText(b core.BackendView) string {
 	return fmt.Sprintf("%s/%d", count(b.Connections), b.MaxConnections)
 }
 
-// whyText is the reason for a share. A command is told with the time that it has
-// left, and a drain with the connections.
+// whyText is the reason for a share. A command, an ejection and a hold are told with the
+// time that is left of them, and a drain with the connections.
 func whyText(b core.BackendView, at time.Time) string {
-	if b.Override == nil {
+	switch {
+	case b.Override != nil:
+	case !b.OutUntil.IsZero():
+		return b.Why + ", " + timeLeft(b.OutUntil, at)
+	default:
 		return b.Why
 	}
 	text := overrideText(*b.Override, at)

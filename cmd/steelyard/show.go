@@ -26,7 +26,8 @@ const showLong = `Show services and their backends: what share of new connection
             all nodes where this node leads the service, and else its own
   CPS       connections opened per second
   CHECK     how the health probe ended, and how long it took; then metric probes that fail
-  WHY       the reason for the share; "steelyard explain SERVICE/BACKEND" has all of it
+  WHY       the reason for the share, with the time that is left of a command, an
+            ejection or a hold; "steelyard explain SERVICE/BACKEND" has all of it
 
 The line that begins with "with" names what else is done with the connections of a
 service; "steelyard explain SERVICE" tells all of it. Of a service with a shadow policy

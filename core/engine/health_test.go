@@ -225,11 +225,14 @@ func TestFlapIsHeldDown(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		b := e.backend(t, 0)
-		if b.Why != note || b.State != core.StateDown || b.Health != core.Down {
-			t.Errorf("b1 is %s (%s): %s", b.State, b.Health, b.Why)
+		if left := time.Until(b.OutUntil); b.Why != note || b.State != core.StateDown || b.Health != core.Down || left != 58*time.Second {
+			t.Errorf("b1 is %s (%s) for another %s: %s", b.State, b.Health, left, b.Why)
 		}
 		time.Sleep(50 * time.Second)
 		e.bad("b1", 1) // the minute begins anew
+		if left := time.Until(e.backend(t, 0).OutUntil); left != time.Minute {
+			t.Errorf("after a bad sample it is out for another %s", left)
+		}
 		e.good("b1", 1)
 		time.Sleep(50 * time.Second)
 		want(t, k, "web", 0, 65536)

@@ -86,8 +86,8 @@ func TestPassiveEjects(t *testing.T) {
 			t.Errorf("changes (-want +got):\n%s", diff)
 		}
 		b := e.backend(t, 0)
-		if b.State != core.StateEjected || b.Why != note {
-			t.Errorf("b1 is %s: %s", b.State, b.Why)
+		if left := time.Until(b.OutUntil); b.State != core.StateEjected || b.Why != note || left > time.Minute || left < 59*time.Second {
+			t.Errorf("b1 is %s for another %s: %s", b.State, left, b.Why)
 		}
 		if diff := cmp.Diff([]bool{false, true}, k.alive("web")); diff != "" {
 			t.Errorf("clients bound to it stay there (-want +got):\n%s", diff)
@@ -100,6 +100,9 @@ func TestPassiveEjects(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		if got := k.get("web")[0]; got == 0 || got > 16384 {
 			t.Errorf("it begins again with %d slots", got)
+		}
+		if b := e.backend(t, 0); !b.OutUntil.IsZero() {
+			t.Errorf("it serves, and is out until %s", b.OutUntil)
 		}
 		if diff := cmp.Diff([]string{"b1 down→up passive RETRY: " + core.PassiveOver.Explain()}, l.changes()); diff != "" {
 			t.Errorf("changes (-want +got):\n%s", diff)

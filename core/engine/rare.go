@@ -40,6 +40,22 @@ func (b *backend) gated(spec *core.Service) core.HealthState {
 	return b.probed
 }
 
+// outUntil is when a backend whose probes are good gets clients again that an ejection or
+// a hold keeps out; zero if neither does.
+func (b *backend) outUntil(rule core.HealthRule) time.Time {
+	var until time.Time
+	if b.rare == nil || b.probed != core.Up || b.health != core.Down {
+		return until
+	}
+	if b.ejected() {
+		until = b.rare.out.Until()
+	}
+	if b.rare.flap.Held(rule) && b.rare.flap.Over().After(until) {
+		until = b.rare.flap.Over()
+	}
+	return until.UTC()
+}
+
 // due has endGates look at a time at the latest; zero is none.
 func (e *Engine) due(at time.Time) {
 	if !at.IsZero() && (e.gateDue.IsZero() || at.Before(e.gateDue)) {

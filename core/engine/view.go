@@ -110,7 +110,7 @@ func (b *backend) view(rule core.HealthRule) core.BackendView {
 		Name: b.spec.Name, Address: address(b.spec.Addr), Health: b.health, Since: b.since.UTC(), State: b.state(false),
 		Configured: b.spec.Weight, Override: shown(b.override), Priority: b.spec.Priority,
 		MaxConnections: b.maxConnections(), Sorry: b.spec.Sorry, ConnectionsTotal: b.carried.last.Connections, Traffic: b.carried.view(),
-		CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
+		OutUntil: b.outUntil(rule), CPU: b.cpu.optional(), Response: b.response.optional(), NewPerSecond: b.fresh.optional(),
 	}
 	if b.spec.Alt.IsValid() {
 		v.Alt = address(b.spec.Alt)
