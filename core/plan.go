@@ -116,6 +116,7 @@ type Counters struct {
 // A FlowCount is what conntrack says about one backend.
 type FlowCount struct {
 	Open   uint64 // connections open now
+	Abroad uint64 // of Open, those on other nodes of the group
 	Opened uint64 // since the reader started
 	Closed uint64 // since the reader started
 

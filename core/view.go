@@ -118,18 +118,21 @@ type ServiceView struct {
 	// kernel refused it. What it had before stays.
 	Error string `json:"error,omitempty"`
 
-	Connections      *uint64      `json:"connections"` // open now
-	ConnectionsTotal uint64       `json:"connections_total"`
-	RefusedTotal     uint64       `json:"refused_total"`
-	TurnedAwayTotal  Turned       `json:"turned_away_total"`     // by allow, deny and limits
-	TurnedAway       string       `json:"turned_away,omitempty"` // the same in words, with the limits
-	QoS              string       `json:"qos,omitempty"`         // as in "dscp 46, class 1:20, mark 0x10/0xf0"
-	CountBytes       bool         `json:"count_bytes"`           // as configured
-	Offload          bool         `json:"offload,omitempty"`     // as configured, whether or not the kernel can
-	Traffic          *TrafficView `json:"traffic"`               // null while packets are not counted
-	NewPerSecond     *float64     `json:"new_connections_per_second"`
-	DecisionSeq      uint64       `json:"decision_seq"`
-	DecidedAt        time.Time    `json:"decided_at"`
+	Connections *uint64 `json:"connections"` // open now
+	// ConnectionsAbroad are those of Connections that other nodes of the group carry: 0
+	// unless this node leads the service.
+	ConnectionsAbroad uint64       `json:"connections_on_other_nodes,omitempty"`
+	ConnectionsTotal  uint64       `json:"connections_total"`
+	RefusedTotal      uint64       `json:"refused_total"`
+	TurnedAwayTotal   Turned       `json:"turned_away_total"`     // by allow, deny and limits
+	TurnedAway        string       `json:"turned_away,omitempty"` // the same in words, with the limits
+	QoS               string       `json:"qos,omitempty"`         // as in "dscp 46, class 1:20, mark 0x10/0xf0"
+	CountBytes        bool         `json:"count_bytes"`           // as configured
+	Offload           bool         `json:"offload,omitempty"`     // as configured, whether or not the kernel can
+	Traffic           *TrafficView `json:"traffic"`               // null while packets are not counted
+	NewPerSecond      *float64     `json:"new_connections_per_second"`
+	DecisionSeq       uint64       `json:"decision_seq"`
+	DecidedAt         time.Time    `json:"decided_at"`
 	// Leader is the node that decides the shares, where another one does.
 	Leader *LeaderView `json:"leader,omitempty"`
 	// Settings are those of the configuration in force; nil from a daemon that is older.
@@ -188,7 +191,8 @@ type BackendView struct {
 	Slots uint32  `json:"slots"` // of 65536
 	Why   string  `json:"why"`
 
-	Connections *uint64 `json:"connections"`
+	Connections       *uint64 `json:"connections"`
+	ConnectionsAbroad uint64  `json:"connections_on_other_nodes,omitempty"` // as of the service
 	// ConnectionsAt is when Connections was counted; zero if it never was.
 	ConnectionsAt    time.Time    `json:"connections_at,omitzero"`
 	ConnectionsTotal uint64       `json:"connections_total"`

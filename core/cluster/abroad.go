@@ -98,6 +98,7 @@ func (o *remote) addOpen(to map[core.BackendID]core.FlowCount) {
 		id := core.BackendID{Service: o.r.Service, Backend: name}
 		c := to[id]
 		c.Open += b.Open
+		c.Abroad += b.Open
 		to[id] = c
 	}
 }

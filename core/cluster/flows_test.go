@@ -134,10 +134,10 @@ func TestFlowsAdd(t *testing.T) {
 		b.own.set("web1", core.FlowCount{Open: 7, Opened: 1007, Closed: 1000, Unanswered: 9})
 		time.Sleep(1500 * time.Millisecond)
 		a.want(t, "what lb2 closed before is no burst of now, and what it misses is its own",
-			core.FlowCount{Open: 12, Opened: 105, Closed: 100, Unanswered: 3})
+			core.FlowCount{Open: 12, Abroad: 7, Opened: 105, Closed: 100, Unanswered: 3})
 		b.own.set("web1", core.FlowCount{Open: 8, Opened: 1018, Closed: 1010})
 		time.Sleep(time.Second)
-		a.want(t, "lb2 closed ten more", core.FlowCount{Open: 13, Opened: 105, Closed: 110, Unanswered: 3})
+		a.want(t, "lb2 closed ten more", core.FlowCount{Open: 13, Abroad: 8, Opened: 105, Closed: 110, Unanswered: 3})
 		if _, live := a.AsOf(); !live {
 			t.Error("all are live, and the sum is not")
 		}
@@ -165,19 +165,19 @@ func TestFlowsNeverGoBack(t *testing.T) {
 		time.Sleep(time.Second)
 		report("i2", 500)
 		report("i2", 510)
-		a.want(t, "ten closed", core.FlowCount{Open: 1, Closed: 10})
+		a.want(t, "ten closed", core.FlowCount{Open: 1, Abroad: 1, Closed: 10})
 		report("i3", 0)
-		a.want(t, "restarted", core.FlowCount{Open: 1, Closed: 10})
+		a.want(t, "restarted", core.FlowCount{Open: 1, Abroad: 1, Closed: 10})
 		report("i3", 5)
-		a.want(t, "five more", core.FlowCount{Open: 1, Closed: 15})
+		a.want(t, "five more", core.FlowCount{Open: 1, Abroad: 1, Closed: 15})
 		report("i3", 3)
-		a.want(t, "counts that fall", core.FlowCount{Open: 1, Closed: 15})
+		a.want(t, "counts that fall", core.FlowCount{Open: 1, Abroad: 1, Closed: 15})
 		time.Sleep(reportGone)
 		a.want(t, "silent", core.FlowCount{Closed: 15})
 		report("i3", 900)
-		a.want(t, "heard again: what it closed meanwhile is no burst of now", core.FlowCount{Open: 1, Closed: 15})
+		a.want(t, "heard again: what it closed meanwhile is no burst of now", core.FlowCount{Open: 1, Abroad: 1, Closed: 15})
 		report("i3", 901)
-		a.want(t, "one more", core.FlowCount{Open: 1, Closed: 16})
+		a.want(t, "one more", core.FlowCount{Open: 1, Abroad: 1, Closed: 16})
 	})
 }
 
@@ -288,7 +288,7 @@ func TestFlowsOfDrain(t *testing.T) {
 		a.want(t, "lb2 has not counted since", core.FlowCount{Open: 7})
 		b.own.read()
 		time.Sleep(2 * time.Second)
-		a.want(t, "lb2 drains it", core.FlowCount{Open: 14})
+		a.want(t, "lb2 drains it", core.FlowCount{Open: 14, Abroad: 7})
 		if got := a.Counts()[core.BackendID{Service: "web", Backend: "web2"}].Open; got != 100 {
 			t.Errorf("%d connections of a backend that serves, want those of lb1", got)
 		}

@@ -8,7 +8,7 @@ import "time"
 // one leads, and its own while it does not. A rate over both would be of neither.
 func (s *service) forgetFlows() {
 	for _, b := range s.backends {
-		b.open, b.done, b.history = reading{}, reading{}, nil
+		b.open, b.abroad, b.done, b.history = reading{}, 0, reading{}, nil
 	}
 }
 

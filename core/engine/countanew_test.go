@@ -34,7 +34,7 @@ func (f *sum) Counts() map[core.BackendID]core.FlowCount {
 	c := core.FlowCount{Open: f.own, Closed: uint64(closedHere * now.Sub(epoch).Seconds())}
 	if !leads {
 		f.begun = time.Time{}
-	} else if c.Open = f.all; f.begun.IsZero() {
+	} else if c.Open, c.Abroad = f.all, f.all-f.own; f.begun.IsZero() {
 		f.begun = now
 	}
 	if leads {
@@ -74,7 +74,7 @@ func TestFullOverATakeover(t *testing.T) {
 		e.offer(vector(9, 1, 0, 65536))
 		time.Sleep(5 * time.Second)
 		want(t, k, "web", 0, 65536)
-		if b := e.backend(t, 0); b.State != core.StateUp || b.Connections == nil || *b.Connections != 40 {
+		if b := e.backend(t, 0); b.State != core.StateUp || b.Connections == nil || *b.Connections != 40 || b.ConnectionsAbroad != 0 {
 			t.Errorf("on a follower it is %s, want up with its own 40 connections: %+v", b.State, b)
 		}
 		for range 3 {
@@ -82,8 +82,8 @@ func TestFullOverATakeover(t *testing.T) {
 			g.lead(true)
 			settle()
 			want(t, k, "web", 0, 65536)
-			if b := e.backend(t, 0); b.State != core.StateFull || b.Connections == nil || *b.Connections != 120 {
-				t.Errorf("as the leader begins it is %s, want full with 120 connections: %+v", b.State, b)
+			if b := e.backend(t, 0); b.State != core.StateFull || b.Connections == nil || *b.Connections != 120 || b.ConnectionsAbroad != 80 {
+				t.Errorf("as the leader begins it is %s, want full with 120 connections, 80 of them elsewhere: %+v", b.State, b)
 			}
 			time.Sleep(5 * time.Second)
 			for _, v := range g.handed() {

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/steelyard-lb/steelyard/core"
@@ -120,7 +121,7 @@ func (b *backend) takeMeter(m meterReading, tracked bool) {
 	if !counted {
 		return // not yet, or connection tracking does not carry it
 	}
-	b.open = reading{value: float64(c.Open), at: m.countedAt}
+	b.open, b.abroad = reading{value: float64(c.Open), at: m.countedAt}, uint32(min(c.Abroad, math.MaxUint32))
 	if !m.live {
 		b.history, b.done = nil, reading{} // when they closed is not known
 		return

@@ -85,6 +85,7 @@ type backend struct {
 	told   bool             // Flows knows whether it is idle
 	down   bool             // Flows was told that it is down
 	cpuSeq uint32
+	abroad uint32 // of open, those on other nodes
 	since  time.Time
 	cameUp time.Time // zero if it never came up while we watched
 	note   string    // why it is not up
@@ -215,7 +216,7 @@ func (e *Engine) buildBackend(shared sharedSetup, spec core.Service, b *core.Bac
 	}
 	n.override = e.inherited(old, spec, *b)
 	if !cmp.Or(b.Forwarding, spec.Forwarding).Tracked() {
-		n.open, n.fresh, n.firsts, n.done, n.history, n.full = reading{}, reading{}, tally{}, reading{}, nil, false
+		n.abroad, n.open, n.fresh, n.firsts, n.done, n.history, n.full = 0, reading{}, reading{}, tally{}, reading{}, nil, false
 	}
 	n.setProbes(shared.specs, probesOf(spec, *b), warm)
 	n.probed = n.combined(spec.Health)

@@ -73,7 +73,7 @@ func (s *service) view() core.ServiceView {
 	for _, f := range s.spec.Frontends {
 		v.Frontends = append(v.Frontends, f.String())
 	}
-	var open uint64
+	var open, abroad uint64
 	var rate float64
 	var counted bool
 	for i, b := range s.backends {
@@ -95,12 +95,12 @@ func (s *service) view() core.ServiceView {
 		}
 		v.ConnectionsTotal += bv.ConnectionsTotal
 		if bv.Connections != nil && bv.NewPerSecond != nil {
-			open, rate, counted = open+*bv.Connections, rate+*bv.NewPerSecond, true
+			open, abroad, rate, counted = open+*bv.Connections, abroad+bv.ConnectionsAbroad, rate+*bv.NewPerSecond, true
 		}
 		v.Backends = append(v.Backends, bv)
 	}
 	if counted {
-		v.Connections, v.NewPerSecond = &open, &rate
+		v.Connections, v.ConnectionsAbroad, v.NewPerSecond = &open, abroad, &rate
 	}
 	return v
 }
@@ -117,7 +117,7 @@ func (b *backend) view(rule core.HealthRule) core.BackendView {
 	}
 	if !b.open.at.IsZero() {
 		n := uint64(b.open.value)
-		v.Connections, v.ConnectionsAt = &n, b.open.at.UTC()
+		v.Connections, v.ConnectionsAbroad, v.ConnectionsAt = &n, uint64(b.abroad), b.open.at.UTC()
 	}
 	if !b.cpu.at.IsZero() {
 		age := time.Since(b.cpu.at).Seconds()

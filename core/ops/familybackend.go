@@ -34,9 +34,14 @@ func backendFamilies(p *page, v *core.NodeView, m *meter) {
 	each("steelyard_backend_share_ratio", gauge, "Part of the new connections that the kernel sends there, 0 to 1.", func(service string, b *core.BackendView) {
 		p.add(b.Share, "service", service, "backend", b.Name)
 	})
-	each("steelyard_backend_connections", gauge, "Open connections.", func(service string, b *core.BackendView) {
+	each("steelyard_backend_connections", gauge, "Open connections that this node carries.", func(service string, b *core.BackendView) {
 		if b.Connections != nil {
-			p.count(*b.Connections, "service", service, "backend", b.Name)
+			p.count(*b.Connections-b.ConnectionsAbroad, "service", service, "backend", b.Name)
+		}
+	})
+	each("steelyard_backend_connections_elsewhere", gauge, "Open connections that other nodes of the group carry, where this node decides the shares.", func(service string, b *core.BackendView) {
+		if b.ConnectionsAbroad > 0 {
+			p.count(b.ConnectionsAbroad, "service", service, "backend", b.Name)
 		}
 	})
 	each("steelyard_backend_new_connections_total", counter, "Connections that were sent there since the table was made.", func(service string, b *core.BackendView) {

@@ -46,9 +46,9 @@ func serviceFamilies(p *page, v *core.NodeView, m *meter) {
 
 func serviceTraffic(p *page, v *core.NodeView) {
 	each := ofServices(p, v)
-	each("steelyard_service_connections", gauge, "Open connections.", func(s *core.ServiceView) {
+	each("steelyard_service_connections", gauge, "Open connections that this node carries.", func(s *core.ServiceView) {
 		if s.Connections != nil {
-			p.count(*s.Connections, "service", s.Name)
+			p.count(*s.Connections-s.ConnectionsAbroad, "service", s.Name)
 		}
 	})
 	each("steelyard_service_connections_total", counter, "Connections since the table was made.", func(s *core.ServiceView) {

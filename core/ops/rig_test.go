@@ -92,7 +92,7 @@ func populated(services, backends int) core.NodeView {
 func populatedService(name string, backends int) core.ServiceView {
 	open := uint64(42)
 	s := core.ServiceView{
-		Name: name, VIP: "192.0.2.10:80", Protocol: core.TCP, Policy: "weighted", Connections: &open, ConnectionsTotal: 1000,
+		Name: name, VIP: "192.0.2.10:80", Protocol: core.TCP, Policy: "weighted", Connections: &open, ConnectionsAbroad: 12, ConnectionsTotal: 1000,
 		RefusedTotal: 2, TurnedAwayTotal: core.Turned{Denied: 3}, Traffic: &core.TrafficView{PacketsIn: 1, PacketsOut: 2, BytesIn: 3, BytesOut: 4},
 	}
 	for i := range backends {
@@ -100,7 +100,7 @@ func populatedService(name string, backends int) core.ServiceView {
 		s.Backends = append(s.Backends, core.BackendView{
 			Name: fmt.Sprintf("web%02d", i), Address: "192.0.2.20:80", Health: core.Up, State: core.StateUp, Configured: 10,
 			Override: &core.Override{Kind: core.OverrideWeight, Weight: 5},
-			Share:    1 / float64(backends), Slots: uint32(core.Slots / backends), Connections: &open, ConnectionsTotal: 77, Traffic: s.Traffic,
+			Share:    1 / float64(backends), Slots: uint32(core.Slots / backends), Connections: &open, ConnectionsAbroad: 12, ConnectionsTotal: 77, Traffic: s.Traffic,
 			CPU: &cpu, Response: &response,
 			Probes: []core.ProbeView{{Name: "http", Type: "http", Role: core.HealthRole, OK: true, Code: core.L7OK, At: epoch, Took: 0.012, State: core.Up, Interval: 5}},
 		})
