@@ -80,13 +80,21 @@ func (r *Reader) Listen() error { return join(r.events) }
 
 // RemoveAll removes those entries.
 func (r *Reader) RemoveAll(ctx context.Context) error {
+	return r.RemoveLate(ctx, func() error { return nil })
+}
+
+// RemoveLate is RemoveAll, with something that comes to pass after they were listed.
+func (r *Reader) RemoveLate(ctx context.Context, meanwhile func() error) error {
 	fd, err := r.ns.socket()
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	rm := remover{fd: fd}
-	err = r.ns.list(ctx, filter{}, func(m *message) bool { rm.add(m); return true })
+	if err := r.ns.list(ctx, filter{}, func(m *message) bool { rm.add(m); return true }); err != nil {
+		return err
+	}
+	err = meanwhile()
 	rm.flush()
 	return err
 }

@@ -86,8 +86,8 @@ func FuzzNext(f *testing.F) {
 			if _, err := m.end(ok); err == nil {
 				m.connection(web1)
 			}
-			if again, _, ok := next(appendDeletion(nil, &m)); !ok || again.id != m.id || string(again.orig) != string(m.orig) {
-				t.Fatalf("a deletion of %x names %x", m.orig, again.orig)
+			if again, _, ok := next(appendDeletion(nil, &m)); !ok || again.id != m.id || string(again.reply) != string(m.reply) {
+				t.Fatalf("a deletion of %x names %x", m.reply, again.reply)
 			}
 			rest = r
 			tab.advance(tab.tick + m.id%3)

@@ -5,6 +5,7 @@ package conntrack_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -47,6 +48,43 @@ func TestIdleBackendReleasesItsResetConnections(t *testing.T) {
 		b.end(c, politely) // they still work
 	}
 	b.untilEntries(r, map[string]int{"CLOSE": 1, "TIME_WAIT": 3})
+}
+
+// A client may come back from the port of a connection that is about to be deleted, and have
+// been sent to another backend: its new connection stays. The kernel likes to give it the
+// place of the old one, and then the same id.
+func TestDeletionSparesTheNextFromThatPort(t *testing.T) {
+	b := newBench(t, 1)
+	r := b.open(conntrack.Config{})
+	lost := 0
+	for range 50 {
+		connect := func(backend netip.Addr) error {
+			return r.Create(1, func(int) (core.Protocol, netip.AddrPort, netip.AddrPort, netip.AddrPort) {
+				return core.TCP, netip.AddrPortFrom(b.Client.Addr4, 20000), netip.AddrPortFrom(b.VIP4, vipPort), netip.AddrPortFrom(backend, backendPort)
+			})
+		}
+		must(t, connect(netip.MustParseAddr("198.18.0.1")))
+		must(t, r.RemoveLate(t.Context(), func() error {
+			if err := r.RemoveAll(t.Context()); err != nil {
+				return err
+			}
+			return connect(netip.MustParseAddr("198.18.0.2"))
+		}))
+		n, err := r.Entries(t.Context())
+		must(t, err)
+		lost += 1 - n
+		must(t, r.RemoveAll(t.Context()))
+	}
+	if lost > 0 {
+		t.Errorf("%d of 50 connections were deleted in place of those before them", lost)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // untilEntries waits until the kernel's table has these many TCP entries of

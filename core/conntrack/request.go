@@ -100,11 +100,14 @@ func (f filter) dump() []byte {
 	return request(msgCTGet, unix.NLM_F_DUMP, f.family(), f.attrs())
 }
 
-// appendDeletion deletes the connection of a message. The kernel compares the
-// id, so that it cannot be a later one of the same addresses and ports.
+// appendDeletion deletes the connection of a message, by the addresses and ports of its
+// answers: the backend is one of them, so that it cannot be the next one of a client that
+// came back from the same port and was sent elsewhere. The kernel compares the id, too, but
+// that is made of the client's addresses and ports and of the entry's place in memory, and
+// the next one is likely to get the place of the one before it.
 func appendDeletion(b []byte, m *message) []byte {
 	b, start := begin(b, msgCTDelete, 0, m.family)
-	b = append(b, nest(ctaTupleOrig, m.orig)...)
+	b = append(b, nest(ctaTupleRply, m.reply)...)
 	return nlmsg.End(appendUint32Attr(b, ctaID, m.id), start)
 }
 
