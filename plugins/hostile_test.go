@@ -3,6 +3,7 @@
 package plugins_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -89,6 +90,7 @@ type innocents struct {
 }
 
 func (in *innocents) run(t *testing.T, h *plugins.Host) {
+	ctx := context.WithoutCancel(t.Context()) // it ends before the cleanup that stops them
 	for _, policy := range []string{"rr", "innocent"} {
 		c := call(policy, "of-"+policy, 4)
 		if policy == "innocent" {
@@ -98,7 +100,7 @@ func (in *innocents) run(t *testing.T, h *plugins.Host) {
 			schedule := time.NewTicker(time.Millisecond)
 			defer schedule.Stop()
 			for ; !in.stop.Load(); <-schedule.C {
-				if r := h.Schedule(t.Context(), []core.Call{c})[0]; r.Err != nil || len(r.Weights) != 4 {
+				if r := h.Schedule(ctx, []core.Call{c})[0]; r.Err != nil || len(r.Weights) != 4 {
 					t.Errorf("%s: %+v", policy, r)
 					return
 				}
