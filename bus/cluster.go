@@ -77,9 +77,9 @@ func (b *Bus) unfit(subj string, body clusterBody) error {
 }
 
 // SubscribePresences calls fn for what the other nodes of a group say of themselves, one
-// that has the name of this node among them, on one goroutine. A presence that waited somewhere for long is dropped as late: by
-// its arrival a node is alive. What SubscribeSamples says of dropped messages, of
-// blocking and of cancel holds for all three.
+// that has the name of this node among them, on one goroutine. A presence that waited
+// somewhere for long is dropped as late: by its arrival a node is alive. What
+// SubscribeSamples says of dropped messages, of blocking and of cancel holds for all three.
 func (b *Bus) SubscribePresences(group string, fn func(core.Presence)) (cancel func(), err error) {
 	heard := &filter{}
 	return b.subscribeCluster(subject(NodeClass, group)+".*", func(m *nats.Msg, where Subject, now time.Time) (reason, error) {
